@@ -1,0 +1,28 @@
+//! Words that every crate of Mainstay shares.
+//!
+//! Nothing here performs I/O, reads a clock or draws random numbers. Time is an [`Instant`] that
+//! the caller passes in; randomness is an [`Entropy`] seeded by the caller.
+
+#![forbid(unsafe_code)]
+
+mod entropy;
+mod id;
+mod limits;
+mod map;
+mod mode;
+mod name;
+mod time;
+mod token;
+mod value;
+
+pub use entropy::Entropy;
+pub use id::{
+    BootId, ClusterId, DiskId, Epoch, Incarnation, LinkId, LockId, LockspaceId, NodeId, SessionId,
+};
+pub use limits::*;
+pub use map::{FixedMap, FixedSet, fixed_hash};
+pub use mode::LockMode;
+pub use name::{LockspaceName, NameError, NodeName, ResourceName};
+pub use time::Instant;
+pub use token::Token;
+pub use value::{Value, ValueBlock, ValueError, ValueVersion};

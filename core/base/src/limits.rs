@@ -1,0 +1,22 @@
+//! Bounds that hold everywhere, so that no peer or client can make a node grow without limit.
+
+/// Longest resource name, in bytes (as in the Linux DLM).
+pub const RESOURCE_NAME_MAX: usize = 64;
+/// Longest lockspace name, in bytes (as in the Linux DLM).
+pub const LOCKSPACE_NAME_MAX: usize = 64;
+/// Longest node name, in bytes.
+pub const NODE_NAME_MAX: usize = 64;
+/// Most nodes a cluster may have.
+pub const NODES_MAX: usize = 64;
+/// Largest value block a lockspace may ask for, in bytes.
+pub const VALUE_LEN_MAX: usize = 64;
+/// Value block size of a lockspace that asks for none, in bytes (as in libdlm).
+pub const VALUE_LEN_DEFAULT: usize = 32;
+/// Most links between a pair of nodes.
+pub const LINKS_MAX: usize = 4;
+/// Largest frame between nodes, in bytes, after decryption.
+pub const FRAME_LEN_MAX: usize = 1 << 20;
+/// Largest message between a client and its daemon, in bytes.
+pub const CLIENT_MESSAGE_LEN_MAX: usize = 1 << 20;
+/// Most lockspaces a cluster may have.
+pub const LOCKSPACES_MAX: usize = 4096;

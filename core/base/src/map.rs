@@ -1,0 +1,162 @@
+//! Hash tables whose order can never show.
+
+use core::{fmt, hash::Hash};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+const SEED: u64 = 0x6d61_696e_7374_6179;
+
+/// A hash table with a fixed hasher that cannot be iterated in hash order: what passes over all
+/// entries does so in the order of the keys.
+pub struct FixedMap<K, V>(HashMap<K, V, FixedState>);
+
+/// A set of the same kind as [`FixedMap`].
+pub type FixedSet<K> = FixedMap<K, ()>;
+
+impl<K, V> Default for FixedMap<K, V> {
+    fn default() -> Self {
+        FixedMap(HashMap::with_hasher(FixedState::with_seed(SEED)))
+    }
+}
+
+impl<K: Eq + Hash, V> FixedMap<K, V> {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.0.get(key)
+    }
+
+    /// The value of a key, to be changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.0.get_mut(key)
+    }
+
+    /// Whether a key is present.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Sets the value of a key and returns the one it replaces.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.0.insert(key, value)
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        self.0.remove(key)
+    }
+
+    /// The value of a key, made by `default` if it was absent.
+    pub fn get_or_insert_with(&mut self, key: K, default: impl FnOnce() -> V) -> &mut V {
+        self.0.entry(key).or_insert_with(default)
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes all keys.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether any entry passes a test. The answer must not depend on the order of asking.
+    pub fn any(&self, mut test: impl FnMut(&K, &V) -> bool) -> bool {
+        self.0.iter().any(|(k, v)| test(k, v))
+    }
+
+    /// How many entries pass a test.
+    pub fn count(&self, mut test: impl FnMut(&K, &V) -> bool) -> usize {
+        self.0.iter().filter(|(k, v)| test(k, v)).count()
+    }
+}
+
+impl<K: Eq + Hash + Ord + Clone, V> FixedMap<K, V> {
+    /// All keys that pass a test, in their order.
+    #[must_use]
+    pub fn sorted_keys_where(&self, mut test: impl FnMut(&K, &V) -> bool) -> Vec<K> {
+        let mut keys: Vec<K> = self
+            .0
+            .iter()
+            .filter(|(k, v)| test(k, v))
+            .map(|(k, _)| k.clone())
+            .collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// All keys, in their order.
+    #[must_use]
+    pub fn sorted_keys(&self) -> Vec<K> {
+        self.sorted_keys_where(|_, _| true)
+    }
+
+    /// All entries, in the order of their keys.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<(&K, &V)> {
+        let mut entries: Vec<(&K, &V)> = self.0.iter().collect();
+        entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        entries
+    }
+}
+
+impl<K: Eq + Hash + Ord + Clone + fmt::Debug, V: fmt::Debug> fmt::Debug for FixedMap<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.sorted()).finish()
+    }
+}
+
+/// A hash that is the same on every node and in every run: for choosing among nodes.
+#[must_use]
+pub fn fixed_hash(bytes: &[u8], salt: u64) -> u64 {
+    // FNV-1a with a finishing mix: part of the protocol (it names directory nodes), so it must not
+    // follow a library's whims.
+    let mut h = 0xcbf2_9ce4_8422_2325 ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    for &b in bytes {
+        h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    h ^= h >> 32;
+    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    h ^= h >> 32;
+    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    h ^ (h >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects rolling upgrades: the directory function may never change silently.
+    #[test]
+    fn fixed_hash_is_part_of_the_protocol() {
+        assert_eq!(fixed_hash(b"resource", 7), fixed_hash(b"resource", 7));
+        assert_ne!(fixed_hash(b"resource", 7), fixed_hash(b"resource", 8));
+        assert_eq!(fixed_hash(b"", 0), GOLDEN_EMPTY);
+    }
+
+    const GOLDEN_EMPTY: u64 = fixed_hash_const_empty();
+
+    const fn fixed_hash_const_empty() -> u64 {
+        let mut h: u64 = 0xcbf2_9ce4_8422_2325;
+        h ^= h >> 32;
+        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        h ^= h >> 32;
+        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        h ^ (h >> 32)
+    }
+}

@@ -1,0 +1,1 @@
+//! The replicated log: a Raft library driven as a pure state machine.

@@ -1,0 +1,1 @@
+//! Many resources on many nodes: directory, mastering, remote operations, recovery.

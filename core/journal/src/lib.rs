@@ -1,0 +1,1 @@
+//! Checksummed record log as bytes: encoding, scanning, torn and damaged records.

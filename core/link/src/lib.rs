@@ -1,0 +1,1 @@
+//! Ordered, exactly-once delivery between two nodes over links that lose, repeat and reorder.

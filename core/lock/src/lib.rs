@@ -1,0 +1,1 @@
+//! One resource: mode tables, queues, conversions, value block; knows no nodes.

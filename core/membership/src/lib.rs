@@ -1,0 +1,1 @@
+//! Failure detector, quorum, leases, views, join and leave.

@@ -1,0 +1,1 @@
+//! Messages between nodes and between a client and its daemon, and their codec.

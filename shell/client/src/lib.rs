@@ -1,0 +1,1 @@
+//! Rust client: locks, value blocks, notices, leases.

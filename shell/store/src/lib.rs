@@ -1,0 +1,1 @@
+//! State directory: journal files, fsync, exclusive use.

@@ -1,0 +1,1 @@
+//! Encrypted TCP links between nodes.

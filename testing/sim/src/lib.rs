@@ -1,0 +1,1 @@
+//! Deterministic simulator: world, network, disks, clocks, faults, checkers, workloads.

@@ -1,0 +1,3 @@
+//! House tasks: test, tidy, sim, dist.
+
+fn main() {}
