@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 mod entropy;
+mod flags;
 mod id;
 mod limits;
 mod map;
@@ -15,7 +17,9 @@ mod time;
 mod token;
 mod value;
 
+pub use config::{FencePolicy, NodeSpec, Timings};
 pub use entropy::Entropy;
+pub use flags::Flags;
 pub use id::{
     BootId, ClusterId, DiskId, Epoch, Incarnation, LinkId, LockId, LockspaceId, NodeId, SessionId,
 };

@@ -1,1 +1,13 @@
-//! Messages between nodes and between a client and its daemon, and their codec.
+//! Messages between nodes ([`peer`]), between a client and its daemon ([`client`]), the events and
+//! reasons that both carry ([`event`]), and their codec ([`codec`]).
+//!
+//! Formats are versioned: enums only ever grow at their end, and a change of a struct is a new
+//! variant. Golden bytes in `tests/` hold every message to its format.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod codec;
+pub mod event;
+pub mod lock;
+pub mod report;

@@ -1,0 +1,203 @@
+//! What can happen to a node, and what it wants done.
+//!
+//! A driver (the daemon or the simulator) obeys one rule: carry the effects out in the order in
+//! which they stand, and hold back a [`Effect::Send`] that names a [`PersistSeq`] until that record
+//! is durable. Everything else is here.
+
+use mainstay_base::{
+    BootId, DiskId, FencePolicy, Instant, LinkId, NodeId, NodeSpec, SessionId, Timings,
+};
+use mainstay_wire::{
+    client::{Ask, ToClient},
+    event::{Event, Reason, What},
+    report::OwnerReport,
+};
+
+/// Number of a durable write; counted up from 1 per boot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PersistSeq(pub u64);
+
+/// What a node must know before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This node's number.
+    pub me: NodeId,
+    /// All nodes, this one included, by number.
+    pub nodes: Vec<NodeSpec>,
+    /// Periods.
+    pub timings: Timings,
+    /// Fencing policy.
+    pub fencing: FencePolicy,
+}
+
+/// What the driver found on disk and drew at random.
+#[derive(Clone, Debug)]
+pub struct BootInfo {
+    /// Drawn anew for each boot and each rebirth; never zero.
+    pub boot: BootId,
+    /// Of the state directory.
+    pub disk: DiskId,
+    /// Every record of the journal, in order: kind and payload.
+    pub records: Vec<(u8, Vec<u8>)>,
+    /// Seed for everything random.
+    pub entropy: u64,
+}
+
+/// What can happen to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A deadline passed.
+    Wake,
+    /// An authenticated frame arrived.
+    Frame {
+        /// From whom.
+        peer: NodeId,
+        /// On which link.
+        link: LinkId,
+        /// The frame.
+        bytes: Vec<u8>,
+    },
+    /// A link was connected and authenticated.
+    LinkUp {
+        /// To whom.
+        peer: NodeId,
+        /// Which.
+        link: LinkId,
+    },
+    /// A link broke.
+    LinkDown {
+        /// To whom.
+        peer: NodeId,
+        /// Which.
+        link: LinkId,
+        /// Why, for people.
+        detail: String,
+    },
+    /// A write, and all before it, is durable.
+    Persisted(PersistSeq),
+    /// The disk failed; nothing may be trusted to be durable any more.
+    PersistFailed {
+        /// Why, for people.
+        detail: String,
+    },
+    /// A client said hello.
+    SessionOpened {
+        /// Its session.
+        session: SessionId,
+        /// Who it is.
+        owner: OwnerReport,
+        /// Whether it may administer the node.
+        privileged: bool,
+    },
+    /// A client asked for something other than [`Ask::Hello`], [`Ask::Events`] or [`Ask::Ping`],
+    /// which the driver answers.
+    Request {
+        /// Its session.
+        session: SessionId,
+        /// The request's number.
+        request: u64,
+        /// What it asks.
+        ask: Ask,
+    },
+    /// A client is gone; its locks are released.
+    SessionClosed {
+        /// Its session.
+        session: SessionId,
+    },
+    /// The driver has something to tell in the node's stream of events.
+    Notice {
+        /// What happened.
+        what: What,
+        /// Why.
+        reason: Reason,
+        /// More, for people.
+        detail: String,
+    },
+    /// Leave the cluster cleanly, then [`Effect::Stop`].
+    Stop,
+}
+
+/// What a node wants done.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send a frame. Best effort: it may be lost, repeated or reordered.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// On which link.
+        link: LinkId,
+        /// The frame.
+        frame: Vec<u8>,
+        /// Only after this write is durable.
+        after: Option<PersistSeq>,
+    },
+    /// Make records durable, then answer with [`Input::Persisted`]. Writes become durable in order.
+    Persist {
+        /// The write's number.
+        seq: PersistSeq,
+        /// The records: kind and payload; all or none.
+        records: Vec<(u8, Vec<u8>)>,
+        /// These records take the place of the whole journal, rather than being appended.
+        replace: bool,
+    },
+    /// Send a message to a client.
+    Client {
+        /// Its session.
+        session: SessionId,
+        /// The message.
+        message: ToClient,
+    },
+    /// Close a client's connection, after what has been sent to it.
+    CloseSession {
+        /// Its session.
+        session: SessionId,
+    },
+    /// Show the clients until when the node may act; [`Instant::ZERO`] revokes.
+    Lease {
+        /// On this node's clock.
+        until: Instant,
+    },
+    /// Tell what happened.
+    Event(Event),
+    /// Wait for outstanding writes, forget this node, tell its clients that their sessions are
+    /// lost, and boot anew from the journal with a fresh [`BootInfo`].
+    Reborn {
+        /// Why, for people.
+        detail: String,
+    },
+    /// Stop for good. The last effect of a node.
+    Stop {
+        /// Whether the node left as asked; otherwise something failed.
+        clean: bool,
+        /// Why, for people.
+        detail: String,
+    },
+}
+
+/// Effects in the order in which they are to be carried out.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    /// The effects.
+    pub effects: Vec<Effect>,
+}
+
+/// Why a node cannot start from what it found on disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BootError {
+    /// The configuration does not hold together.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// A record of the journal cannot be understood.
+    #[error("journal record {index}: {why}")]
+    Record {
+        /// Which, counted from 0.
+        index: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// The state directory belongs to another cluster or node.
+    #[error("{0}")]
+    Foreign(String),
+}

@@ -1,0 +1,240 @@
+//! The protocol between a client and the daemon of its host, over a UNIX stream socket.
+//!
+//! Each message is a little-endian `u32` length followed by that many bytes of codec. On accept the
+//! daemon first sends one byte with the file descriptor of its lease page attached, then speaks as
+//! here. Requests may be pipelined; every request gets exactly one [`ToClient::Done`] with its
+//! number, except that what is pending when the connection closes gets none. Locks are named by
+//! handles that the client chooses, so that an unlock or cancel can follow a lock call before that
+//! has been answered.
+
+use crate::{
+    event::Event,
+    lock::{Flags, Granted, Refusal},
+    report::{LocksReport, StatusReport, WhyReport},
+};
+use mainstay_base::{
+    CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode, LockspaceId, LockspaceName,
+    NodeId, NodeName, ResourceName, SessionId, ValueBlock, ValueVersion,
+};
+use serde::{Deserialize, Serialize};
+
+/// The version of this protocol that this build speaks best.
+pub const PROTOCOL: u16 = 1;
+/// The oldest version that this build still speaks.
+pub const PROTOCOL_MIN: u16 = 1;
+/// Bytes before each message: its length, little-endian.
+pub const HEADER_LEN: usize = 4;
+/// Longest message, in bytes, without its header.
+pub const MESSAGE_LEN_MAX: usize = CLIENT_MESSAGE_LEN_MAX;
+
+/// A lock, as the client names it; unique among the session's living locks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Handle(pub u64);
+
+/// From client to daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromClient {
+    /// Chosen by the client; comes back in the answer.
+    pub request: u64,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What a client can ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Must be first. Answered by [`Answer::Welcome`].
+    Hello {
+        /// Oldest protocol version the client speaks.
+        min: u16,
+        /// Newest protocol version the client speaks.
+        max: u16,
+        /// The client's command line or name, for people; at most 256 bytes are kept.
+        command: String,
+    },
+    /// Open a lockspace, creating it if need be. Answered by [`Answer::Lockspace`].
+    OpenLockspace {
+        /// Its name.
+        name: LockspaceName,
+        /// Value block length for creation, 1 to 64; `None` takes 32 or whatever exists.
+        value_len: Option<u8>,
+    },
+    /// Request a new lock. Answered by [`Answer::Granted`] once granted.
+    Lock {
+        /// The handle it shall have.
+        handle: Handle,
+        /// Where.
+        lockspace: LockspaceId,
+        /// On what.
+        name: ResourceName,
+        /// In which mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// Whether to be told when the lock blocks others.
+        blocking: bool,
+        /// Give up after so many milliseconds of waiting.
+        timeout_ms: Option<u32>,
+    },
+    /// Convert a granted lock. Answered by [`Answer::Granted`] once granted.
+    Convert {
+        /// Which.
+        handle: Handle,
+        /// To which mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// Whether to be told when the lock blocks others.
+        blocking: bool,
+        /// The value block to publish, where the mode change publishes and VALBLK is set.
+        value: Option<ValueBlock>,
+        /// Give up after so many milliseconds of waiting.
+        timeout_ms: Option<u32>,
+    },
+    /// Release a lock. Answered by [`Answer::Unlocked`].
+    Unlock {
+        /// Which.
+        handle: Handle,
+        /// VALBLK publishes `value` when leaving PW or EX; IVVALBLK marks it possibly stale.
+        flags: Flags,
+        /// The value block to publish.
+        value: Option<ValueBlock>,
+    },
+    /// Cancel the pending request or conversion of a lock. Answered by [`Answer::Cancelled`], or
+    /// refused as too late; the cancelled call itself is refused as cancelled.
+    Cancel {
+        /// Which.
+        handle: Handle,
+    },
+    /// Answered by [`Answer::Status`].
+    Status,
+    /// Resources mastered anywhere. Answered by [`Answer::Locks`].
+    Locks {
+        /// Only in this lockspace.
+        lockspace: Option<LockspaceName>,
+        /// Only names that match this pattern; `*` and `?` as in the shell.
+        pattern: Option<String>,
+        /// At most so many resources, 1 to 10 000.
+        limit: u32,
+    },
+    /// Who waits for whom on one resource. Answered by [`Answer::Why`].
+    Why {
+        /// Where.
+        lockspace: LockspaceName,
+        /// On what.
+        name: ResourceName,
+    },
+    /// From now on send [`ToClient::Event`]s, after the last `backlog` that are still remembered.
+    Events {
+        /// How many past events to send first, at most 1000.
+        backlog: u32,
+    },
+    /// Leave the cluster cleanly and stop the daemon. Root or the daemon's user only.
+    Leave,
+    /// Vouch that an incarnation of a node can do no more harm. Root or the daemon's user only.
+    Vouch {
+        /// The node by name.
+        node: NodeName,
+    },
+    /// Answered by [`Answer::Pong`] from the daemon's socket loop.
+    Ping,
+}
+
+/// From daemon to client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// The answer to the request of that number.
+    Done {
+        /// The request's number.
+        request: u64,
+        /// How it ended.
+        result: Result<Answer, Refusal>,
+    },
+    /// A lock of this session blocks another in `mode`.
+    Blocking {
+        /// Which lock.
+        handle: Handle,
+        /// The mode that is blocked; converting to one compatible with it is enough.
+        mode: LockMode,
+    },
+    /// This node's lease ran out: until [`ToClient::Resumed`] no lock of the session may be relied on.
+    Suspended {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The lease is back and every lock of the session is still held.
+    Resumed,
+    /// The session and all its locks are gone. The daemon closes the connection after this.
+    SessionLost {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Something happened; only after [`Ask::Events`].
+    Event(Event),
+    /// So many events were dropped because this client reads too slowly.
+    EventsMissed(u64),
+}
+
+/// Answers to what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To [`Ask::Hello`].
+    Welcome(Welcome),
+    /// To [`Ask::OpenLockspace`].
+    Lockspace {
+        /// Its number.
+        id: LockspaceId,
+        /// Length of its value blocks, in bytes.
+        value_len: u8,
+    },
+    /// To [`Ask::Lock`] and [`Ask::Convert`].
+    Granted(Granted),
+    /// To [`Ask::Unlock`]. Carries the version of the published value, if one was.
+    Unlocked {
+        /// Version of the value block after the publication.
+        version: Option<ValueVersion>,
+    },
+    /// To [`Ask::Cancel`].
+    Cancelled,
+    /// To [`Ask::Status`].
+    Status(Box<StatusReport>),
+    /// To [`Ask::Locks`].
+    Locks(Box<LocksReport>),
+    /// To [`Ask::Why`].
+    Why(Box<WhyReport>),
+    /// To [`Ask::Events`].
+    Subscribed,
+    /// To [`Ask::Leave`]: the node left; the daemon stops.
+    Left,
+    /// To [`Ask::Vouch`].
+    Vouched {
+        /// The node.
+        node: NodeId,
+        /// The incarnations that were waiting for it.
+        incarnations: Vec<Incarnation>,
+    },
+    /// To [`Ask::Ping`].
+    Pong,
+}
+
+/// Whom the client is talking to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The protocol version that both will speak.
+    pub protocol: u16,
+    /// This session.
+    pub session: SessionId,
+    /// The daemon's node.
+    pub node: NodeId,
+    /// The daemon's node, by name.
+    pub node_name: NodeName,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The cluster's number, once it has been founded.
+    pub cluster_id: Option<ClusterId>,
+    /// What the lease page must show as its generation for this session to be alive.
+    pub generation: u64,
+    /// The lease at the moment of the answer, on `CLOCK_BOOTTIME`; the page is newer.
+    pub lease_until: Instant,
+}

@@ -1,0 +1,89 @@
+//! Words of the lock protocol that clients and nodes share.
+
+pub use mainstay_base::Flags;
+use mainstay_base::{LockMode, Token, Value};
+use serde::{Deserialize, Serialize};
+
+/// A request or conversion that was granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The mode now held.
+    pub mode: LockMode,
+    /// Larger than that of every earlier conflicting grant of the resource.
+    pub token: Token,
+    /// The value block, where the call asked for it and the mode change moves it to the caller, or
+    /// the caller's own publication with its version.
+    pub value: Option<Value>,
+}
+
+/// Why a lock call was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// NOQUEUE was asked and the lock is not free. A conversion keeps its old mode.
+    #[error("the lock is held in a conflicting mode, and the call asked not to wait")]
+    NotQueued,
+    /// Two conversions on this resource wait for each other; this one is the victim and keeps its
+    /// old mode.
+    #[error("conversion deadlock: another conversion waits for the mode this lock holds")]
+    Deadlock,
+    /// The caller cancelled. A conversion keeps its old mode.
+    #[error("cancelled by the caller")]
+    Cancelled,
+    /// The call's time ran out. A conversion keeps its old mode.
+    #[error("not granted within the time the call allowed")]
+    TimedOut,
+    /// NOQUEUE was asked while this node may not act.
+    #[error("this node has no quorum, and the call asked not to wait")]
+    NoQuorum,
+    /// The lock has an unfinished request, conversion or unlock.
+    #[error("another call on this lock is not finished")]
+    Busy,
+    /// No such lock in this session.
+    #[error("this session has no lock of that handle")]
+    NoSuchLock,
+    /// The handle names a lock that exists already.
+    #[error("this session already has a lock of that handle")]
+    HandleInUse,
+    /// No such lockspace.
+    #[error("there is no such lockspace; open it first")]
+    NoSuchLockspace,
+    /// The call's flags or arguments do not fit together.
+    #[error("{0}")]
+    Invalid(String),
+    /// A bound of this node was reached.
+    #[error("{0}")]
+    Limit(String),
+    /// The cancel came too late: nothing was pending, or it was granted meanwhile.
+    #[error("too late to cancel: the call had already finished")]
+    TooLate,
+    /// The daemon is leaving the cluster.
+    #[error("this node is leaving the cluster")]
+    Leaving,
+    /// The cluster could not carry the request out now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl Refusal {
+    /// A short stable name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::NotQueued => "not-queued",
+            Refusal::Deadlock => "deadlock",
+            Refusal::Cancelled => "cancelled",
+            Refusal::TimedOut => "timed-out",
+            Refusal::NoQuorum => "no-quorum",
+            Refusal::Busy => "busy",
+            Refusal::NoSuchLock => "no-such-lock",
+            Refusal::HandleInUse => "handle-in-use",
+            Refusal::NoSuchLockspace => "no-such-lockspace",
+            Refusal::Invalid(_) => "invalid",
+            Refusal::Limit(_) => "limit",
+            Refusal::TooLate => "too-late",
+            Refusal::Leaving => "leaving",
+            Refusal::Unavailable(_) => "unavailable",
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What a daemon tells of itself: the data behind `status`, `locks` and `why`.
+
+use mainstay_base::{
+    Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName,
+    ResourceName, Token, Value,
+};
+use serde::{Deserialize, Serialize};
+
+/// The cluster as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The view's number; 0 before the first.
+    pub epoch: Epoch,
+    /// Whether the view has a majority of votes.
+    pub quorate: bool,
+    /// The reporting node, by name.
+    pub node: NodeName,
+    /// Whether the reporting node may grant: a member, quorate, with a lease.
+    pub active: bool,
+    /// Milliseconds left of the reporting node's lease; 0 without one.
+    pub lease_ms: u64,
+    /// The node that leads the replicated log, by name.
+    pub leader: Option<NodeName>,
+    /// Term of the replicated log.
+    pub term: u64,
+    /// Votes of the members.
+    pub votes: u32,
+    /// Votes of all configured nodes.
+    pub votes_total: u32,
+    /// All configured nodes, by number.
+    pub members: Vec<MemberReport>,
+    /// Vanished incarnations whose end is not yet proved.
+    pub pending_fences: Vec<PendingFence>,
+    /// Links of the reporting node.
+    pub links: Vec<LinkReport>,
+    /// Lockspaces, by number.
+    pub lockspaces: Vec<LockspaceReport>,
+    /// Client sessions of the reporting node.
+    pub sessions: u64,
+}
+
+/// One configured node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// Its name.
+    pub name: NodeName,
+    /// Its number.
+    pub id: NodeId,
+    /// Whether it is a member.
+    pub state: MemberState,
+    /// Its present incarnation, or the last one; 0 if it never joined.
+    pub incarnation: Incarnation,
+    /// Its votes.
+    pub votes: u32,
+    /// Milliseconds since the reporting node last heard it; absent for itself and if never.
+    pub heard_ms: Option<u64>,
+}
+
+/// What a configured node is at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    /// In the view.
+    Member,
+    /// Not in the view, but its heartbeats arrive.
+    Joining,
+    /// Not in the view and silent.
+    Absent,
+}
+
+/// A vanished incarnation that still awaits proof that it can do no more harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingFence {
+    /// Which node.
+    pub node: NodeName,
+    /// Which incarnation.
+    pub incarnation: Incarnation,
+    /// What is waited for, for people.
+    pub waits_for: String,
+}
+
+/// One link to one peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// The peer.
+    pub peer: NodeName,
+    /// Which link.
+    pub link: LinkId,
+    /// Whether heartbeats arrive on it.
+    pub up: bool,
+    /// The last heartbeat's round trip in microseconds.
+    pub rtt_us: Option<u64>,
+}
+
+/// One lockspace; the counts are the reporting node's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockspaceReport {
+    /// Its number.
+    pub id: LockspaceId,
+    /// Its name.
+    pub name: LockspaceName,
+    /// Length of its value blocks, in bytes.
+    pub value_len: u8,
+    /// Resources mastered here.
+    pub mastered: u64,
+    /// Resources known here, mastered anywhere.
+    pub resources: u64,
+    /// Locks owned by clients of this node.
+    pub locks: u64,
+    /// Directory entries kept here.
+    pub directory: u64,
+}
+
+/// Resources and their queues, gathered from all masters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocksReport {
+    /// By lockspace and name.
+    pub resources: Vec<ResourceReport>,
+    /// More resources matched than the limit allowed.
+    pub truncated: bool,
+    /// Members that did not answer in time, by name; their resources are missing.
+    pub silent: Vec<NodeName>,
+}
+
+/// One resource and its queues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceReport {
+    /// Its lockspace.
+    pub lockspace: LockspaceName,
+    /// Its name.
+    pub name: ResourceName,
+    /// Its master.
+    pub master: NodeName,
+    /// The master is rebuilding it after a failure.
+    pub recovering: bool,
+    /// The highest token issued.
+    pub token: Token,
+    /// The value block, if one was ever published.
+    pub value: Option<Value>,
+    /// Granted locks.
+    pub holders: Vec<LockReport>,
+    /// Granted locks that wait for another mode, in queue order.
+    pub converters: Vec<LockReport>,
+    /// Requests that wait, in queue order.
+    pub waiters: Vec<LockReport>,
+}
+
+/// One lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockReport {
+    /// The owner's node.
+    pub node: NodeName,
+    /// The lock's number on that node.
+    pub id: LockId,
+    /// The mode held.
+    pub granted: Option<LockMode>,
+    /// The mode waited for.
+    pub requested: Option<LockMode>,
+    /// The token of the mode held.
+    pub token: Token,
+    /// Who owns it.
+    pub owner: OwnerReport,
+    /// Milliseconds since it was granted, or since it began to wait.
+    pub age_ms: u64,
+}
+
+/// A client, as its daemon saw it connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerReport {
+    /// Process number.
+    pub pid: u32,
+    /// User number.
+    pub uid: u32,
+    /// Its command, as it gave it.
+    pub command: String,
+}
+
+/// Who waits for whom on one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyReport {
+    /// The resource, if any node has a lock on it.
+    pub resource: Option<ResourceReport>,
+    /// One sentence per waiting lock, and one if nothing waits.
+    pub sentences: Vec<String>,
+}
