@@ -1,4 +1,4 @@
-//! Messages between nodes ([`peer`]), between a client and its daemon ([`client`]), the events and
+//! Messages between lock managers ([`dlm`]), between a client and its daemon ([`client`]), the events and
 //! reasons that both carry ([`event`]), and their codec ([`codec`]).
 //!
 //! Formats are versioned: enums only ever grow at their end, and a change of a struct is a new
@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod dlm;
 pub mod event;
 pub mod lock;
 pub mod report;

@@ -113,6 +113,51 @@ pub struct LockspaceReport {
     pub directory: u64,
 }
 
+/// Which resources a report shall show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockspaceFilter {
+    /// Only in this lockspace.
+    pub lockspace: Option<LockspaceId>,
+    /// Only names that match this pattern: `*` stands for any bytes, `?` for one.
+    pub pattern: Option<String>,
+    /// At most so many resources.
+    pub limit: u32,
+}
+
+impl LockspaceFilter {
+    /// Whether a resource is to be shown.
+    #[must_use]
+    pub fn admits(&self, space: LockspaceId, name: &ResourceName) -> bool {
+        self.lockspace.is_none_or(|s| s == space)
+            && self
+                .pattern
+                .as_ref()
+                .is_none_or(|p| matches(p.as_bytes(), name.as_bytes()))
+    }
+}
+
+/// Shell-like matching in time proportional to the product of the lengths.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while n < name.len() {
+        if p < pattern.len() && pattern[p] == b'*' {
+            retry = Some((p, n));
+            p += 1;
+        } else if p < pattern.len() && (pattern[p] == b'?' || pattern[p] == name[n]) {
+            p += 1;
+            n += 1;
+        } else if let Some((star, from)) = retry {
+            retry = Some((star, from + 1));
+            p = star + 1;
+            n = from + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&b| b == b'*')
+}
+
 /// Resources and their queues, gathered from all masters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocksReport {
@@ -184,4 +229,29 @@ pub struct WhyReport {
     pub resource: Option<ResourceReport>,
     /// One sentence per waiting lock, and one if nothing waits.
     pub sentences: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    /// Protects `mainstay locks PATTERN`: shell habits hold.
+    #[test]
+    fn patterns_match_as_in_the_shell() {
+        for (pattern, name, expected) in [
+            ("*", "anything", true),
+            ("vm-*", "vm-7", true),
+            ("vm-*", "db-7", false),
+            ("*-?", "vm-7", true),
+            ("*-?", "vm-77", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
 }

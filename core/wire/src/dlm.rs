@@ -1,0 +1,296 @@
+//! What the lock managers of two nodes say to each other. Delivered in order and exactly once
+//! between two lives of nodes; each message carries the epoch its sender had installed.
+
+use crate::{
+    lock::{Flags, Granted, Refusal},
+    report::{LockspaceFilter, OwnerReport},
+};
+use mainstay_base::{
+    Epoch, Incarnation, LockId, LockMode, LockspaceId, NodeId, ResourceName, Token, Value,
+    ValueBlock, ValueVersion,
+};
+use serde::{Deserialize, Serialize};
+
+/// A resource by lockspace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ResourceId {
+    /// Its lockspace.
+    pub space: LockspaceId,
+    /// Its name.
+    pub name: ResourceName,
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The epoch the sender had installed.
+    pub epoch: Epoch,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What lock managers say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// Requester to directory: who masters this? `members` is the epoch of the member set the
+    /// sender chose the directory by; answers count only if it is unchanged.
+    Lookup {
+        /// The resource.
+        resource: ResourceId,
+        /// Epoch of the member set.
+        members: Epoch,
+    },
+    /// Directory to requester: that node does.
+    MasterIs {
+        /// The resource.
+        resource: ResourceId,
+        /// Epoch of the member set.
+        members: Epoch,
+        /// The master.
+        master: NodeId,
+    },
+    /// Directory to requester: nobody did; from now on you do.
+    YouMaster {
+        /// The resource.
+        resource: ResourceId,
+        /// Epoch of the member set.
+        members: Epoch,
+        /// Issue only larger tokens.
+        floor: Token,
+    },
+    /// Master to the directory of a new member set: these are mine.
+    Register {
+        /// Where.
+        space: LockspaceId,
+        /// What.
+        names: Vec<ResourceName>,
+    },
+    /// The sender has registered with you all that it masters, for the member set of that epoch.
+    Registered {
+        /// Epoch of the member set.
+        members: Epoch,
+    },
+    /// Master to directory: I have no locks on this and want to forget it.
+    Forget {
+        /// The resource.
+        resource: ResourceId,
+        /// The highest token I issued.
+        last: Token,
+    },
+    /// Directory to master: the entry is gone.
+    Forgotten {
+        /// The resource.
+        resource: ResourceId,
+    },
+
+    /// Owner to master: a new lock.
+    Request {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock, as its owner numbers it.
+        lock: LockId,
+        /// Asked mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// The owner wants blocking notices.
+        blocking: bool,
+    },
+    /// Owner to master: convert a granted lock.
+    Convert {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// Asked mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// The owner wants blocking notices.
+        blocking: bool,
+        /// The value block to publish.
+        value: Option<ValueBlock>,
+    },
+    /// Owner to master: release a granted lock and answer with [`Body::Unlocked`].
+    Unlock {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// How.
+        flags: Flags,
+        /// The value block to publish.
+        value: Option<ValueBlock>,
+    },
+    /// Owner to master: the lock is gone on my side, whatever its state here. No answer.
+    Drop {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// Its process died: a value block it may have been writing is suspect.
+        invalidate: bool,
+    },
+    /// Owner to master: cancel what is pending on the lock. Answered by the pending call's refusal;
+    /// not at all if it came too late, because then the call has been answered already.
+    Cancel {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+    },
+
+    /// Master to owner: granted.
+    Granted {
+        /// The lock.
+        lock: LockId,
+        /// How.
+        granted: Granted,
+    },
+    /// Master to owner: the call waits.
+    Queued {
+        /// The lock.
+        lock: LockId,
+        /// Its place, to be restated if I vanish.
+        ticket: u64,
+    },
+    /// Master to owner: the pending call failed.
+    Refused {
+        /// The lock.
+        lock: LockId,
+        /// Why.
+        why: Refusal,
+    },
+    /// Master to owner: released.
+    Unlocked {
+        /// The lock.
+        lock: LockId,
+        /// Version of the value block afterwards.
+        version: ValueVersion,
+    },
+    /// Master to owner: the lock blocks another.
+    Blocking {
+        /// The lock.
+        lock: LockId,
+        /// The mode that is blocked.
+        mode: LockMode,
+    },
+    /// To an owner who took me for the master of this resource.
+    NotMaster {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock whose request came to the wrong node.
+        lock: LockId,
+    },
+
+    /// Owner to new master: my locks on a resource whose master vanished.
+    Restate {
+        /// The vanished master.
+        node: NodeId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// The resource.
+        resource: ResourceId,
+        /// The sender's locks on it.
+        locks: Vec<RestatedLock>,
+    },
+    /// The sender has restated to you all that it had with the vanished master.
+    RestateDone {
+        /// The vanished master.
+        node: NodeId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+    },
+    /// A leaving master to the node that will rebuild: the value block of a resource.
+    HandOver {
+        /// The resource.
+        resource: ResourceId,
+        /// Its value.
+        value: Value,
+    },
+
+    /// Tell me of resources you master and of the owners of your locks.
+    Query {
+        /// Comes back with the answer.
+        query: u64,
+        /// Which resources.
+        filter: LockspaceFilter,
+    },
+    /// Part of the answer to [`Body::Query`].
+    QueryPart {
+        /// The query.
+        query: u64,
+        /// Resources mastered by the sender.
+        resources: Vec<MasteredResource>,
+        /// Locks owned by the sender's clients.
+        owners: Vec<OwnedLock>,
+        /// More matched than fitted.
+        truncated: bool,
+        /// This was the last part.
+        last: bool,
+    },
+}
+
+/// A lock as its owner restates it to a new master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestatedLock {
+    /// The lock.
+    pub lock: LockId,
+    /// Held mode and its token.
+    pub granted: Option<(LockMode, Token)>,
+    /// A queued request or conversion and its place.
+    pub pending: Option<(LockMode, Flags, u64)>,
+    /// The owner wants blocking notices.
+    pub blocking: bool,
+    /// The lock uses the value block.
+    pub valblk: bool,
+    /// The owner's copy of the value block.
+    pub value: Option<Value>,
+}
+
+/// A resource as its master reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasteredResource {
+    /// The resource.
+    pub resource: ResourceId,
+    /// It is being rebuilt.
+    pub recovering: bool,
+    /// The highest token issued.
+    pub token: Token,
+    /// Its value block, if ever published.
+    pub value: Option<Value>,
+    /// Granted locks.
+    pub granted: Vec<MasteredLock>,
+    /// Granted locks that convert, in queue order.
+    pub converting: Vec<MasteredLock>,
+    /// Waiting requests, in queue order.
+    pub waiting: Vec<MasteredLock>,
+}
+
+/// A lock as its master reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasteredLock {
+    /// The owner's node.
+    pub node: NodeId,
+    /// The owner's incarnation.
+    pub incarnation: Incarnation,
+    /// The lock.
+    pub lock: LockId,
+    /// Held mode.
+    pub granted: Option<LockMode>,
+    /// Asked mode.
+    pub requested: Option<LockMode>,
+    /// Token of the held mode.
+    pub token: Token,
+}
+
+/// A lock as its owner's node reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedLock {
+    /// The lock.
+    pub lock: LockId,
+    /// Its client.
+    pub owner: OwnerReport,
+    /// Milliseconds since it was granted or began to wait.
+    pub age_ms: u64,
+}
