@@ -1,0 +1,176 @@
+//! What a caller may ask for beside the mode.
+
+use core::{fmt, ops};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A set of request, conversion and unlock flags. The bits are those of libdlm's `LKF_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Flags(u32);
+
+/// Bits that are no flag of this release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "flag bits {unknown:#x} are not known to the lock engine; the known ones are {:#x}",
+    Flags::ALL.bits()
+)]
+pub struct UnknownFlags {
+    /// The bits that have no meaning.
+    pub unknown: u32,
+}
+
+impl Flags {
+    /// No flag.
+    pub const NONE: Flags = Flags(0);
+    /// Refuse rather than wait.
+    pub const NOQUEUE: Flags = Flags(0x1);
+    /// Transfer the value block with this operation.
+    pub const VALBLK: Flags = Flags(0x8);
+    /// A conversion that may not overtake conversions that wait already.
+    pub const QUECVT: Flags = Flags(0x10);
+    /// Mark the value block as possibly stale when leaving PW or EX, and write nothing.
+    pub const IVVALBLK: Flags = Flags(0x20);
+    /// Grant this NL request whatever waits.
+    pub const EXPEDITE: Flags = Flags(0x400);
+    /// With NOQUEUE: tell the holders that they were in the way although nobody waits.
+    pub const NOQUEUEBAST: Flags = Flags(0x800);
+    /// Wait at the head of the queue.
+    pub const HEADQUE: Flags = Flags(0x1000);
+    /// May be granted past locks that wait.
+    pub const NOORDER: Flags = Flags(0x2000);
+    /// Every flag of this release.
+    pub const ALL: Flags = Flags(0x3c39);
+
+    const NAMES: [(Flags, &'static str); 8] = [
+        (Flags::NOQUEUE, "NOQUEUE"),
+        (Flags::VALBLK, "VALBLK"),
+        (Flags::QUECVT, "QUECVT"),
+        (Flags::IVVALBLK, "IVVALBLK"),
+        (Flags::EXPEDITE, "EXPEDITE"),
+        (Flags::NOQUEUEBAST, "NOQUEUEBAST"),
+        (Flags::HEADQUE, "HEADQUE"),
+        (Flags::NOORDER, "NOORDER"),
+    ];
+
+    /// The set with exactly these bits.
+    ///
+    /// # Errors
+    /// If a bit is no flag of this release.
+    pub const fn from_bits(bits: u32) -> Result<Flags, UnknownFlags> {
+        let unknown = bits & !Flags::ALL.0;
+        if unknown == 0 {
+            Ok(Flags(bits))
+        } else {
+            Err(UnknownFlags { unknown })
+        }
+    }
+
+    /// The bits, as in libdlm.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The flag of this name, in capitals and without the `LKF_`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Flags> {
+        Flags::NAMES
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(flag, _)| *flag)
+    }
+
+    /// Whether all of `other` is in this set.
+    #[must_use]
+    pub const fn contains(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether there is no flag.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// This set without `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+}
+
+impl ops::BitOr for Flags {
+    type Output = Flags;
+
+    fn bitor(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+impl ops::BitOrAssign for Flags {
+    fn bitor_assign(&mut self, other: Flags) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        let mut bar = "";
+        for (flag, name) in Flags::NAMES {
+            if self.contains(flag) {
+                write!(f, "{bar}{name}")?;
+                bar = "|";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flags({self})")
+    }
+}
+
+impl Serialize for Flags {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u32(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flags {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Flags, D::Error> {
+        Flags::from_bits(u32::deserialize(d)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects the bits, which the libdlm ABI and the wire share, and the set of all of them.
+    #[test]
+    fn bits_names_and_the_whole_set_agree() {
+        let mut all = Flags::NONE;
+        for (flag, name) in Flags::NAMES {
+            assert_eq!(flag.bits().count_ones(), 1, "{name}");
+            assert!(!all.contains(flag), "{name} shares its bit");
+            assert_eq!(Flags::from_name(name), Some(flag));
+            all |= flag;
+        }
+        assert_eq!(all, Flags::ALL);
+        assert_eq!(Flags::NOQUEUEBAST.bits(), 0x800);
+        assert_eq!(
+            Flags::from_bits(0x4000_0001),
+            Err(UnknownFlags {
+                unknown: 0x4000_0000
+            })
+        );
+        assert_eq!(
+            format!("{:?}", Flags::NOQUEUE | Flags::VALBLK),
+            "Flags(NOQUEUE|VALBLK)"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Grant decisions, sweeps and blocking notices.
+
+use crate::{
+    Effect, Flags, Grant, Resource,
+    mode_tables::{Transfer, transfer, urgency},
+    queue::{Ask, Held},
+};
+use core::fmt::Debug;
+use mainstay_base::{LockMode, Token};
+
+impl<K: Copy + Ord + Debug> Resource<K> {
+    /// Whether a request that just arrived is granted (rules 1, 4, 6 and 8 of the crate's
+    /// documentation).
+    pub(crate) fn grants_request(&self, ask: Ask) -> bool {
+        if self.held.conflict(ask.mode, None) {
+            return false;
+        }
+        let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
+            return true;
+        };
+        let first_to_wait = pending.converting.is_empty()
+            && ask.flags.contains(Flags::HEADQUE)
+            && !ask.flags.contains(Flags::NOQUEUE);
+        ask.flags.contains(Flags::EXPEDITE) || ask.flags.contains(Flags::NOORDER) || first_to_wait
+    }
+
+    /// Whether a conversion that just arrived is granted (rules 2, 3 and 8).
+    pub(crate) fn grants_conversion(&self, from: LockMode, ask: Ask) -> bool {
+        if self.held.conflict(ask.mode, Some(from)) {
+            return false;
+        }
+        if !ask.flags.contains(Flags::QUECVT) || self.nothing_converts() {
+            return true;
+        }
+        let at_once = ask.flags.contains(Flags::NOORDER) || ask.flags.contains(Flags::HEADQUE);
+        at_once && !ask.flags.contains(Flags::NOQUEUE)
+    }
+
+    fn nothing_converts(&self) -> bool {
+        self.pending
+            .as_ref()
+            .is_none_or(|p| p.converting.is_empty())
+    }
+
+    /// Makes a new lock.
+    pub(crate) fn grant_request(&mut self, key: K, ask: Ask) -> Grant {
+        if ask.mode != LockMode::Nl {
+            self.last_token = self.last_token.next();
+        }
+        let valblk = ask.flags.contains(Flags::VALBLK);
+        self.held.add(ask.mode);
+        self.insert_granted(Held {
+            key,
+            token: self.last_token,
+            mode: ask.mode,
+            told: None,
+            wants_bast: ask.wants_bast,
+            valblk,
+        });
+        Grant {
+            mode: ask.mode,
+            token: self.last_token,
+            value: valblk.then(|| self.value.read()),
+        }
+    }
+
+    /// The token of a lock that goes from one mode to another: a new one if it gains anything.
+    pub(crate) fn token_after(&mut self, from: LockMode, token: Token, to: LockMode) -> Token {
+        if from.covers(to) {
+            return token;
+        }
+        self.last_token = self.last_token.next();
+        self.last_token
+    }
+
+    /// The lock `old` in the mode it asked for, which the counts then show. What the conversion
+    /// publishes has been published.
+    pub(crate) fn promote(&mut self, old: Held<K>, ask: Ask) -> (Held<K>, Grant) {
+        let token = self.token_after(old.mode, old.token, ask.mode);
+        self.held.remove(old.mode);
+        self.held.add(ask.mode);
+        let asked = ask.flags.contains(Flags::VALBLK);
+        let moves = transfer(Some(old.mode), ask.mode) != Transfer::Nothing;
+        let held = Held {
+            key: old.key,
+            token,
+            mode: ask.mode,
+            told: None,
+            wants_bast: ask.wants_bast,
+            valblk: asked && (moves || old.valblk),
+        };
+        let grant = Grant {
+            mode: ask.mode,
+            token,
+            value: (asked && moves).then(|| self.value.read()),
+        };
+        (held, grant)
+    }
+
+    /// Grants what can be granted now, conversions before requests, and tells those in the way of
+    /// the rest.
+    pub(crate) fn sweep(&mut self, out: &mut Vec<Effect<K>>) {
+        if self.pending.as_ref().is_none_or(|p| p.is_empty()) {
+            return;
+        }
+        while self.grant_one_conversion(out) {}
+        self.sweep_waiting(out);
+        self.tell_blockers(out);
+    }
+
+    /// Grants the foremost conversion that can be granted (rules 4 and 5).
+    fn grant_one_conversion(&mut self, out: &mut Vec<Effect<K>>) -> bool {
+        let Some(pending) = self.pending.as_mut() else {
+            return false;
+        };
+        let look_at = match pending.converting_noorder {
+            0 => 1,
+            _ => pending.converting.len(),
+        };
+        let held = self.held;
+        let Some(index) = pending
+            .converting
+            .iter()
+            .take(look_at)
+            .enumerate()
+            .position(|(at, c)| {
+                (at == 0 || c.ask.flags.contains(Flags::NOORDER))
+                    && !held.conflict(c.ask.mode, Some(c.held.mode))
+            })
+        else {
+            return false;
+        };
+        let Some(entry) = pending.take_converting(index) else {
+            return false;
+        };
+        let (held, grant) = self.promote(entry.held, entry.ask);
+        self.insert_granted(held);
+        out.push(Effect::Granted {
+            key: held.key,
+            grant,
+        });
+        true
+    }
+
+    /// Passes once over the wait queue (rules 4 and 7).
+    fn sweep_waiting(&mut self, out: &mut Vec<Effect<K>>) {
+        let mut index = 0;
+        while let Some(pending) = self.pending.as_mut() {
+            if index > 0 && pending.waiting_noorder == 0 {
+                return;
+            }
+            let Some(entry) = pending.waiting.get(index) else {
+                return;
+            };
+            let in_turn = index == 0 && pending.converting.is_empty();
+            let may = in_turn || entry.ask.flags.contains(Flags::NOORDER);
+            if !may || self.held.conflict(entry.ask.mode, None) {
+                index += 1;
+                continue;
+            }
+            let Some(entry) = pending.take_waiting(index) else {
+                return;
+            };
+            let grant = self.grant_request(entry.key, entry.ask);
+            out.push(Effect::Granted {
+                key: entry.key,
+                grant,
+            });
+        }
+    }
+
+    /// Tells every granted lock that is in the way of anything that waits and has not been told.
+    pub(crate) fn tell_blockers(&mut self, out: &mut Vec<Effect<K>>) {
+        let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
+            return;
+        };
+        let wanted = pending.wanted;
+        for held in &mut self.granted {
+            if let Some(mode) = wanted.most_urgent_blocked_by(held.mode) {
+                tell(held, mode, out);
+            }
+        }
+    }
+
+    /// Tells every granted lock that is in the way of `mode`, which just began to wait.
+    pub(crate) fn tell_granted_in_the_way(&mut self, mode: LockMode, out: &mut Vec<Effect<K>>) {
+        if !self.held.conflict(mode, None) {
+            return;
+        }
+        for held in &mut self.granted {
+            if !held.mode.compatible(mode) {
+                tell(held, mode, out);
+            }
+        }
+    }
+
+    /// Tells every lock that is in the way of `mode`, those that convert too: nobody waits, so
+    /// there will be no later occasion.
+    pub(crate) fn tell_all_in_the_way(
+        &mut self,
+        mode: LockMode,
+        except: Option<K>,
+        out: &mut Vec<Effect<K>>,
+    ) {
+        let converting = self
+            .pending
+            .iter_mut()
+            .flat_map(|p| p.converting.iter_mut().map(|c| &mut c.held));
+        for held in self.granted.iter_mut().chain(converting) {
+            if Some(held.key) != except && !held.mode.compatible(mode) {
+                tell(held, mode, out);
+            }
+        }
+    }
+}
+
+fn tell<K: Copy>(held: &mut Held<K>, mode: LockMode, out: &mut Vec<Effect<K>>) {
+    if held.wants_bast && held.told.is_none_or(|told| urgency(told) < urgency(mode)) {
+        held.told = Some(mode);
+        out.push(Effect::Blocking {
+            key: held.key,
+            mode,
+        });
+    }
+}

@@ -1,0 +1,130 @@
+//! Operations that are wrong in themselves, and change nothing.
+
+use crate::{Flags, mode_tables};
+use mainstay_base::LockMode;
+
+/// Why an operation was not even tried. The resource is as before and no effect was emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// A request under a key that has a lock already.
+    #[error("the key is in use by another lock of this resource; request under a new one")]
+    KeyInUse,
+    /// No lock with this key.
+    #[error("no lock of this resource has that key; it was never requested or is gone")]
+    UnknownLock,
+    /// A conversion or plain unlock of a lock that waits or converts.
+    #[error(
+        "the lock still waits for an earlier request or conversion; wait for it, cancel it, or unlock by force"
+    )]
+    Busy,
+    /// An operation between the first restated lock and the end of the rebuild.
+    #[error("the resource is being rebuilt after a change of master; try again when that is done")]
+    Rebuilding,
+    /// A flag that has no meaning for the operation.
+    #[error("{flags} has no meaning for {operation}; it may carry only {allowed}")]
+    FlagsNotFor {
+        /// The flags that do not belong.
+        flags: Flags,
+        /// `a request`, `a conversion` or `an unlock`.
+        operation: &'static str,
+        /// What it may carry.
+        allowed: Flags,
+    },
+    /// EXPEDITE with a mode that could conflict.
+    #[error("EXPEDITE passes every queue and so is for NL requests only, not for {mode}")]
+    ExpediteMode {
+        /// The mode asked for.
+        mode: LockMode,
+    },
+    /// EXPEDITE and NOQUEUE contradict each other.
+    #[error("EXPEDITE is always granted, so NOQUEUE with it has no meaning; leave one out")]
+    ExpediteNoqueue,
+    /// NOQUEUEBAST says what a refused NOQUEUE does.
+    #[error("NOQUEUEBAST tells holders about a refused NOQUEUE; add NOQUEUE or leave it out")]
+    NoqueuebastAlone,
+    /// QUECVT is for conversions that can conflict with others.
+    #[error("QUECVT is not for {from} to {to}; from {from} it may go to {}", mode_tables::quecvt_targets(*from))]
+    Quecvt {
+        /// The mode held.
+        from: LockMode,
+        /// The mode asked for.
+        to: LockMode,
+    },
+    /// The operation publishes, but nothing was given to publish.
+    #[error("leaving {from} with VALBLK publishes the value block, but none was given")]
+    ValueMissing {
+        /// The mode held.
+        from: LockMode,
+    },
+    /// A value block longer than the lockspace's.
+    #[error("the value block has {len} bytes; this lockspace's blocks have {max}")]
+    ValueTooLong {
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+}
+
+const FOR_REQUEST: Flags = Flags::ALL.without(Flags::QUECVT).without(Flags::IVVALBLK);
+const FOR_CONVERSION: Flags = Flags::ALL.without(Flags::EXPEDITE);
+
+fn only(flags: Flags, allowed: Flags, operation: &'static str) -> Result<(), Invalid> {
+    let wrong = flags.without(allowed);
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Invalid::FlagsNotFor {
+            flags: wrong,
+            operation,
+            allowed,
+        })
+    }
+}
+
+fn common(flags: Flags) -> Result<(), Invalid> {
+    if flags.contains(Flags::NOQUEUEBAST) && !flags.contains(Flags::NOQUEUE) {
+        return Err(Invalid::NoqueuebastAlone);
+    }
+    Ok(())
+}
+
+/// Checks what can be known of a new request without its resource, so that its owner may refuse it
+/// before it travels.
+///
+/// # Errors
+/// For flags that do not belong to a request, or not together.
+pub fn check_request(mode: LockMode, flags: Flags) -> Result<(), Invalid> {
+    only(flags, FOR_REQUEST, "a request")?;
+    common(flags)?;
+    if flags.contains(Flags::EXPEDITE) {
+        if mode != LockMode::Nl {
+            return Err(Invalid::ExpediteMode { mode });
+        }
+        if flags.contains(Flags::NOQUEUE) {
+            return Err(Invalid::ExpediteNoqueue);
+        }
+    }
+    Ok(())
+}
+
+/// Checks what can be known of a conversion from the modes and flags alone.
+///
+/// # Errors
+/// For flags that do not belong to a conversion, not together, or not to this pair of modes.
+pub fn check_convert(from: LockMode, to: LockMode, flags: Flags) -> Result<(), Invalid> {
+    only(flags, FOR_CONVERSION, "a conversion")?;
+    common(flags)?;
+    if flags.contains(Flags::QUECVT) && !mode_tables::quecvt_allowed(from, to) {
+        return Err(Invalid::Quecvt { from, to });
+    }
+    Ok(())
+}
+
+/// Checks the flags of an unlock.
+///
+/// # Errors
+/// For flags other than VALBLK and IVVALBLK.
+pub fn check_unlock(flags: Flags) -> Result<(), Invalid> {
+    only(flags, Flags::VALBLK | Flags::IVVALBLK, "an unlock")
+}

@@ -1,0 +1,241 @@
+//! The three queues and what stands in them.
+
+use crate::{Flags, mode_tables::ModeCounts};
+use core::fmt;
+use mainstay_base::{LockMode, Token};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// A waiting lock's place in its queue: smaller is nearer to the head. Owners keep it and restate
+/// it, so that a new master finds the old order again. Means nothing across queues or resources.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Ticket(pub i64);
+
+impl Ticket {
+    pub(crate) fn after(self) -> Ticket {
+        Ticket(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A granted lock. It stays one, in its old mode, while it waits for a conversion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held<K> {
+    pub(crate) key: K,
+    pub(crate) token: Token,
+    pub(crate) mode: LockMode,
+    /// The most urgent mode it was told it blocks, since it was granted `mode`.
+    pub(crate) told: Option<LockMode>,
+    pub(crate) wants_bast: bool,
+    /// Its last request or conversion carried VALBLK, and its owner's copy of the value block is
+    /// from then, or was of this kind before where no value travels.
+    pub(crate) valblk: bool,
+}
+
+/// What a request or conversion asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) mode: LockMode,
+    pub(crate) wants_bast: bool,
+    pub(crate) flags: Flags,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Converting<K> {
+    pub(crate) held: Held<K>,
+    pub(crate) ask: Ask,
+    pub(crate) ticket: Ticket,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting<K> {
+    pub(crate) key: K,
+    pub(crate) ask: Ask,
+    pub(crate) ticket: Ticket,
+}
+
+/// What waits: kept apart from the granted locks because most resources never need it.
+#[derive(Debug)]
+pub(crate) struct Pending<K> {
+    pub(crate) converting: VecDeque<Converting<K>>,
+    pub(crate) waiting: VecDeque<Waiting<K>>,
+    /// Modes asked for in both queues.
+    pub(crate) wanted: ModeCounts,
+    /// How many in each queue have NOORDER: sweeps look past the head only if there are some.
+    pub(crate) converting_noorder: u32,
+    pub(crate) waiting_noorder: u32,
+    /// Never handed out yet; larger than any ticket in either queue.
+    pub(crate) next_ticket: Ticket,
+}
+
+impl<K> Default for Pending<K> {
+    fn default() -> Self {
+        Pending {
+            converting: VecDeque::new(),
+            waiting: VecDeque::new(),
+            wanted: ModeCounts::default(),
+            converting_noorder: 0,
+            waiting_noorder: 0,
+            next_ticket: Ticket(1),
+        }
+    }
+}
+
+/// An emptied queue keeps its buffer for the next contention, but not one of a rare crowd.
+const KEPT_CAPACITY: usize = 64;
+
+impl<K: Copy + Ord> Pending<K> {
+    /// The ticket for the tail of a queue, or for the head of one whose first entry has `first`.
+    fn ticket(&mut self, first: Option<Ticket>) -> Ticket {
+        if let Some(first) = first {
+            return Ticket(first.0 - 1);
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket = ticket.after();
+        ticket
+    }
+
+    pub(crate) fn push_converting(&mut self, held: Held<K>, ask: Ask) -> Ticket {
+        let at_head = ask.flags.contains(Flags::HEADQUE);
+        let first = self.converting.front().map(|c| c.ticket);
+        let ticket = self.ticket(first.filter(|_| at_head));
+        let entry = Converting { held, ask, ticket };
+        self.count_converting(ask);
+        if at_head {
+            self.converting.push_front(entry);
+        } else {
+            self.converting.push_back(entry);
+        }
+        ticket
+    }
+
+    pub(crate) fn push_waiting(&mut self, key: K, ask: Ask) -> Ticket {
+        let at_head = ask.flags.contains(Flags::HEADQUE);
+        let first = self.waiting.front().map(|w| w.ticket);
+        let ticket = self.ticket(first.filter(|_| at_head));
+        let entry = Waiting { key, ask, ticket };
+        self.count_waiting(ask);
+        if at_head {
+            self.waiting.push_front(entry);
+        } else {
+            self.waiting.push_back(entry);
+        }
+        ticket
+    }
+
+    /// Enters a conversion into the counts; its place in the queue is the caller's business.
+    pub(crate) fn count_converting(&mut self, ask: Ask) {
+        self.wanted.add(ask.mode);
+        self.converting_noorder += u32::from(ask.flags.contains(Flags::NOORDER));
+    }
+
+    /// Enters a request into the counts; its place in the queue is the caller's business.
+    pub(crate) fn count_waiting(&mut self, ask: Ask) {
+        self.wanted.add(ask.mode);
+        self.waiting_noorder += u32::from(ask.flags.contains(Flags::NOORDER));
+    }
+
+    pub(crate) fn take_converting(&mut self, index: usize) -> Option<Converting<K>> {
+        let entry = self.converting.remove(index)?;
+        self.wanted.remove(entry.ask.mode);
+        self.converting_noorder -= u32::from(entry.ask.flags.contains(Flags::NOORDER));
+        if self.converting.is_empty() && self.converting.capacity() > KEPT_CAPACITY {
+            self.converting = VecDeque::new();
+        }
+        Some(entry)
+    }
+
+    pub(crate) fn take_waiting(&mut self, index: usize) -> Option<Waiting<K>> {
+        let entry = self.waiting.remove(index)?;
+        self.wanted.remove(entry.ask.mode);
+        self.waiting_noorder -= u32::from(entry.ask.flags.contains(Flags::NOORDER));
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_CAPACITY {
+            self.waiting = VecDeque::new();
+        }
+        Some(entry)
+    }
+
+    pub(crate) fn find_converting(&self, key: K) -> Option<usize> {
+        self.converting.iter().position(|c| c.held.key == key)
+    }
+
+    pub(crate) fn find_waiting(&self, key: K) -> Option<usize> {
+        self.waiting.iter().position(|w| w.key == key)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.converting.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// The grant queue, in the order of the keys: its order decides nothing, and so a lock is found
+/// quickly among many readers.
+pub(crate) type Granted<K> = SmallVec<[Held<K>; 1]>;
+
+/// A lock as status commands and checkers see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LockView<K> {
+    /// Whose it is.
+    pub key: K,
+    /// The mode in force and its token; none for a request that waits.
+    pub granted: Option<(LockMode, Token)>,
+    /// The mode it waits for, if it does.
+    pub requested: Option<LockMode>,
+    /// Its place in the convert or wait queue, if it is in one.
+    pub ticket: Option<Ticket>,
+    /// The flags of what it waits for.
+    pub flags: Flags,
+    /// Whether its owner's copy of the value block belongs to the granted mode (see
+    /// [`Restated::valblk`](crate::Restated::valblk)).
+    pub valblk: bool,
+    /// Whether it is to be told when it blocks others.
+    pub wants_bast: bool,
+}
+
+impl<K: Copy> Held<K> {
+    pub(crate) fn view(&self) -> LockView<K> {
+        LockView {
+            key: self.key,
+            granted: Some((self.mode, self.token)),
+            requested: None,
+            ticket: None,
+            flags: Flags::NONE,
+            valblk: self.valblk,
+            wants_bast: self.wants_bast,
+        }
+    }
+}
+
+impl<K: Copy> Converting<K> {
+    pub(crate) fn view(&self) -> LockView<K> {
+        LockView {
+            requested: Some(self.ask.mode),
+            ticket: Some(self.ticket),
+            flags: self.ask.flags,
+            ..self.held.view()
+        }
+    }
+}
+
+impl<K: Copy> Waiting<K> {
+    pub(crate) fn view(&self) -> LockView<K> {
+        LockView {
+            key: self.key,
+            granted: None,
+            requested: Some(self.ask.mode),
+            ticket: Some(self.ticket),
+            flags: self.ask.flags,
+            valblk: false,
+            wants_bast: self.ask.wants_bast,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The resource's value block.
+
+use crate::Invalid;
+use mainstay_base::{VALUE_LEN_MAX, Value, ValueBlock, ValueVersion};
+
+/// What is published on a resource. Most resources never carry a value, so the bytes live on the
+/// heap once there are some; the mark does not, since recovery may set it on any resource.
+#[derive(Debug)]
+pub(crate) struct Store {
+    written: Option<Box<(ValueBlock, ValueVersion)>>,
+    pub(crate) maybe_stale: bool,
+    len: u8,
+}
+
+impl Store {
+    /// An empty store for blocks of `len` bytes.
+    ///
+    /// # Panics
+    /// If `len` is larger than any lockspace may ask for.
+    pub(crate) fn new(len: usize) -> Store {
+        assert!(
+            len <= VALUE_LEN_MAX,
+            "value blocks of {len} bytes; a lockspace may ask for at most {VALUE_LEN_MAX}"
+        );
+        Store {
+            written: None,
+            maybe_stale: false,
+            len: len as u8,
+        }
+    }
+
+    pub(crate) fn version(&self) -> ValueVersion {
+        self.written.as_ref().map(|w| w.1).unwrap_or_default()
+    }
+
+    /// The value as a reader gets it; zeros under version 0 if nothing was ever published.
+    pub(crate) fn read(&self) -> Value {
+        let block = match &self.written {
+            Some(written) => written.0.clone(),
+            None => self.filled(ValueBlock::default()),
+        };
+        Value {
+            block,
+            version: self.version(),
+            maybe_stale: self.maybe_stale,
+        }
+    }
+
+    /// Checks that a block fits, so that publishing it cannot fail later.
+    pub(crate) fn check(&self, block: &ValueBlock) -> Result<(), Invalid> {
+        let (len, max) = (block.as_bytes().len(), usize::from(self.len));
+        if len > max {
+            return Err(Invalid::ValueTooLong { len, max });
+        }
+        Ok(())
+    }
+
+    /// Publishes a block under the next version and clears the mark.
+    pub(crate) fn publish(&mut self, block: &ValueBlock) {
+        let version = ValueVersion(self.version().0 + 1);
+        self.set(block, version);
+        self.maybe_stale = false;
+    }
+
+    /// Puts back a value found in recovery.
+    pub(crate) fn restore(&mut self, value: &Value) {
+        if value.version == ValueVersion::default() {
+            self.written = None;
+        } else {
+            self.set(&value.block, value.version);
+        }
+        self.maybe_stale = value.maybe_stale;
+    }
+
+    fn set(&mut self, block: &ValueBlock, version: ValueVersion) {
+        let block = self.filled(block.clone());
+        match &mut self.written {
+            Some(written) => **written = (block, version),
+            None => self.written = Some(Box::new((block, version))),
+        }
+    }
+
+    /// A block of this store's length: short ones end in zeros. Only a block from a peer that
+    /// disagrees on the length can be longer; it is cut.
+    fn filled(&self, block: ValueBlock) -> ValueBlock {
+        let len = usize::from(self.len);
+        let bytes = block.as_bytes();
+        ValueBlock::new(&bytes[..bytes.len().min(len)])
+            .and_then(|b| b.padded(len))
+            .unwrap_or(block)
+    }
+}
