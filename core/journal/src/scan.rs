@@ -45,6 +45,10 @@ pub struct Scan {
     pub header: Header,
     /// Every record of every complete batch, in order.
     pub records: Vec<Record>,
+    /// File offset in bytes of the last complete batch; `valid_len` if there is none. After a
+    /// crash this batch alone may be complete to the reader and yet not durable, because its
+    /// fsync was not waited for or failed: the caller writes it again before it relies on it.
+    pub last_batch: u64,
     /// The tail to cut off, if the last write did not finish.
     pub torn: Option<Torn>,
     /// Appends after the last complete batch, once the file has been cut to `valid_len`.
@@ -154,6 +158,7 @@ pub fn scan(file: &[u8]) -> Result<Scan, Damage> {
     let mut batch = 1;
     let mut seq = 1;
     let mut rest = &file[SECTOR..];
+    let mut last_batch = SECTOR as u64;
     let offset_of = |rest: &[u8]| (file.len() - rest.len()) as u64;
     let torn = loop {
         if rest.is_empty() {
@@ -169,6 +174,7 @@ pub fn scan(file: &[u8]) -> Result<Scan, Damage> {
                 let next = parse_records(seq, &data, &mut records);
                 seq = next.ok_or_else(|| corrupted((0, Flaw::Records)))?;
                 batch += 1;
+                last_batch = offset_of(rest);
                 rest = &rest[sectors * SECTOR..];
             }
             None => {
@@ -193,6 +199,7 @@ pub fn scan(file: &[u8]) -> Result<Scan, Damage> {
     Ok(Scan {
         header,
         records,
+        last_batch,
         torn,
         appender: Appender::resume(&header, batch, seq, valid_len),
     })

@@ -73,11 +73,14 @@ proptest! {
     /// stopped.
     #[test]
     fn round_trip(base in vec((any::<u8>(), payload()), 0..4), batches in vec(batch(), 0..5), more in batch()) {
-        let (mut file, _) = build(&base, &batches);
+        let (mut file, ends) = build(&base, &batches);
         let mut found = scan(&file).unwrap();
         prop_assert_eq!(&found.records, &expected([&base].into_iter().chain(&batches)));
         prop_assert_eq!(found.torn, None);
         prop_assert_eq!(found.valid_len(), file.len() as u64);
+        if !batches.is_empty() {
+            prop_assert_eq!(found.last_batch, ends[batches.len() - 1] as u64);
+        }
         prop_assert_eq!(found.header.disk, DiskId(7));
         prop_assert_eq!(found.header.generation, 3);
         found.appender.append(view(&more), &mut file).unwrap();

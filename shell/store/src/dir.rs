@@ -52,6 +52,8 @@ pub struct StateDir {
 
 impl StateDir {
     /// Takes the directory and reads its journal. A torn tail is cut off, durably, and reported.
+    /// The records are durable when they are returned, those of a last write that was never
+    /// acknowledged included.
     ///
     /// # Errors
     /// If the directory cannot be used, another process has it, or its journal is damaged. A
@@ -89,8 +91,10 @@ impl StateDir {
                 journal = %files.journal_path().display(), offset = torn.offset, bytes = torn.bytes,
                 "cutting off a write that did not finish before the last stop"
             );
-            files.truncate_journal(&journal, found.valid_len())?;
         }
+        // Within the bytes: the scan has read them.
+        let last = &bytes[found.last_batch as usize..found.valid_len() as usize];
+        files.settle_journal(&journal, found.valid_len(), last)?;
         // Only now: beside a damaged journal, the new one may be what the operator needs.
         files.remove_unfinished()?;
         let recovered = Recovered {

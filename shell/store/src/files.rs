@@ -108,8 +108,7 @@ impl Files {
         rustix::fs::fsync(&file).map_err(|errno| self.error("fsync", JOURNAL_NEW, errno))?;
         rustix::fs::renameat(&self.fd, JOURNAL_NEW, &self.fd, JOURNAL)
             .map_err(|errno| self.error("rename to its final name", JOURNAL_NEW, errno))?;
-        rustix::fs::fsync(&self.fd)
-            .map_err(|errno| self.full_or_system("fsync", self.path.clone(), errno))?;
+        self.sync_dir()?;
         Ok(file)
     }
 
@@ -133,11 +132,29 @@ impl Files {
         rustix::fs::fdatasync(file).map_err(|errno| self.error("fdatasync", JOURNAL, errno))
     }
 
-    /// Cuts the journal; durable on return.
-    pub(crate) fn truncate_journal(&self, file: &File, len: u64) -> Result<(), StoreError> {
+    /// Makes what the reader has seen of the journal the truth: cuts it to `len`, and writes `last`,
+    /// the bytes up to there of the last write, once more. Durable on return.
+    ///
+    /// Reading proves nothing about the disk. The process before may have ended between write and
+    /// fsync; or its fsync failed, and then the system may keep the pages and call them clean, so
+    /// that only writing them again brings them to the disk. Its earlier writes were all durable,
+    /// or it would not have gone on to the last.
+    pub(crate) fn settle_journal(
+        &self,
+        file: &File,
+        len: u64,
+        last: &[u8],
+    ) -> Result<(), StoreError> {
         rustix::fs::ftruncate(file, len)
+            .and_then(|()| write_all_at(file, last, len - last.len() as u64))
             .and_then(|()| rustix::fs::fsync(file))
-            .map_err(|errno| self.error("truncate", JOURNAL, errno))
+            .map_err(|errno| self.error("settle", JOURNAL, errno))?;
+        self.sync_dir()
+    }
+
+    fn sync_dir(&self) -> Result<(), StoreError> {
+        rustix::fs::fsync(&self.fd)
+            .map_err(|errno| self.full_or_system("fsync", self.path.clone(), errno))
     }
 
     /// Bytes that the file system has left for this user, if it says.

@@ -11,6 +11,31 @@
 //! [`StateDir::open`] takes the directory and reads what is there; [`StateDir::start`] turns it
 //! into a [`Writer`], whose thread does all writing. Whatever the journal cannot account for makes
 //! `open` fail: a node that starts on half its memory breaks promises that it no longer knows.
+//!
+//! ```
+//! use mainstay_store::{OpenOptions, StateDir, Write, WriteKind};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let temporary = tempfile::TempDir::new()?;
+//! # let path = temporary.path().join("state");
+//! let (dir, recovered) = StateDir::open(&path, OpenOptions { create: true })?;
+//! assert!(recovered.fresh);
+//!
+//! let (done, completions) = std::sync::mpsc::channel();
+//! let writer = dir.start(Box::new(move |completion| {
+//!     let _ = done.send(completion);
+//! }))?;
+//! let kind = WriteKind::Append(vec![(1, b"a vote".to_vec())]);
+//! writer.submit(Write { token: 7, kind })?;
+//! let completion = completions.recv()?;
+//! assert_eq!((completion.token, completion.result), (7, Ok(())));
+//! writer.close()?;
+//!
+//! let (_, recovered) = StateDir::open(&path, OpenOptions { create: false })?;
+//! assert_eq!(recovered.records, [(1, b"a vote".to_vec())]);
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 

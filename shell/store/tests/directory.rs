@@ -105,6 +105,26 @@ fn fresh_then_restarted() {
     assert_ne!(start(other.path()).2.disk, fresh.disk);
 }
 
+/// A start changes not a byte of a sound journal, although it writes the last batch again.
+#[test]
+fn settled_unchanged() {
+    let top = TempDir::new().unwrap();
+    let journal = top.path().join("journal");
+    for writes in [
+        vec![],
+        vec![replace(1, vec![record("sealed")])],
+        vec![
+            append(2, vec![record("one")]),
+            append(3, vec![(1, vec![7; 3000])]),
+        ],
+    ] {
+        write_all(top.path(), writes);
+        let before = fs::read(&journal).unwrap();
+        reopen(top.path());
+        assert_eq!(fs::read(&journal).unwrap(), before);
+    }
+}
+
 /// A replacement forgets what was before, keeps what comes after, and makes the file smaller.
 #[test]
 fn replaced() {
