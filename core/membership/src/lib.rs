@@ -1,1 +1,29 @@
 //! Failure detector, quorum, leases, views, join and leave.
+//!
+//! Two halves. [`ClusterState`] is the replicated state machine: commands of the consensus log go in,
+//! [`View`]s and proofs come out, alike on every node. [`Membership`] is the local agent that every
+//! node runs: it exchanges heartbeats, measures links, holds the node's quorum lease, promises leases
+//! to others and, on the node that leads the log, decides what to propose.
+//!
+//! The rules are written down in `docs/protocol/membership.md`.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod directory;
+mod founding;
+mod output;
+mod state;
+mod view;
+
+pub use agent::{LinkStatus, Membership, PeerStatus, PendingStatus};
+pub use directory::directory_node;
+pub use founding::{Founding, FoundingNode};
+pub use output::{MembershipConfig, Output};
+pub use state::{
+    Cause, Change, ClusterState, Command, FencedNode, Lockspace, RequestOrigin, StateError,
+};
+pub use view::{Member, Pending, View};
+
+/// An encoded message of this crate; see [`Membership::receive`].
+pub const MESSAGE_LEN_MAX: usize = 64 << 10;

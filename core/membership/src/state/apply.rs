@@ -1,0 +1,262 @@
+//! Applying commands.
+
+use super::{
+    Cause, Change, ClusterState, Command, FENCED_KEPT, FencedNode, Lockspace, RETIRED_BOOTS_KEPT,
+};
+use crate::{Member, Pending, View};
+use mainstay_base::{
+    BootId, DiskId, Epoch, Incarnation, LOCKSPACES_MAX, LockspaceId, LockspaceName, NodeId,
+    VALUE_LEN_MAX,
+};
+use mainstay_fencing::{FencedRecord, Proof};
+use mainstay_wire::event::Reason;
+use std::sync::Arc;
+
+impl ClusterState {
+    /// Applies the committed command at `index` of the log and tells what changed. Indexes ascend;
+    /// one that was applied before is ignored, and so is a command that no longer applies.
+    pub fn apply(&mut self, index: u64, command: &Command) -> Vec<Change> {
+        if index <= self.applied {
+            return Vec::new();
+        }
+        self.applied = index;
+        if let Command::Found(founding) = command {
+            if self.id.is_some() {
+                return Vec::new();
+            }
+            self.from_founding(founding);
+            let mut changes = vec![Change::Founded];
+            changes.extend(self.next_view(
+                Reason::Founded,
+                None,
+                &format!("cluster {}", founding.cluster),
+                |_| {},
+            ));
+            return changes;
+        }
+        if self.id.is_none() {
+            return Vec::new();
+        }
+        match command {
+            Command::Found(_) => Vec::new(),
+            Command::Join { node, boot, after } => self.join(*node, *boot, *after),
+            Command::Remove {
+                node,
+                incarnation,
+                reason,
+                detail,
+            } => self.remove(*node, *incarnation, *reason, detail),
+            Command::Leave { node, incarnation } => self.leave(index, *node, *incarnation),
+            Command::Fenced {
+                node,
+                incarnation,
+                proof,
+            } => self.settle(index, *node, *incarnation, proof),
+            Command::CreateLockspace {
+                name,
+                value_len,
+                origin,
+            } => vec![self.create_lockspace(name, *value_len, *origin)],
+            Command::ReplaceDisk { node, old, new } => self.replace_disk(*node, *old, *new),
+        }
+    }
+
+    fn join(&mut self, node: NodeId, boot: BootId, after: Incarnation) -> Vec<Change> {
+        let next_epoch = self.epoch().next();
+        let nodes = self.view.nodes();
+        let old = self.view.member(node).copied();
+        let Some(record) = self.nodes.get_mut(&node) else {
+            return Vec::new();
+        };
+        if record.incarnation != after
+            || record.retired.contains(&boot)
+            || old.is_some_and(|m| m.boot == boot)
+        {
+            return Vec::new();
+        }
+        record.incarnation = after.next();
+        let incarnation = record.incarnation;
+        if let Some(old) = old {
+            self.retire(node, old.boot);
+        }
+        let detail = match old {
+            Some(old) => format!(
+                "its incarnation {} was still a member and has vanished",
+                old.incarnation
+            ),
+            None => String::new(),
+        };
+        self.next_view(Reason::Joined, Some((node, incarnation)), &detail, |view| {
+            view.members.retain(|m| m.node != node);
+            view.members.push(Member {
+                node,
+                incarnation,
+                boot,
+            });
+            if let Some(old) = old {
+                view.pending
+                    .push(vanish(old, next_epoch, Reason::Restarted, nodes));
+            }
+        })
+    }
+
+    fn remove(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        reason: Reason,
+        detail: &str,
+    ) -> Vec<Change> {
+        let Some(member) = self.member_of(node, incarnation) else {
+            return Vec::new();
+        };
+        let pending = vanish(member, self.epoch().next(), reason, self.view.nodes());
+        self.retire(node, member.boot);
+        self.next_view(reason, Some((node, incarnation)), detail, |view| {
+            view.members.retain(|m| m.node != node);
+            view.pending.push(pending);
+        })
+    }
+
+    fn leave(&mut self, index: u64, node: NodeId, incarnation: Incarnation) -> Vec<Change> {
+        let Some(member) = self.member_of(node, incarnation) else {
+            return Vec::new();
+        };
+        let epoch = self.epoch().next();
+        let vanished = vanish(member, epoch, Reason::LeftCleanly, self.view.nodes());
+        self.retire(node, member.boot);
+        let mut changes =
+            self.next_view(Reason::LeftCleanly, Some((node, incarnation)), "", |view| {
+                view.members.retain(|m| m.node != node);
+            });
+        changes.push(self.record_fenced(index, vanished, Proof::LeftCleanly));
+        changes
+    }
+
+    fn settle(
+        &mut self,
+        index: u64,
+        node: NodeId,
+        incarnation: Incarnation,
+        proof: &Proof,
+    ) -> Vec<Change> {
+        let mut pending = self.view.pending.iter();
+        let found = pending.find(|p| p.node == node && p.incarnation == incarnation);
+        let Some(vanished) = found.cloned() else {
+            return Vec::new();
+        };
+        let about = Some((node, incarnation));
+        let mut changes = self.next_view(proof.reason(), about, &proof.to_string(), |view| {
+            view.pending
+                .retain(|p| (p.node, p.incarnation) != (node, incarnation));
+        });
+        changes.push(self.record_fenced(index, vanished, proof.clone()));
+        changes
+    }
+
+    fn create_lockspace(
+        &mut self,
+        name: &LockspaceName,
+        value_len: u8,
+        origin: super::RequestOrigin,
+    ) -> Change {
+        let known = self.lockspaces.get(name).cloned();
+        let created = known.is_none();
+        if created
+            && (self.lockspaces.len() >= LOCKSPACES_MAX
+                || value_len == 0
+                || usize::from(value_len) > VALUE_LEN_MAX)
+        {
+            return Change::LockspaceRefused { origin };
+        }
+        let next = self.lockspaces.values().map(|l| l.id.0).max().unwrap_or(0) + 1;
+        let lockspace = known.unwrap_or_else(|| Lockspace {
+            id: LockspaceId(next),
+            name: name.clone(),
+            value_len,
+        });
+        self.lockspaces.insert(name.clone(), lockspace.clone());
+        Change::Lockspace {
+            lockspace,
+            created,
+            origin: Some(origin),
+        }
+    }
+
+    fn replace_disk(&mut self, node: NodeId, old: Option<DiskId>, new: DiskId) -> Vec<Change> {
+        match self.nodes.get_mut(&node) {
+            Some(record) if record.disk == old && old != Some(new) => {
+                record.disk = Some(new);
+                vec![Change::DiskReplaced { node, old, new }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn member_of(&self, node: NodeId, incarnation: Incarnation) -> Option<Member> {
+        let member = self.view.member(node).copied();
+        member.filter(|m| m.incarnation == incarnation)
+    }
+
+    fn retire(&mut self, node: NodeId, boot: BootId) {
+        if let Some(record) = self.nodes.get_mut(&node) {
+            record.retired.push_back(boot);
+            while record.retired.len() > RETIRED_BOOTS_KEPT {
+                record.retired.pop_front();
+            }
+        }
+    }
+
+    fn record_fenced(&mut self, index: u64, vanished: Pending, proof: Proof) -> Change {
+        let record = FencedRecord {
+            node: vanished.node,
+            incarnation: vanished.incarnation,
+            proof,
+            epoch: self.epoch(),
+            index,
+        };
+        let fenced = FencedNode { vanished, record };
+        self.fenced.push_back(fenced.clone());
+        while self.fenced.len() > FENCED_KEPT {
+            self.fenced.pop_front();
+        }
+        Change::Fenced(fenced)
+    }
+
+    fn next_view(
+        &mut self,
+        reason: Reason,
+        about: Option<(NodeId, Incarnation)>,
+        detail: &str,
+        change: impl FnOnce(&mut View),
+    ) -> Vec<Change> {
+        let mut view = View::clone(&self.view);
+        change(&mut view);
+        view.epoch = self.epoch().next();
+        view.members.sort_by_key(|m| m.node);
+        view.pending.sort_by_key(|p| (p.node, p.incarnation));
+        let votes: u32 = view.members.iter().map(|m| self.votes(m.node)).sum();
+        view.quorate = votes * 2 > self.votes_total();
+        self.view = Arc::new(view);
+        self.cause = Cause {
+            reason,
+            about,
+            detail: detail.to_owned(),
+        };
+        vec![Change::View {
+            view: Arc::clone(&self.view),
+            cause: self.cause.clone(),
+        }]
+    }
+}
+
+fn vanish(member: Member, left_epoch: Epoch, reason: Reason, directory: Vec<NodeId>) -> Pending {
+    Pending {
+        node: member.node,
+        incarnation: member.incarnation,
+        boot: member.boot,
+        left_epoch,
+        reason,
+        directory,
+    }
+}

@@ -1,0 +1,174 @@
+//! What the replicated log may say, and what follows from it.
+
+use super::Lockspace;
+use crate::{Founding, Pending, View};
+use mainstay_base::{BootId, DiskId, Incarnation, LockspaceName, NodeId};
+use mainstay_fencing::{FencedRecord, Proof};
+use mainstay_wire::{
+    codec::{self, DecodeError},
+    event::Reason,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Longest encoded command, in bytes.
+const COMMAND_LEN_MAX: usize = 64 << 10;
+
+/// Which request of which boot of a node a command answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RequestOrigin {
+    /// The asking node.
+    pub node: NodeId,
+    /// Its boot; a later boot did not ask.
+    pub boot: BootId,
+    /// Chosen by the asking node.
+    pub request: u64,
+}
+
+/// An entry of the replicated log. A command that no longer applies is ignored, on every node alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The first command of all. A second one is ignored.
+    Found(Founding),
+    /// A boot becomes a member. If an older boot of the node still is one, that one vanishes in the
+    /// same view. Ignored if the boot is or was a member.
+    Join {
+        /// The node.
+        node: NodeId,
+        /// The boot that joins.
+        boot: BootId,
+        /// The node's last incarnation as the proposer knew it; ignored if there is a later one.
+        after: Incarnation,
+    },
+    /// An incarnation ceases to be a member without its consent; it is pending from then on.
+    Remove {
+        /// The node.
+        node: NodeId,
+        /// Which of its incarnations.
+        incarnation: Incarnation,
+        /// Why.
+        reason: Reason,
+        /// More, for people.
+        detail: String,
+    },
+    /// An incarnation that has given up its locks and its lease ceases to be a member; it is at once
+    /// proved harmless.
+    Leave {
+        /// The node.
+        node: NodeId,
+        /// Which of its incarnations.
+        incarnation: Incarnation,
+    },
+    /// A pending incarnation is proved harmless.
+    Fenced {
+        /// The node.
+        node: NodeId,
+        /// Which of its incarnations.
+        incarnation: Incarnation,
+        /// By what.
+        proof: Proof,
+    },
+    /// A lockspace shall exist. One of that name that exists already stays as it is.
+    CreateLockspace {
+        /// Its name.
+        name: LockspaceName,
+        /// Length of its value blocks, 1 to 64.
+        value_len: u8,
+        /// Who wants to know.
+        origin: RequestOrigin,
+    },
+    /// A node lost its disk and is known by another from now on.
+    ReplaceDisk {
+        /// The node.
+        node: NodeId,
+        /// The disk it was known by; ignored if that is no longer so.
+        old: Option<DiskId>,
+        /// The disk it is known by from now on.
+        new: DiskId,
+    },
+}
+
+impl Command {
+    /// For the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::to_vec(self)
+    }
+
+    /// From the log.
+    ///
+    /// # Errors
+    /// If the bytes are no command.
+    pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+        codec::decode("cluster command", COMMAND_LEN_MAX, bytes)
+    }
+}
+
+/// Why a view came about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Named.
+    pub reason: Reason,
+    /// Whom it concerns.
+    pub about: Option<(NodeId, Incarnation)>,
+    /// More, for people; may be empty.
+    pub detail: String,
+}
+
+impl Default for Cause {
+    fn default() -> Cause {
+        Cause {
+            reason: Reason::Founded,
+            about: None,
+            detail: String::new(),
+        }
+    }
+}
+
+/// An incarnation and the committed record of its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencedNode {
+    /// The incarnation as it was pending. For a clean leave: as it would have been.
+    pub vanished: Pending,
+    /// The record that makes the proof.
+    pub record: FencedRecord,
+}
+
+/// What a command changed, in the order in which it is to be acted upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The cluster was founded.
+    Founded,
+    /// A new view is in force.
+    View {
+        /// The view.
+        view: Arc<View>,
+        /// Why.
+        cause: Cause,
+    },
+    /// A vanished incarnation is proved harmless. Follows the view without it.
+    Fenced(FencedNode),
+    /// A lockspace exists.
+    Lockspace {
+        /// The lockspace.
+        lockspace: Lockspace,
+        /// It did not exist before.
+        created: bool,
+        /// Who asked; `None` if the change was found in a snapshot.
+        origin: Option<RequestOrigin>,
+    },
+    /// A lockspace cannot be created: there are too many already, or its value length is out of range.
+    LockspaceRefused {
+        /// Who asked.
+        origin: RequestOrigin,
+    },
+    /// A node is known by another disk.
+    DiskReplaced {
+        /// The node.
+        node: NodeId,
+        /// The disk it was known by.
+        old: Option<DiskId>,
+        /// The disk it is known by.
+        new: DiskId,
+    },
+}

@@ -1,0 +1,257 @@
+//! The replicated state: what the consensus log says about the cluster. Every node applies the same
+//! commands in the same order and so arrives at the same views.
+
+mod apply;
+mod command;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use command::{Cause, Change, Command, FencedNode, RequestOrigin};
+pub use snapshot::StateError;
+
+use crate::{Founding, View};
+use mainstay_base::{
+    BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation, LockspaceId, LockspaceName, NodeId,
+    NodeSpec, Timings,
+};
+use mainstay_fencing::Proof;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Ended boots remembered per node. An older boot cannot join again because its proposal names an
+/// incarnation that has passed.
+const RETIRED_BOOTS_KEPT: usize = 32;
+/// Fencing records remembered, for `why` and for nodes that catch up by snapshot. A member that
+/// lags behind by more than this has been removed itself.
+const FENCED_KEPT: usize = 256;
+
+/// A lockspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lockspace {
+    /// Its number, from 1.
+    pub id: LockspaceId,
+    /// Its name.
+    pub name: LockspaceName,
+    /// Length of its value blocks, in bytes.
+    pub value_len: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct NodeRecord {
+    spec: NodeSpec,
+    disk: Option<DiskId>,
+    /// The last incarnation given; 0 if the node never joined.
+    incarnation: Incarnation,
+    /// Boots that were members and no longer are, oldest first.
+    retired: VecDeque<BootId>,
+}
+
+/// The replicated state of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterState {
+    applied: u64,
+    cluster: String,
+    id: Option<ClusterId>,
+    timings: Timings,
+    fencing: Option<FencePolicy>,
+    nodes: BTreeMap<NodeId, NodeRecord>,
+    lockspaces: BTreeMap<LockspaceName, Lockspace>,
+    fenced: VecDeque<FencedNode>,
+    cause: Cause,
+    #[serde(with = "snapshot::arc_view")]
+    view: Arc<View>,
+}
+
+impl ClusterState {
+    /// The state before the first command.
+    #[must_use]
+    pub fn new() -> ClusterState {
+        ClusterState::default()
+    }
+
+    /// Index of the last command applied.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The cluster's name; empty before the founding.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The cluster's number, once founded.
+    #[must_use]
+    pub fn id(&self) -> Option<ClusterId> {
+        self.id
+    }
+
+    /// The periods in force.
+    #[must_use]
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// The fencing policy in force, once founded.
+    #[must_use]
+    pub fn fencing(&self) -> Option<FencePolicy> {
+        self.fencing
+    }
+
+    /// The view in force.
+    #[must_use]
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// The configured nodes, by number.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeSpec> {
+        self.nodes.values().map(|n| &n.spec)
+    }
+
+    /// The disk by which the replicated log knows a node.
+    #[must_use]
+    pub fn disk(&self, node: NodeId) -> Option<DiskId> {
+        self.nodes.get(&node).and_then(|n| n.disk)
+    }
+
+    /// The last incarnation that a node was given; 0 if it never joined.
+    #[must_use]
+    pub fn incarnation(&self, node: NodeId) -> Incarnation {
+        self.nodes
+            .get(&node)
+            .map_or(Incarnation(0), |n| n.incarnation)
+    }
+
+    /// Whether a boot was a member once and is none any more.
+    #[must_use]
+    pub fn is_retired(&self, node: NodeId, boot: BootId) -> bool {
+        self.nodes
+            .get(&node)
+            .is_some_and(|n| n.retired.contains(&boot))
+    }
+
+    /// A node's votes; 0 if it is not configured.
+    #[must_use]
+    pub fn votes(&self, node: NodeId) -> u32 {
+        self.nodes.get(&node).map_or(0, |n| n.spec.votes)
+    }
+
+    /// Votes of all configured nodes.
+    #[must_use]
+    pub fn votes_total(&self) -> u32 {
+        self.nodes.values().map(|n| n.spec.votes).sum()
+    }
+
+    /// Votes of the members.
+    #[must_use]
+    pub fn votes_of_members(&self) -> u32 {
+        self.view.members.iter().map(|m| self.votes(m.node)).sum()
+    }
+
+    /// A lockspace by name.
+    #[must_use]
+    pub fn lockspace(&self, name: &LockspaceName) -> Option<&Lockspace> {
+        self.lockspaces.get(name)
+    }
+
+    /// All lockspaces, by name.
+    pub fn lockspaces(&self) -> impl Iterator<Item = &Lockspace> {
+        self.lockspaces.values()
+    }
+
+    /// Why the present view came about.
+    #[must_use]
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The last fencing records, oldest first.
+    pub fn fenced(&self) -> impl Iterator<Item = &FencedNode> {
+        self.fenced.iter()
+    }
+
+    /// The commands by which `operator` vouches for every vanished incarnation of `node`; empty if
+    /// there is none. To be proposed by the leader of the replicated log.
+    #[must_use]
+    pub fn vouch(&self, node: NodeId, operator: &str) -> Vec<Command> {
+        let pending = self.view.pending.iter().filter(|p| p.node == node);
+        pending
+            .map(|p| Command::Fenced {
+                node,
+                incarnation: p.incarnation,
+                proof: Proof::OperatorVouched {
+                    operator: operator.to_owned(),
+                },
+            })
+            .collect()
+    }
+
+    /// What changed since `old`, which the same log had brought about earlier: for a node that caught
+    /// up by snapshot. One view stands for all between, then come the fencing records one by one.
+    #[must_use]
+    pub fn changes_since(&self, old: &ClusterState) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.view.epoch > old.view.epoch {
+            changes.push(Change::View {
+                view: Arc::clone(&self.view),
+                cause: self.cause.clone(),
+            });
+        }
+        let fenced = self.fenced.iter();
+        changes.extend(
+            fenced
+                .filter(|f| f.record.epoch > old.view.epoch)
+                .map(|f| Change::Fenced(f.clone())),
+        );
+        for lockspace in self.lockspaces.values() {
+            if !old.lockspaces.contains_key(&lockspace.name) {
+                changes.push(Change::Lockspace {
+                    lockspace: lockspace.clone(),
+                    created: true,
+                    origin: None,
+                });
+            }
+        }
+        for (node, record) in &self.nodes {
+            if let (Some(new), before) = (record.disk, old.disk(*node))
+                && before != Some(new)
+                && old.id.is_some()
+            {
+                changes.push(Change::DiskReplaced {
+                    node: *node,
+                    old: before,
+                    new,
+                });
+            }
+        }
+        changes
+    }
+
+    pub(crate) fn from_founding(&mut self, founding: &Founding) {
+        self.cluster.clone_from(&founding.cluster);
+        self.id = Some(founding.id);
+        self.timings = founding.timings;
+        self.fencing = Some(founding.fencing);
+        for node in &founding.nodes {
+            self.nodes.insert(
+                node.spec.id,
+                NodeRecord {
+                    spec: node.spec.clone(),
+                    disk: node.disk,
+                    incarnation: Incarnation(0),
+                    retired: VecDeque::new(),
+                },
+            );
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.view.epoch
+    }
+}
