@@ -1,1 +1,357 @@
 //! Many resources on many nodes: directory, mastering, remote operations, recovery.
+//!
+//! [`Dlm`] is the lock manager of one node in one incarnation. It is told what clients ask
+//! ([`owner`]), what other nodes' lock managers say ([`Dlm::receive`]), which views are installed
+//! and which incarnations are proved harmless ([`recovery`]), and leaves what it wants done in
+//! [`Dlm::take_outputs`]. A rebirth makes a new `Dlm`: it never unlearns.
+//!
+//! Three roles meet here, and a node plays all of them at once for different resources:
+//!
+//! - the **owner** side knows the locks of this node's clients and can restate every one of them;
+//! - the **master** side has the queues of the resources that this node masters ([`master`]);
+//! - the **directory** side knows who masters the names that hash to this node ([`directory`]).
+//!
+//! What this crate must not know: clocks, links, the replicated log, how a fence is proved.
+
+#![forbid(unsafe_code)]
+
+mod directory;
+mod master;
+mod owner;
+mod recovery;
+mod report;
+mod table;
+
+use mainstay_base::{
+    BootId, Epoch, FixedMap, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId,
+    SessionId, Token, Value,
+};
+use mainstay_membership::View;
+use mainstay_wire::{
+    client::{Answer, Handle},
+    dlm::{Body, Message, ResourceId},
+    event::{Reason, What},
+    lock::Refusal,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use directory::Entry;
+use master::Key;
+pub use owner::{ConvertCall, LockCall, UnlockCall};
+use recovery::Departure;
+pub use report::{OwnedView, SpaceCounts};
+use table::{Owned, ResourceTable};
+
+/// How long a resource without locks is remembered, so that coming back to it costs no lookup.
+pub const IDLE: core::time::Duration = core::time::Duration::from_secs(10);
+
+/// Most messages of one peer that may wait for a view this node has not installed yet.
+const EARLY_MAX: usize = 1 << 20;
+
+/// What the lock manager wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// Tell another member's lock manager.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        body: Body,
+    },
+    /// A client's call is finished.
+    Done {
+        /// The client.
+        session: SessionId,
+        /// The call's number.
+        request: u64,
+        /// How it ended.
+        result: Result<Answer, Refusal>,
+    },
+    /// A client's lock blocks another.
+    Blocking {
+        /// The client.
+        session: SessionId,
+        /// The lock.
+        handle: Handle,
+        /// The mode that is blocked.
+        mode: LockMode,
+    },
+    /// Something happened that people may want to know.
+    Event {
+        /// What.
+        what: What,
+        /// Why.
+        reason: Reason,
+        /// More.
+        detail: String,
+    },
+    /// What must hold does not: the node must stop rather than grant a lock wrongly.
+    Fatal(String),
+}
+
+/// An incarnation of a node.
+pub(crate) type Life = (NodeId, Incarnation);
+
+/// The lock manager of one node in one incarnation.
+#[derive(Debug)]
+pub struct Dlm {
+    me: NodeId,
+    /// Assigned with the first view that names this node.
+    life: Option<Incarnation>,
+    view: View,
+    /// Node numbers of the view's members, for choosing directories.
+    ids: Vec<NodeId>,
+    /// The epoch in which the set of members last changed.
+    members_epoch: Epoch,
+    /// Members that have registered what they master, for `members_epoch`.
+    registered: BTreeSet<NodeId>,
+    /// This node has not yet said so itself, because it is still rebuilding.
+    owes_registered: bool,
+    /// Whether this node may grant.
+    active: bool,
+    /// It hands over its resources and decides nothing any more.
+    leaving: bool,
+
+    spaces: BTreeMap<LockspaceId, usize>,
+    resources: ResourceTable,
+    locks: FixedMap<LockId, Owned>,
+    next_lock: u64,
+    sessions: BTreeMap<SessionId, FixedMap<Handle, LockId>>,
+    timers: BTreeSet<(Instant, LockId)>,
+    idle: VecDeque<(Instant, ResourceId)>,
+
+    directory: FixedMap<ResourceId, Entry>,
+    /// Who waits for a directory answer that cannot be given yet.
+    askers: BTreeMap<ResourceId, Vec<NodeId>>,
+    /// Above all tokens of resources that were forgotten here.
+    floor: Token,
+
+    departed: BTreeMap<Life, Departure>,
+    /// Values handed over by leaving masters.
+    handed: BTreeMap<(Life, ResourceId), Value>,
+    early: BTreeMap<NodeId, VecDeque<(BootId, Message)>>,
+    deferred: VecDeque<Deferred>,
+
+    effects: Vec<mainstay_lock::Effect<Key>>,
+    out: Vec<Out>,
+}
+
+/// What waits until this node may act.
+#[derive(Debug)]
+enum Deferred {
+    /// A call of an own client on a resource mastered here.
+    Local(LockId),
+    /// A call from a member.
+    Remote(Life, Body),
+    /// Dropping the locks of a proved-harmless incarnation.
+    Purge(Life),
+    /// Granting again what was rebuilt.
+    Finish(Life),
+}
+
+impl Dlm {
+    /// A lock manager that belongs to no view yet.
+    #[must_use]
+    pub fn new(me: NodeId) -> Dlm {
+        Dlm {
+            me,
+            life: None,
+            view: View::default(),
+            ids: Vec::new(),
+            members_epoch: Epoch(0),
+            registered: BTreeSet::new(),
+            owes_registered: false,
+            active: false,
+            leaving: false,
+            spaces: BTreeMap::new(),
+            resources: ResourceTable::default(),
+            locks: FixedMap::new(),
+            next_lock: 1,
+            sessions: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            idle: VecDeque::new(),
+            directory: FixedMap::new(),
+            askers: BTreeMap::new(),
+            floor: Token::NONE,
+            departed: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            early: BTreeMap::new(),
+            deferred: VecDeque::new(),
+            effects: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// A lockspace exists, with value blocks of so many bytes.
+    pub fn add_space(&mut self, space: LockspaceId, value_len: usize) {
+        self.spaces.entry(space).or_insert(value_len);
+    }
+
+    /// This node may, or may not, grant from now on. While it may not, calls wait.
+    pub fn set_active(&mut self, now: Instant, active: bool) {
+        if self.active == active {
+            return;
+        }
+        self.active = active;
+        while self.active {
+            match self.deferred.pop_front() {
+                Some(Deferred::Local(lock)) => self.submit(now, lock),
+                Some(Deferred::Remote(from, body)) => self.master_call(now, from, body),
+                Some(Deferred::Purge(dead)) => self.purge(now, dead),
+                Some(Deferred::Finish(dead)) => self.finish_rebuild(now, dead),
+                None => break,
+            }
+        }
+    }
+
+    /// Another member's lock manager, in the life that drew `boot`, says something. Messages of one
+    /// life must be given in the order in which they were sent, each exactly once.
+    pub fn receive(&mut self, now: Instant, from: NodeId, boot: BootId, message: Message) {
+        let early = self.early.entry(from).or_default();
+        if message.epoch > self.view.epoch || !early.is_empty() {
+            // The sender knows a view that this node has yet to install; what it says may only
+            // make sense there, and order must be kept.
+            early.push_back((boot, message));
+            if early.len() > EARLY_MAX {
+                self.out.push(Out::Fatal(format!(
+                    "node {from} sent {EARLY_MAX} messages of a view that never arrived here"
+                )));
+            }
+            return;
+        }
+        self.hear(now, from, boot, message);
+    }
+
+    fn hear(&mut self, now: Instant, from: NodeId, boot: BootId, message: Message) {
+        let Some(member) = self
+            .view
+            .members
+            .iter()
+            .find(|m| m.node == from && m.boot == boot)
+        else {
+            return; // A life that is no longer, or never became, a member has no say.
+        };
+        let life = (from, member.incarnation);
+        match message.body {
+            Body::Lookup { resource, members } => self.directory_ask(now, from, resource, members),
+            Body::MasterIs {
+                resource,
+                members,
+                master,
+            } => {
+                if members == self.members_epoch {
+                    self.learn_master(now, &resource, master);
+                }
+            }
+            Body::YouMaster {
+                resource,
+                members,
+                floor,
+            } => {
+                if members == self.members_epoch {
+                    self.become_master(now, &resource, floor);
+                }
+            }
+            Body::Register { space, names } => self.directory_register(now, from, space, names),
+            Body::Registered { members } => self.directory_registered(now, from, members),
+            Body::Forget { resource, last } => self.directory_forget(from, resource, last),
+            Body::Forgotten { resource } => self.forgotten(now, &resource),
+
+            body @ (Body::Request { .. }
+            | Body::Convert { .. }
+            | Body::Unlock { .. }
+            | Body::Drop { .. }
+            | Body::Cancel { .. }) => self.master_call(now, life, body),
+
+            Body::Granted { lock, granted } => self.on_granted(now, lock, granted),
+            Body::Queued { lock, ticket } => self.on_queued(lock, ticket),
+            Body::Refused { lock, why } => self.on_refused(now, lock, why),
+            Body::Unlocked { lock, version } => self.on_unlocked(now, lock, Some(version)),
+            Body::Blocking { lock, mode } => self.on_blocking(lock, mode),
+            Body::NotMaster { resource, lock } => self.on_not_master(now, from, &resource, lock),
+
+            Body::Restate {
+                node,
+                incarnation,
+                resource,
+                locks,
+            } => {
+                self.on_restate(life, (node, incarnation), resource, locks);
+            }
+            Body::RestateDone { node, incarnation } => {
+                self.on_restate_done(now, life, (node, incarnation));
+            }
+            Body::HandOver { resource, value } => {
+                self.handed.insert((life, resource), value);
+            }
+            Body::Query { .. } | Body::QueryPart { .. } => {
+                self.violation(from, "a query reached the lock manager");
+            }
+        }
+    }
+
+    /// Timers that ran out.
+    pub fn tick(&mut self, now: Instant) {
+        while let Some(&(at, lock)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.time_out(now, lock);
+        }
+        while let Some((at, resource)) = self.idle.front() {
+            if *at > now {
+                break;
+            }
+            let resource = resource.clone();
+            self.idle.pop_front();
+            self.idle_long_enough(now, &resource);
+        }
+    }
+
+    /// When [`Dlm::tick`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|t| t.0);
+        let idle = self.idle.front().map(|i| i.0);
+        [timer, idle].into_iter().flatten().min()
+    }
+
+    /// Moves what is to be done into `out`, in order.
+    pub fn take_outputs(&mut self, out: &mut Vec<Out>) {
+        out.append(&mut self.out);
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, body: Body) {
+        debug_assert_ne!(to, self.me, "own messages take a shorter way");
+        if self.ids.contains(&to) {
+            self.out.push(Out::Send { to, body });
+        }
+    }
+
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        self.ids.iter().copied().filter(|&n| n != self.me).collect()
+    }
+
+    pub(crate) fn my_life(&self) -> Life {
+        (self.me, self.life.unwrap_or_default())
+    }
+
+    pub(crate) fn is_member(&self, life: Life) -> bool {
+        self.view
+            .members
+            .iter()
+            .any(|m| (m.node, m.incarnation) == life)
+    }
+
+    pub(crate) fn violation(&mut self, from: NodeId, what: &str) {
+        self.out.push(Out::Event {
+            what: What::Refused {
+                peer: Some(from),
+                link: mainstay_base::LinkId(0),
+            },
+            reason: Reason::ProtocolViolation,
+            detail: what.to_owned(),
+        });
+    }
+}

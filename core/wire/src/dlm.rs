@@ -152,7 +152,7 @@ pub enum Body {
         /// The lock.
         lock: LockId,
         /// Its place, to be restated if I vanish.
-        ticket: u64,
+        ticket: i64,
     },
     /// Master to owner: the pending call failed.
     Refused {
@@ -238,8 +238,13 @@ pub struct RestatedLock {
     pub lock: LockId,
     /// Held mode and its token.
     pub granted: Option<(LockMode, Token)>,
-    /// A queued request or conversion and its place.
-    pub pending: Option<(LockMode, Flags, u64)>,
+    /// A request or conversion that is not answered. A release that publishes a value block is
+    /// restated as a conversion to NL.
+    pub pending: Option<(LockMode, Flags)>,
+    /// Its place in the queue, if the vanished master told.
+    pub ticket: Option<i64>,
+    /// What it publishes.
+    pub publish: Option<ValueBlock>,
     /// The owner wants blocking notices.
     pub blocking: bool,
     /// The lock uses the value block.

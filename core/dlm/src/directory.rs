@@ -1,0 +1,223 @@
+//! The directory side: who masters the names that hash to this node.
+//!
+//! Rules, by number in `docs/protocol/locking.md`. The delicate one: an unknown name may be given
+//! to its first user only if it is certain that nobody masters it. That is certain once every
+//! member has registered, under the present set of members, what it masters, and for every
+//! vanished incarnation whose resources are not rebuilt yet this node was the name's directory
+//! while that incarnation was still a member: then it would know.
+
+use crate::Dlm;
+use mainstay_base::{Epoch, Instant, LockspaceId, NodeId, ResourceName, Token};
+use mainstay_membership::directory_node;
+use mainstay_wire::dlm::{Body, ResourceId};
+
+/// Most names in one registration.
+pub(crate) const NAMES_PER_MESSAGE: usize = 512;
+
+/// What the directory knows of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// That member masters it.
+    At(NodeId),
+    /// A vanished incarnation mastered it, and it is not rebuilt yet.
+    Lost(crate::Life),
+}
+
+impl Dlm {
+    /// The directory node of a resource in the present view.
+    pub(crate) fn directory_of(&self, resource: &ResourceId) -> Option<NodeId> {
+        directory_node(&self.ids, resource.space, &resource.name)
+    }
+
+    /// Asks the directory who masters a resource.
+    pub(crate) fn look_up(&mut self, now: Instant, resource: &ResourceId) {
+        let Some(directory) = self.directory_of(resource) else {
+            return;
+        };
+        if directory == self.me {
+            self.directory_answer(now, self.me, resource);
+        } else {
+            let members = self.members_epoch;
+            self.send(
+                directory,
+                Body::Lookup {
+                    resource: resource.clone(),
+                    members,
+                },
+            );
+        }
+    }
+
+    /// A member asks.
+    pub(crate) fn directory_ask(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        resource: ResourceId,
+        members: Epoch,
+    ) {
+        // Whoever asked under another set of members asks again once it has installed this one.
+        if members == self.members_epoch && self.directory_of(&resource) == Some(self.me) {
+            self.directory_answer(now, from, &resource);
+        }
+    }
+
+    /// Answers, or lets the asker wait until there is an answer.
+    fn directory_answer(&mut self, now: Instant, from: NodeId, resource: &ResourceId) {
+        let members = self.members_epoch;
+        match self.directory.get(resource) {
+            Some(Entry::At(master)) if *master != from => {
+                let master = *master;
+                if from == self.me {
+                    self.learn_master(now, resource, master);
+                } else {
+                    self.send(
+                        from,
+                        Body::MasterIs {
+                            resource: resource.clone(),
+                            members,
+                            master,
+                        },
+                    );
+                }
+            }
+            Some(Entry::At(_)) => self.directory_give(now, from, resource),
+            None if self.certainly_free(resource) => self.directory_give(now, from, resource),
+            Some(Entry::Lost(_)) | None => {
+                let askers = self.askers.entry(resource.clone()).or_default();
+                if !askers.contains(&from) {
+                    askers.push(from);
+                }
+            }
+        }
+    }
+
+    fn directory_give(&mut self, now: Instant, to: NodeId, resource: &ResourceId) {
+        self.directory.insert(resource.clone(), Entry::At(to));
+        let floor = self.floor.max(Token::floor(self.view.epoch));
+        if to == self.me {
+            self.become_master(now, resource, floor);
+        } else {
+            let members = self.members_epoch;
+            self.send(
+                to,
+                Body::YouMaster {
+                    resource: resource.clone(),
+                    members,
+                    floor,
+                },
+            );
+        }
+    }
+
+    /// Whether it is certain that nobody masters a name without an entry.
+    fn certainly_free(&self, resource: &ResourceId) -> bool {
+        self.all_registered()
+            && self.departed.values().all(|departure| {
+                departure.members.as_ref().is_some_and(|members| {
+                    directory_node(members, resource.space, &resource.name) == Some(self.me)
+                })
+            })
+    }
+
+    fn all_registered(&self) -> bool {
+        self.ids.iter().all(|node| self.registered.contains(node))
+    }
+
+    /// Answers those that can be answered now.
+    pub(crate) fn directory_retry(&mut self, now: Instant) {
+        for (resource, askers) in std::mem::take(&mut self.askers) {
+            for from in askers {
+                self.directory_answer(now, from, &resource);
+            }
+        }
+    }
+
+    pub(crate) fn directory_register(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        space: LockspaceId,
+        names: Vec<ResourceName>,
+    ) {
+        for name in names {
+            let resource = ResourceId { space, name };
+            if self.directory_of(&resource) != Some(self.me) {
+                continue; // The sender will register it elsewhere when it installs this view.
+            }
+            match self.directory.get(&resource) {
+                Some(Entry::At(master)) if *master != from => {
+                    let master = *master;
+                    let text = format!(
+                        "nodes {master} and {from} both claim to master {} in lockspace {}",
+                        resource.name, resource.space
+                    );
+                    self.out.push(crate::Out::Fatal(text));
+                }
+                _ => {
+                    self.directory.insert(resource.clone(), Entry::At(from));
+                    if let Some(askers) = self.askers.remove(&resource) {
+                        for asker in askers {
+                            self.directory_answer(now, asker, &resource);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A member has registered all it masters, for the set of members of that epoch.
+    pub(crate) fn directory_registered(&mut self, now: Instant, from: NodeId, members: Epoch) {
+        if members == self.members_epoch {
+            self.registered.insert(from);
+            if self.all_registered() {
+                self.directory_retry(now);
+            }
+        }
+    }
+
+    pub(crate) fn directory_forget(&mut self, from: NodeId, resource: ResourceId, last: Token) {
+        if self.directory.get(&resource) == Some(&Entry::At(from)) {
+            self.directory.remove(&resource);
+        }
+        self.floor = self.floor.max(last);
+        self.send(from, Body::Forgotten { resource });
+    }
+
+    /// Enters own mastership with the resource's directory.
+    pub(crate) fn register_one(&mut self, resource: &ResourceId) {
+        match self.directory_of(resource) {
+            Some(directory) if directory == self.me => {
+                self.directory.insert(resource.clone(), Entry::At(self.me));
+            }
+            Some(directory) => {
+                let names = vec![resource.name.clone()];
+                self.send(
+                    directory,
+                    Body::Register {
+                        space: resource.space,
+                        names,
+                    },
+                );
+            }
+            None => {}
+        }
+    }
+
+    /// Tells all members that everything mastered here is registered, unless rebuilding may still
+    /// add to it.
+    pub(crate) fn say_registered(&mut self, now: Instant) {
+        if !self.owes_registered || self.rebuilds_unfinished() {
+            return;
+        }
+        self.owes_registered = false;
+        let members = self.members_epoch;
+        for node in self.others() {
+            self.send(node, Body::Registered { members });
+        }
+        self.registered.insert(self.me);
+        if self.all_registered() {
+            self.directory_retry(now);
+        }
+    }
+}

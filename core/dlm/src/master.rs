@@ -1,0 +1,428 @@
+//! The master side: the queues of the resources that this node masters.
+
+use crate::{
+    Deferred, Dlm, Life,
+    table::{Owned, Pending, Place, State},
+};
+use mainstay_base::{Incarnation, Instant, LockId, NodeId, Token};
+use mainstay_lock::{Effect, Invalid, Resource as Engine};
+use mainstay_wire::{
+    dlm::{Body, ResourceId},
+    lock::{Flags, Granted, Refusal},
+};
+
+/// A lock, as its master tells it from all others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Key {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) lock: LockId,
+}
+
+impl Key {
+    pub(crate) fn of(life: Life, lock: LockId) -> Key {
+        Key {
+            node: life.0,
+            incarnation: life.1,
+            lock,
+        }
+    }
+
+    pub(crate) fn life(self) -> Life {
+        (self.node, self.incarnation)
+    }
+}
+
+/// What a master has of a resource.
+#[derive(Debug)]
+pub(crate) struct Master {
+    pub(crate) engine: Engine<Key>,
+    /// The vanished incarnation whose resource this was, until all survivors have restated it.
+    pub(crate) rebuilding: Option<Life>,
+}
+
+impl Dlm {
+    /// This node masters a resource from now on.
+    pub(crate) fn become_master(&mut self, now: Instant, resource: &ResourceId, floor: Token) {
+        let Some(place) = self.resources.place(resource) else {
+            return;
+        };
+        let value_len = self.value_len(resource);
+        let entry = self.resources.get_mut(place);
+        if !matches!(entry.state, State::LookingUp) {
+            return;
+        }
+        entry.state = State::Mine(Box::new(Master {
+            engine: Engine::new(floor, value_len),
+            rebuilding: None,
+        }));
+        self.mastered(now, place);
+    }
+
+    /// Carries on with what waited for this node to be master.
+    pub(crate) fn mastered(&mut self, now: Instant, place: Place) {
+        let held = std::mem::take(&mut self.resources.get_mut(place).held);
+        for (from, body) in held {
+            self.master_call(now, from, body);
+        }
+        self.submit_all(now, place);
+        self.note_idle(now, place);
+    }
+
+    /// Another member masters a resource.
+    pub(crate) fn learn_master(&mut self, now: Instant, resource: &ResourceId, master: NodeId) {
+        let Some(place) = self.resources.place(resource) else {
+            return;
+        };
+        let entry = self.resources.get_mut(place);
+        if !matches!(entry.state, State::LookingUp) {
+            return;
+        }
+        entry.state = State::At(master);
+        let held = std::mem::take(&mut entry.held);
+        self.bounce(resource, held);
+        self.submit_all(now, place);
+        self.note_idle(now, place);
+    }
+
+    /// Sends calls that reached the wrong node back to their owners.
+    pub(crate) fn bounce(&mut self, resource: &ResourceId, held: Vec<(Life, Body)>) {
+        for (from, body) in held {
+            if let Body::Request { lock, .. } = body
+                && self.is_member(from)
+                && !self.is_me(from)
+            {
+                self.send(
+                    from.0,
+                    Body::NotMaster {
+                        resource: resource.clone(),
+                        lock,
+                    },
+                );
+            }
+        }
+    }
+
+    /// An owner's call on a resource that it takes to be mastered here.
+    pub(crate) fn master_call(&mut self, now: Instant, from: Life, body: Body) {
+        if self.leaving && !self.is_me(from) {
+            return; // The owner will restate it to the next master.
+        }
+        if !self.is_member(from) {
+            return;
+        }
+        let Some(resource) = call_resource(&body) else {
+            return;
+        };
+        let Some(place) = self.resources.place(resource) else {
+            let resource = resource.clone();
+            return self.not_here(from, &resource, &body);
+        };
+        let own = self.is_me(from);
+        let entry = self.resources.get_mut(place);
+        match &entry.state {
+            State::Mine(master) if master.rebuilding.is_some() => entry.held.push((from, body)),
+            State::Mine(_) if self.active => self.execute(now, place, from, body),
+            State::Mine(_) => self.deferred.push_back(Deferred::Remote(from, body)),
+            // The directory may name this node before its own answer has arrived here.
+            State::LookingUp | State::Forgetting if !own => {
+                entry.held.push((from, body));
+            }
+            State::LookingUp | State::Forgetting => {}
+            State::At(_) | State::Lost(_) => {
+                let resource = entry.id.clone();
+                self.not_here(from, &resource, &body);
+            }
+        }
+    }
+
+    fn not_here(&mut self, from: Life, resource: &ResourceId, body: &Body) {
+        match body {
+            Body::Request { lock, .. } => {
+                self.send(
+                    from.0,
+                    Body::NotMaster {
+                        resource: resource.clone(),
+                        lock: *lock,
+                    },
+                );
+            }
+            // They follow a request that was sent back.
+            Body::Drop { .. } | Body::Cancel { .. } => {}
+            _ => self.violation(
+                from.0,
+                &format!(
+                    "a call on a granted lock of {} came to a node that does not master it",
+                    resource.name
+                ),
+            ),
+        }
+    }
+
+    fn execute(&mut self, now: Instant, place: Place, from: Life, body: Body) {
+        let Some(master) = self.resources.get_mut(place).master() else {
+            return;
+        };
+        let engine = &mut master.engine;
+        let mut effects = std::mem::take(&mut self.effects);
+        let (lock, result) = match &body {
+            Body::Request {
+                lock,
+                mode,
+                flags,
+                blocking,
+                ..
+            } => (
+                *lock,
+                with_flags(*flags, |flags| {
+                    engine.request(Key::of(from, *lock), *mode, flags, *blocking, &mut effects)
+                }),
+            ),
+            Body::Convert {
+                lock,
+                mode,
+                flags,
+                blocking,
+                value,
+                ..
+            } => (
+                *lock,
+                with_flags(*flags, |flags| {
+                    let key = Key::of(from, *lock);
+                    engine.convert(key, *mode, flags, *blocking, value.as_ref(), &mut effects)
+                }),
+            ),
+            Body::Unlock {
+                lock, flags, value, ..
+            } => (
+                *lock,
+                with_flags(*flags, |flags| {
+                    engine.unlock(Key::of(from, *lock), flags, value.as_ref(), &mut effects)
+                }),
+            ),
+            Body::Drop {
+                lock, invalidate, ..
+            } => {
+                let key = Key::of(from, *lock);
+                engine.force_unlock(key, *invalidate, &mut effects);
+                // The owner has erased the lock and expects no answer.
+                effects.retain(|e| !matches!(e, Effect::Unlocked { key: k, .. } if *k == key));
+                (*lock, Ok(()))
+            }
+            Body::Cancel { lock, .. } => {
+                engine.cancel(Key::of(from, *lock), &mut effects);
+                (*lock, Ok(()))
+            }
+            _ => return,
+        };
+        self.deliver(now, effects);
+        if let Err(invalid) = result {
+            self.tell_refused(now, from, lock, Refusal::Invalid(invalid));
+        }
+        self.note_idle(now, place);
+    }
+
+    /// The pending call of an own lock on a resource mastered here.
+    pub(crate) fn master_local(&mut self, now: Instant, lock: LockId) {
+        let from = self.my_life();
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        let place = owned.place;
+        let Some(master) = self.resources.get_mut(place).master() else {
+            return;
+        };
+        let mut effects = std::mem::take(&mut self.effects);
+        let result = apply_pending(&mut master.engine, Key::of(from, lock), owned, &mut effects);
+        self.deliver(now, effects);
+        if let Err(invalid) = result {
+            self.on_refused(now, lock, Refusal::Invalid(invalid));
+        }
+    }
+
+    /// Carries out what the engine decided: for own locks at once, for others by message.
+    pub(crate) fn deliver(&mut self, now: Instant, mut effects: Vec<Effect<Key>>) {
+        let me = self.my_life();
+        for effect in effects.drain(..) {
+            let key = match &effect {
+                Effect::Granted { key, .. }
+                | Effect::Queued { key, .. }
+                | Effect::Refused { key, .. }
+                | Effect::Unlocked { key, .. }
+                | Effect::Blocking { key, .. } => *key,
+            };
+            let lock = key.lock;
+            if key.life() == me {
+                match effect {
+                    Effect::Granted { grant, .. } => self.on_granted(now, lock, granted(grant)),
+                    Effect::Queued { ticket, .. } => self.on_queued(lock, ticket.0),
+                    Effect::Refused { why, .. } => self.on_refused(now, lock, refusal(why)),
+                    Effect::Unlocked { version, .. } => self.on_unlocked(now, lock, Some(version)),
+                    Effect::Blocking { mode, .. } => self.on_blocking(lock, mode),
+                }
+            } else if self.is_member(key.life()) {
+                let body = match effect {
+                    Effect::Granted { grant, .. } => Body::Granted {
+                        lock,
+                        granted: granted(grant),
+                    },
+                    Effect::Queued { ticket, .. } => Body::Queued {
+                        lock,
+                        ticket: ticket.0,
+                    },
+                    Effect::Refused { why, .. } => Body::Refused {
+                        lock,
+                        why: refusal(why),
+                    },
+                    Effect::Unlocked { version, .. } => Body::Unlocked { lock, version },
+                    Effect::Blocking { mode, .. } => Body::Blocking { lock, mode },
+                };
+                self.send(key.node, body);
+            }
+        }
+        if self.effects.capacity() == 0 {
+            self.effects = effects;
+        }
+    }
+
+    fn tell_refused(&mut self, now: Instant, to: Life, lock: LockId, why: Refusal) {
+        if self.is_me(to) {
+            self.on_refused(now, lock, why);
+        } else {
+            self.send(to.0, Body::Refused { lock, why });
+        }
+    }
+
+    pub(crate) fn value_len(&self, resource: &ResourceId) -> usize {
+        let default = mainstay_base::VALUE_LEN_DEFAULT;
+        self.spaces.get(&resource.space).copied().unwrap_or(default)
+    }
+
+    /// A resource without locks has been remembered for its time: forget it, unless it has been
+    /// used again.
+    pub(crate) fn idle_long_enough(&mut self, now: Instant, resource: &ResourceId) {
+        let Some(place) = self.resources.place(resource) else {
+            return;
+        };
+        let entry = self.resources.get_mut(place);
+        entry.in_idle_queue = false;
+        let Some(since) = entry.idle_since.filter(|_| entry.is_idle()) else {
+            return;
+        };
+        if now.since(since) < crate::IDLE {
+            entry.in_idle_queue = true;
+            self.idle.push_back((since + crate::IDLE, resource.clone()));
+            return;
+        }
+        let last = match &entry.state {
+            State::Mine(master) => master.engine.last_token(),
+            State::At(_) | State::Lost(_) => return self.resources.remove(place),
+            // An answer is on its way; forget after it has come.
+            State::LookingUp => return,
+            State::Forgetting => return,
+        };
+        if self.leaving {
+            return;
+        }
+        let Some(directory) = self.directory_of(resource) else {
+            return;
+        };
+        if directory == self.me {
+            self.directory.remove(resource);
+            self.floor = self.floor.max(last);
+            self.resources.remove(place);
+        } else {
+            self.resources.get_mut(place).state = State::Forgetting;
+            self.send(
+                directory,
+                Body::Forget {
+                    resource: resource.clone(),
+                    last,
+                },
+            );
+        }
+    }
+
+    /// The directory has dropped the entry: this node is no longer the master.
+    pub(crate) fn forgotten(&mut self, now: Instant, resource: &ResourceId) {
+        let Some(place) = self.resources.place(resource) else {
+            return;
+        };
+        if !matches!(self.resources.get(place).state, State::Forgetting) {
+            return;
+        }
+        self.unmaster(now, place);
+    }
+
+    /// Gives up a resource without locks: calls that came meanwhile go back to their owners, and
+    /// own ones look for the new master.
+    pub(crate) fn unmaster(&mut self, now: Instant, place: Place) {
+        let entry = self.resources.get_mut(place);
+        let resource = entry.id.clone();
+        let held = std::mem::take(&mut entry.held);
+        entry.state = State::LookingUp;
+        let wanted = !entry.locks.is_empty();
+        self.bounce(&resource, held);
+        if wanted {
+            self.look_up(now, &resource);
+        } else {
+            self.resources.remove(place);
+        }
+    }
+}
+
+fn apply_pending(
+    engine: &mut Engine<Key>,
+    key: Key,
+    owned: &Owned,
+    effects: &mut Vec<Effect<Key>>,
+) -> Result<(), String> {
+    match &owned.pending {
+        Pending::Request { mode, flags } => with_flags(*flags, |flags| {
+            engine.request(key, *mode, flags, owned.blocking, effects)
+        }),
+        Pending::Convert { mode, flags, value } => with_flags(*flags, |flags| {
+            engine.convert(key, *mode, flags, owned.blocking, value.as_ref(), effects)
+        }),
+        Pending::Unlock { flags, value } => with_flags(*flags, |flags| {
+            engine.unlock(key, flags, value.as_ref(), effects)
+        }),
+        Pending::None => Ok(()),
+    }
+}
+
+fn with_flags(
+    flags: Flags,
+    call: impl FnOnce(mainstay_lock::Flags) -> Result<(), Invalid>,
+) -> Result<(), String> {
+    let flags = mainstay_lock::Flags::from_bits(flags.0).map_err(|e| e.to_string())?;
+    call(flags).map_err(|e| e.to_string())
+}
+
+fn granted(grant: mainstay_lock::Grant) -> Granted {
+    Granted {
+        mode: grant.mode,
+        token: grant.token,
+        value: grant.value,
+    }
+}
+
+fn refusal(why: mainstay_lock::Refusal) -> Refusal {
+    match why {
+        mainstay_lock::Refusal::NotQueued => Refusal::NotQueued,
+        mainstay_lock::Refusal::Deadlock => Refusal::Deadlock,
+        mainstay_lock::Refusal::Cancelled => Refusal::Cancelled,
+    }
+}
+
+/// The resource that a call to a master is about.
+fn call_resource(body: &Body) -> Option<&ResourceId> {
+    match body {
+        Body::Request { resource, .. }
+        | Body::Convert { resource, .. }
+        | Body::Unlock { resource, .. }
+        | Body::Drop { resource, .. }
+        | Body::Cancel { resource, .. } => Some(resource),
+        _ => None,
+    }
+}

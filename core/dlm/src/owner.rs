@@ -1,0 +1,592 @@
+//! The owner side: the locks of this node's clients.
+//!
+//! A call is pending until its answer; one call is pending per lock at a time, so answers need no
+//! numbers. A call whose master is unknown or vanished stays unsent and goes out when there is one.
+
+use crate::{
+    Dlm, IDLE, Life, Out,
+    table::{Owned, Pending, Place, State},
+};
+use mainstay_base::{
+    Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName, SessionId, Token, ValueBlock,
+    ValueVersion,
+};
+use mainstay_wire::{
+    client::{Answer, Handle},
+    dlm::{Body, ResourceId},
+    lock::{Flags, Granted, Refusal},
+};
+
+/// A client's call for a new lock.
+#[derive(Clone, Debug)]
+pub struct LockCall {
+    /// The lock's handle.
+    pub handle: Handle,
+    /// Where.
+    pub space: LockspaceId,
+    /// On what.
+    pub name: ResourceName,
+    /// In which mode.
+    pub mode: LockMode,
+    /// How.
+    pub flags: Flags,
+    /// The client wants blocking notices.
+    pub blocking: bool,
+    /// Give up then.
+    pub deadline: Option<Instant>,
+}
+
+/// A client's call to convert a lock.
+#[derive(Clone, Debug)]
+pub struct ConvertCall {
+    /// The lock's handle.
+    pub handle: Handle,
+    /// To which mode.
+    pub mode: LockMode,
+    /// How.
+    pub flags: Flags,
+    /// The client wants blocking notices.
+    pub blocking: bool,
+    /// What to publish.
+    pub value: Option<ValueBlock>,
+    /// Give up then.
+    pub deadline: Option<Instant>,
+}
+
+/// A client's call to release a lock.
+#[derive(Clone, Debug)]
+pub struct UnlockCall {
+    /// The lock's handle.
+    pub handle: Handle,
+    /// How.
+    pub flags: Flags,
+    /// What to publish.
+    pub value: Option<ValueBlock>,
+}
+
+impl Dlm {
+    /// A client came.
+    pub fn open_session(&mut self, session: SessionId) {
+        self.sessions.entry(session).or_default();
+    }
+
+    /// A client went; its locks go with it. What it may have been writing under PW or EX with a
+    /// value block becomes suspect.
+    pub fn close_session(&mut self, now: Instant, session: SessionId) {
+        let Some(handles) = self.sessions.remove(&session) else {
+            return;
+        };
+        let mut locks: Vec<LockId> = handles
+            .sorted()
+            .into_iter()
+            .map(|(_, &lock)| lock)
+            .collect();
+        locks.sort_unstable();
+        for lock in locks {
+            self.drop_lock(now, lock, true);
+        }
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// A client asks for a new lock.
+    pub fn lock(&mut self, now: Instant, session: SessionId, request: u64, call: LockCall) {
+        if let Err(why) = self.may_lock(session, &call) {
+            return self.done(session, request, Err(why));
+        }
+        let lock = LockId(self.next_lock);
+        self.next_lock += 1;
+        let resource = ResourceId {
+            space: call.space,
+            name: call.name,
+        };
+        let (place, new) = self.resources.place_or_new(&resource);
+        let entry = self.resources.get_mut(place);
+        entry.locks.push(lock);
+        entry.idle_since = None;
+        if let Some(handles) = self.sessions.get_mut(&session) {
+            handles.insert(call.handle, lock);
+        }
+        self.locks.insert(
+            lock,
+            Owned {
+                session,
+                handle: call.handle,
+                place,
+                granted: None,
+                token: Token::NONE,
+                pending: Pending::Request {
+                    mode: call.mode,
+                    flags: call.flags,
+                },
+                request,
+                cancel: None,
+                sent: false,
+                timed_out: false,
+                ticket: None,
+                deadline: call.deadline,
+                blocking: call.blocking,
+                valblk: call.flags.contains(Flags::VALBLK),
+                value: None,
+                since: now,
+            },
+        );
+        if let Some(at) = call.deadline {
+            self.timers.insert((at, lock));
+        }
+        if new {
+            self.look_up(now, &resource);
+        }
+        self.submit(now, lock);
+    }
+
+    fn may_lock(&self, session: SessionId, call: &LockCall) -> Result<(), Refusal> {
+        if !self.spaces.contains_key(&call.space) {
+            return Err(Refusal::NoSuchLockspace);
+        }
+        check_known(call.flags)?;
+        if call.flags.contains(Flags::NOQUEUE) && !self.active {
+            return Err(Refusal::NoQuorum);
+        }
+        match self.sessions.get(&session) {
+            Some(handles) if handles.contains(&call.handle) => Err(Refusal::HandleInUse),
+            Some(_) => Ok(()),
+            None => Err(Refusal::Invalid("the session is not open".to_owned())),
+        }
+    }
+
+    /// A client asks to convert a lock.
+    pub fn convert(&mut self, now: Instant, session: SessionId, request: u64, call: ConvertCall) {
+        let lock = match self.idle_lock(session, call.handle) {
+            Ok(lock) => lock,
+            Err(why) => return self.done(session, request, Err(why)),
+        };
+        if let Err(why) = check_known(call.flags) {
+            return self.done(session, request, Err(why));
+        }
+        if call.flags.contains(Flags::NOQUEUE) && !self.active {
+            return self.done(session, request, Err(Refusal::NoQuorum));
+        }
+        let owned = self.locks.get_mut(&lock).expect("found above");
+        owned.pending = Pending::Convert {
+            mode: call.mode,
+            flags: call.flags,
+            value: call.value,
+        };
+        owned.request = request;
+        owned.sent = false;
+        owned.timed_out = false;
+        owned.blocking = call.blocking;
+        owned.deadline = call.deadline;
+        if let Some(at) = call.deadline {
+            self.timers.insert((at, lock));
+        }
+        self.submit(now, lock);
+    }
+
+    /// A client asks to release a lock.
+    pub fn unlock(&mut self, now: Instant, session: SessionId, request: u64, call: UnlockCall) {
+        let lock = match self.idle_lock(session, call.handle) {
+            Ok(lock) => lock,
+            Err(why) => return self.done(session, request, Err(why)),
+        };
+        if let Err(why) = check_known(call.flags) {
+            return self.done(session, request, Err(why));
+        }
+        let owned = self.locks.get_mut(&lock).expect("found above");
+        let writer = owned.granted.is_some_and(LockMode::writes_value);
+        let publishes = writer && call.value.is_some();
+        owned.pending = Pending::Unlock {
+            flags: call.flags,
+            value: call.value,
+        };
+        owned.request = request;
+        owned.sent = false;
+        if publishes || matches!(self.resources.get(owned.place).state, State::Mine(_)) {
+            // A publication is only done when the master has it.
+            self.submit(now, lock);
+        } else {
+            let invalidate = writer && call.flags.contains(Flags::IVVALBLK);
+            self.drop_lock(now, lock, invalidate);
+            self.done(session, request, Ok(Answer::Unlocked { version: None }));
+        }
+    }
+
+    /// A client asks to cancel the pending call of a lock.
+    pub fn cancel(&mut self, now: Instant, session: SessionId, request: u64, handle: Handle) {
+        let Some(lock) = self.find(session, handle) else {
+            return self.done(session, request, Err(Refusal::NoSuchLock));
+        };
+        let owned = self.locks.get_mut(&lock).expect("handles name locks");
+        match owned.pending {
+            Pending::Request { .. } | Pending::Convert { .. } if owned.cancel.is_none() => {
+                owned.cancel = Some(request);
+                self.cancel_pending(now, lock);
+            }
+            Pending::Request { .. } | Pending::Convert { .. } => {
+                self.done(session, request, Err(Refusal::Busy));
+            }
+            Pending::None | Pending::Unlock { .. } => {
+                self.done(session, request, Err(Refusal::TooLate));
+            }
+        }
+    }
+
+    pub(crate) fn time_out(&mut self, now: Instant, lock: LockId) {
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        owned.deadline = None;
+        owned.timed_out = true;
+        match owned.pending {
+            // A new request has nothing to lose: it need not wait for a master that may be silent.
+            Pending::Request { .. } => {
+                self.finish(now, lock, Err(Refusal::TimedOut), true);
+            }
+            Pending::Convert { .. } => self.cancel_pending(now, lock),
+            Pending::None | Pending::Unlock { .. } => {}
+        }
+    }
+
+    fn cancel_pending(&mut self, now: Instant, lock: LockId) {
+        let owned = self.locks.get(&lock).expect("the caller found it");
+        let resource = self.resources.get(owned.place);
+        match &resource.state {
+            State::At(master) if owned.sent => {
+                let (to, resource) = (*master, resource.id.clone());
+                self.send(to, Body::Cancel { resource, lock });
+            }
+            State::Mine(_) if owned.sent => {
+                let (from, resource) = (self.my_life(), resource.id.clone());
+                self.master_call(now, from, Body::Cancel { resource, lock });
+            }
+            // The vanished master may have granted the conversion, and others on the strength of
+            // it: the next master decides, and is told to cancel.
+            State::Lost(_) if owned.sent && owned.granted.is_some() => {}
+            // No master has the call, or none that could still grant it.
+            _ => self.on_refused(now, lock, Refusal::Cancelled),
+        }
+    }
+
+    /// Gives the pending call of a lock to the resource's master, if there is one to give it to.
+    pub(crate) fn submit(&mut self, now: Instant, lock: LockId) {
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        if owned.sent || owned.pending == Pending::None {
+            return;
+        }
+        let resource = self.resources.get(owned.place);
+        match &resource.state {
+            State::At(master) => {
+                owned.sent = true;
+                let to = *master;
+                let body = call_body(resource.id.clone(), lock, owned);
+                self.send(to, body);
+            }
+            State::Mine(master) if master.rebuilding.is_some() => {}
+            State::Mine(_) if !self.active => {
+                self.deferred.push_back(crate::Deferred::Local(lock));
+            }
+            State::Mine(_) => {
+                owned.sent = true;
+                self.master_local(now, lock);
+            }
+            State::LookingUp | State::Forgetting | State::Lost(_) => {}
+        }
+    }
+
+    /// Submits every call on a resource that is still unsent.
+    pub(crate) fn submit_all(&mut self, now: Instant, place: Place) {
+        let locks = self.resources.get(place).locks.clone();
+        for lock in locks {
+            self.submit(now, lock);
+        }
+    }
+
+    pub(crate) fn on_granted(&mut self, now: Instant, lock: LockId, granted: Granted) {
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        match &owned.pending {
+            Pending::Request { .. } => {}
+            Pending::Convert { flags, .. } => owned.valblk = flags.contains(Flags::VALBLK),
+            Pending::Unlock { .. } => {
+                // The release was restated as a conversion to NL that publishes: now it has.
+                let version = granted.value.as_ref().map(|v| v.version);
+                self.tell_dropped(now, lock, false);
+                return self.on_unlocked(now, lock, version);
+            }
+            Pending::None => return,
+        }
+        owned.granted = Some(granted.mode);
+        owned.token = granted.token;
+        if let Some(value) = &granted.value {
+            owned.value = Some(value.clone());
+        }
+        owned.since = now;
+        self.finish(now, lock, Ok(Answer::Granted(granted)), false);
+    }
+
+    pub(crate) fn on_queued(&mut self, lock: LockId, ticket: i64) {
+        if let Some(owned) = self.locks.get_mut(&lock)
+            && matches!(
+                owned.pending,
+                Pending::Request { .. } | Pending::Convert { .. }
+            )
+        {
+            owned.ticket = Some(ticket);
+        }
+    }
+
+    pub(crate) fn on_refused(&mut self, now: Instant, lock: LockId, why: Refusal) {
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        let why = if why == Refusal::Cancelled && owned.timed_out && owned.cancel.is_none() {
+            Refusal::TimedOut
+        } else {
+            why
+        };
+        match owned.pending {
+            Pending::Request { .. } | Pending::Convert { .. } | Pending::Unlock { .. } => {
+                self.finish(now, lock, Err(why), false);
+            }
+            Pending::None => {}
+        }
+    }
+
+    pub(crate) fn on_unlocked(
+        &mut self,
+        now: Instant,
+        lock: LockId,
+        version: Option<ValueVersion>,
+    ) {
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        if let Pending::Unlock { value, .. } = &owned.pending {
+            let published = value.is_some() && owned.granted.is_some_and(LockMode::writes_value);
+            let answer = Answer::Unlocked {
+                version: version.filter(|_| published),
+            };
+            self.finish(now, lock, Ok(answer), false);
+        }
+    }
+
+    pub(crate) fn on_blocking(&mut self, lock: LockId, mode: LockMode) {
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        let blocks = owned.granted.is_some_and(|held| !held.compatible(mode));
+        if owned.blocking && blocks && !matches!(owned.pending, Pending::Unlock { .. }) {
+            let (session, handle) = (owned.session, owned.handle);
+            self.out.push(Out::Blocking {
+                session,
+                handle,
+                mode,
+            });
+        }
+    }
+
+    pub(crate) fn on_not_master(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        resource: &ResourceId,
+        lock: LockId,
+    ) {
+        let Some(place) = self.resources.place(resource) else {
+            return;
+        };
+        if let Some(owned) = self.locks.get_mut(&lock)
+            && owned.place == place
+            && matches!(owned.pending, Pending::Request { .. })
+        {
+            owned.sent = false;
+            owned.ticket = None;
+        }
+        let entry = self.resources.get_mut(place);
+        if matches!(entry.state, State::At(master) if master == from) {
+            entry.state = State::LookingUp;
+            self.look_up(now, resource);
+        } else {
+            self.submit(now, lock);
+        }
+    }
+
+    /// Ends the pending call of a lock and tells the client. `tell_master`: the master may have the
+    /// call, and the lock with it, in its books.
+    fn finish(
+        &mut self,
+        now: Instant,
+        lock: LockId,
+        result: Result<Answer, Refusal>,
+        tell_master: bool,
+    ) {
+        let owned = self.locks.get_mut(&lock).expect("the caller found it");
+        let (session, request) = (owned.session, owned.request);
+        let pending = std::mem::replace(&mut owned.pending, Pending::None);
+        if let Some(at) = owned.deadline.take() {
+            self.timers.remove(&(at, lock));
+        }
+        owned.ticket = None;
+        let was_sent = std::mem::replace(&mut owned.sent, false);
+        let cancel = owned.cancel.take();
+        let cancelled = matches!(result, Err(Refusal::Cancelled));
+        let ends = match pending {
+            Pending::Request { .. } => result.is_err(),
+            Pending::Unlock { .. } => result.is_ok(),
+            Pending::Convert { .. } | Pending::None => false,
+        };
+        self.done(session, request, result);
+        if let Some(request) = cancel {
+            let answer = if cancelled {
+                Ok(Answer::Cancelled)
+            } else {
+                Err(Refusal::TooLate)
+            };
+            self.done(session, request, answer);
+        }
+        if ends {
+            if tell_master && was_sent {
+                self.tell_dropped(now, lock, false);
+            }
+            self.erase(now, lock);
+        }
+    }
+
+    /// Removes a lock whatever its state, without a word to its client.
+    fn drop_lock(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        let known_to_master = owned.sent || owned.granted.is_some();
+        let writer = owned.valblk && owned.granted.is_some_and(LockMode::writes_value);
+        if known_to_master {
+            self.tell_dropped(now, lock, invalidate && writer);
+        }
+        self.erase(now, lock);
+    }
+
+    fn tell_dropped(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+        let owned = self.locks.get(&lock).expect("the caller found it");
+        let resource = self.resources.get(owned.place);
+        let body = Body::Drop {
+            resource: resource.id.clone(),
+            lock,
+            invalidate,
+        };
+        match &resource.state {
+            State::At(master) => {
+                let to = *master;
+                self.send(to, body);
+            }
+            State::Mine(_) => self.master_call(now, self.my_life(), body),
+            // The next master will not be told of the lock.
+            State::LookingUp | State::Forgetting | State::Lost(_) => {}
+        }
+    }
+
+    fn erase(&mut self, now: Instant, lock: LockId) {
+        let Some(owned) = self.locks.remove(&lock) else {
+            return;
+        };
+        if let Some(at) = owned.deadline {
+            self.timers.remove(&(at, lock));
+        }
+        if let Some(handles) = self.sessions.get_mut(&owned.session) {
+            handles.remove(&owned.handle);
+        }
+        let resource = self.resources.get_mut(owned.place);
+        resource.locks.retain(|l| *l != lock);
+        self.note_idle(now, owned.place);
+    }
+
+    /// Remembers since when a resource has no locks, so that it can be forgotten in time.
+    pub(crate) fn note_idle(&mut self, now: Instant, place: Place) {
+        let resource = self.resources.get_mut(place);
+        if !resource.is_idle() {
+            return;
+        }
+        resource.idle_since = Some(now);
+        if !resource.in_idle_queue {
+            resource.in_idle_queue = true;
+            self.idle.push_back((now + IDLE, resource.id.clone()));
+        }
+    }
+
+    fn idle_lock(&self, session: SessionId, handle: Handle) -> Result<LockId, Refusal> {
+        let lock = self.find(session, handle).ok_or(Refusal::NoSuchLock)?;
+        match self.locks.get(&lock) {
+            Some(owned) if owned.pending == Pending::None => Ok(lock),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    fn find(&self, session: SessionId, handle: Handle) -> Option<LockId> {
+        self.sessions.get(&session)?.get(&handle).copied()
+    }
+
+    pub(crate) fn done(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        result: Result<Answer, Refusal>,
+    ) {
+        if self.sessions.contains_key(&session) {
+            self.out.push(Out::Done {
+                session,
+                request,
+                result,
+            });
+        }
+    }
+
+    /// Whether a life is this node's own present one.
+    pub(crate) fn is_me(&self, life: Life) -> bool {
+        life == self.my_life()
+    }
+}
+
+fn check_known(flags: Flags) -> Result<(), Refusal> {
+    match flags.unknown() {
+        0 => Ok(()),
+        bits => Err(Refusal::Invalid(format!(
+            "flag bits {bits:#x} have no meaning here"
+        ))),
+    }
+}
+
+/// The pending call of a lock as a message to its master.
+pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Body {
+    let blocking = owned.blocking;
+    match &owned.pending {
+        Pending::Request { mode, flags } => Body::Request {
+            resource,
+            lock,
+            mode: *mode,
+            flags: *flags,
+            blocking,
+        },
+        Pending::Convert { mode, flags, value } => Body::Convert {
+            resource,
+            lock,
+            mode: *mode,
+            flags: *flags,
+            blocking,
+            value: value.clone(),
+        },
+        Pending::Unlock { flags, value } => Body::Unlock {
+            resource,
+            lock,
+            flags: *flags,
+            value: value.clone(),
+        },
+        Pending::None => Body::Cancel { resource, lock },
+    }
+}

@@ -1,0 +1,664 @@
+//! Views, and what is rebuilt when a member is gone.
+//!
+//! The order, each step for the resources concerned alone:
+//!
+//! 1. **members** ([`Dlm::install`]): the new view is in force; what a vanished incarnation
+//!    mastered is lost for now, calls on it wait at their owners.
+//! 2. **directory**: masters register what now has another directory node, then say that they have.
+//! 3. **proof** ([`Dlm::recover`]): only a [`Fenced`] opens the rest.
+//! 4. **masters, locks, values**: every survivor restates its locks on lost resources to their
+//!    directory node under the view in force at the proof, which becomes their master; then says
+//!    that it has. Masters drop the locks that the incarnation held elsewhere.
+//! 5. **grant**: when all have said so, or are proved harmless themselves, queues are put in order
+//!    and move again.
+//!
+//! Since views and proofs come from one log, all nodes agree on who rebuilds what and who must have
+//! restated. A failure on the way is another loss: what the failed node was rebuilding is restated
+//! again, to the next one.
+
+use crate::{
+    Deferred, Dlm, Life, Out,
+    directory::{Entry, NAMES_PER_MESSAGE},
+    master::{Key, Master},
+    table::{Owned, Pending, Place, State},
+};
+use mainstay_base::{Instant, LockId, LockMode, NodeId, ResourceName, Token};
+use mainstay_fencing::{Fenced, Proof};
+use mainstay_lock::{Resource as Engine, Restated, Ticket};
+use mainstay_membership::{View, directory_node};
+use mainstay_wire::{
+    dlm::{Body, ResourceId, RestatedLock},
+    event::{Reason, What},
+    lock::Flags,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An incarnation that was a member and is not any more.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    /// The members of the last view that contained it, if this node was one of them.
+    pub(crate) members: Option<Vec<NodeId>>,
+    /// What is under way since its proof.
+    rebuild: Option<Rebuild>,
+}
+
+/// Rebuilding what an incarnation mastered.
+#[derive(Debug)]
+struct Rebuild {
+    since: Instant,
+    /// It left cleanly: nothing is in doubt.
+    clean: bool,
+    /// Lives that may still have locks to restate to this node.
+    awaited: BTreeSet<Life>,
+    /// Restated so far to this node.
+    places: Vec<Place>,
+    keys: Vec<(Place, Key)>,
+    /// All awaited have restated; granting waits until this node may act.
+    complete: bool,
+    /// Resources granted again here, once they are.
+    rebuilt: Option<u64>,
+    /// Locks dropped here because the incarnation held them.
+    dropped: u64,
+    purged: bool,
+}
+
+impl Dlm {
+    /// A new view is in force. Views must be given in order, none left out since this node's first.
+    pub fn install(&mut self, now: Instant, view: View) {
+        assert!(view.epoch > self.view.epoch, "views are installed in order");
+        let Some(me) = view.member(self.me) else {
+            return;
+        };
+        let first = self.life.is_none();
+        self.life = Some(me.incarnation);
+        let old = std::mem::replace(&mut self.view, view);
+        let old_ids = std::mem::replace(&mut self.ids, self.view.nodes());
+
+        if first {
+            for pending in &self.view.pending {
+                let life = (pending.node, pending.incarnation);
+                self.departed.insert(
+                    life,
+                    Departure {
+                        members: None,
+                        rebuild: None,
+                    },
+                );
+            }
+        }
+        let gone: Vec<Life> = old
+            .members
+            .iter()
+            .map(|m| (m.node, m.incarnation))
+            .filter(|life| !self.is_member(*life))
+            .collect();
+        for life in &gone {
+            let members = Some(old_ids.clone());
+            self.departed.insert(
+                *life,
+                Departure {
+                    members,
+                    rebuild: None,
+                },
+            );
+        }
+        let changed = old
+            .members
+            .iter()
+            .map(|m| (m.node, m.incarnation))
+            .collect::<Vec<_>>()
+            != self
+                .view
+                .members
+                .iter()
+                .map(|m| (m.node, m.incarnation))
+                .collect::<Vec<_>>();
+        if changed {
+            self.members_epoch = self.view.epoch;
+            self.registered.clear();
+            self.owes_registered = true;
+            self.askers.clear();
+            self.move_directory(&gone);
+            self.move_resources(now, &old, &old_ids, &gone);
+            self.say_registered(now);
+        }
+        self.hear_early(now);
+    }
+
+    /// Keeps the entries whose directory this node still is, and remembers what is lost.
+    fn move_directory(&mut self, gone: &[Life]) {
+        for resource in self.directory.sorted_keys() {
+            let entry = self.directory.get(&resource).copied();
+            match entry {
+                Some(Entry::At(master)) => {
+                    if let Some(life) = gone.iter().find(|life| life.0 == master) {
+                        self.directory.insert(resource, Entry::Lost(*life));
+                    } else if self.directory_of(&resource) != Some(self.me) {
+                        self.directory.remove(&resource);
+                    }
+                }
+                // Kept even if the name's directory moves away: it may come back before the proof.
+                Some(Entry::Lost(_)) | None => {}
+            }
+        }
+    }
+
+    fn move_resources(&mut self, now: Instant, old: &View, old_ids: &[NodeId], gone: &[Life]) {
+        let mut register: BTreeMap<(NodeId, u32), Vec<ResourceName>> = BTreeMap::new();
+        let mut look_up = Vec::new();
+        let mut lost = BTreeMap::<Life, u64>::new();
+        for place in self.resources.all() {
+            let resource = self.resources.get(place).id.clone();
+            let directory = self.directory_of(&resource);
+            let before = directory_node(old_ids, resource.space, &resource.name);
+            // The same node in another life knows nothing.
+            let moved = directory != before || gone.iter().any(|life| Some(life.0) == before);
+            let entry = self.resources.get_mut(place);
+            match &entry.state {
+                State::Mine(master) if master.rebuilding.is_some() => {} // Registered when rebuilt.
+                State::Mine(_) if moved && directory == Some(self.me) => {
+                    self.directory.insert(resource, Entry::At(self.me));
+                }
+                State::Mine(_) if moved => {
+                    if let Some(node) = directory {
+                        register
+                            .entry((node, resource.space.0))
+                            .or_default()
+                            .push(resource.name);
+                    }
+                }
+                State::Mine(_) => {}
+                State::Forgetting if moved => {
+                    // Without locks and unregistered with the new directory it is simply free; its
+                    // tokens are below those of the new epoch.
+                    entry.state = State::LookingUp;
+                    let held = std::mem::take(&mut entry.held);
+                    if entry.locks.is_empty() {
+                        self.resources.remove(place);
+                    } else {
+                        look_up.push(resource.clone());
+                    }
+                    self.bounce(&resource, held);
+                }
+                State::Forgetting => {}
+                State::At(master) => {
+                    let master = *master;
+                    if let Some(life) = gone.iter().find(|life| life.0 == master) {
+                        entry.state = State::Lost(*life);
+                        *lost.entry(*life).or_default() += 1;
+                    }
+                }
+                State::LookingUp => look_up.push(resource),
+                State::Lost(_) => {}
+            }
+        }
+        for ((node, space), names) in register {
+            for names in names.chunks(NAMES_PER_MESSAGE) {
+                let space = mainstay_base::LockspaceId(space);
+                self.send(
+                    node,
+                    Body::Register {
+                        space,
+                        names: names.to_vec(),
+                    },
+                );
+            }
+        }
+        for resource in look_up {
+            self.look_up(now, &resource);
+        }
+        for life in gone {
+            let resources = lost.get(life).copied().unwrap_or(0);
+            let left = self
+                .view
+                .pending
+                .iter()
+                .find(|p| (p.node, p.incarnation) == *life);
+            let detail = match left {
+                Some(_) => "waiting for proof that it can do no more harm",
+                None => "it left cleanly",
+            };
+            self.out.push(Out::Event {
+                what: What::RecoveryStarted {
+                    node: life.0,
+                    incarnation: life.1,
+                    resources,
+                },
+                reason: Reason::MasterLost,
+                detail: detail.to_owned(),
+            });
+        }
+        debug_assert!(old.epoch < self.view.epoch);
+    }
+
+    /// What was said too early may be heard now.
+    fn hear_early(&mut self, now: Instant) {
+        let peers: Vec<NodeId> = self.early.keys().copied().collect();
+        for from in peers {
+            while let Some(queue) = self.early.get_mut(&from) {
+                match queue.front() {
+                    Some((_, message)) if message.epoch <= self.view.epoch => {}
+                    Some(_) => break,
+                    None => {
+                        self.early.remove(&from);
+                        break;
+                    }
+                }
+                if let Some((boot, message)) = queue.pop_front() {
+                    self.hear(now, from, boot, message);
+                }
+            }
+        }
+    }
+
+    /// An incarnation is proved harmless: what it mastered is rebuilt, what it held is dropped.
+    /// Must follow the installation of the view that goes with the proof.
+    pub fn recover(&mut self, now: Instant, proof: Fenced) {
+        let dead: Life = (proof.node(), proof.incarnation());
+        if self.life.is_none() {
+            return;
+        }
+        let mut awaited: BTreeSet<Life> = self
+            .view
+            .members
+            .iter()
+            .map(|m| (m.node, m.incarnation))
+            .collect();
+        awaited.extend(self.view.pending.iter().map(|p| (p.node, p.incarnation)));
+        awaited.remove(&dead);
+        let departure = self.departed.entry(dead).or_insert(Departure {
+            members: None,
+            rebuild: None,
+        });
+        departure.rebuild = Some(Rebuild {
+            since: now,
+            clean: *proof.proof() == Proof::LeftCleanly,
+            awaited,
+            places: Vec::new(),
+            keys: Vec::new(),
+            complete: false,
+            rebuilt: None,
+            dropped: 0,
+            purged: false,
+        });
+
+        for place in self.resources.all() {
+            if matches!(self.resources.get(place).state, State::Lost(life) if life == dead) {
+                self.restate(now, place, dead);
+            }
+        }
+        let (node, incarnation) = dead;
+        for to in self.others() {
+            self.send(to, Body::RestateDone { node, incarnation });
+        }
+        let me = self.my_life();
+        self.on_restate_done(now, me, dead);
+        if self.active {
+            self.purge(now, dead);
+        } else {
+            self.deferred.push_back(Deferred::Purge(dead));
+        }
+        // It will not restate anything to other rebuilds any more.
+        let others: Vec<Life> = self
+            .departed
+            .keys()
+            .copied()
+            .filter(|l| *l != dead)
+            .collect();
+        for other in others {
+            self.on_restate_done(now, dead, other);
+        }
+        self.directory_retry(now);
+    }
+
+    /// Restates this node's locks on a lost resource to the node that rebuilds it.
+    fn restate(&mut self, now: Instant, place: Place, dead: Life) {
+        let entry = self.resources.get(place);
+        let resource = entry.id.clone();
+        let Some(rebuilder) = self.directory_of(&resource) else {
+            return;
+        };
+        let mut restated = Vec::new();
+        let mut cancels = Vec::new();
+        for lock in entry.locks.clone() {
+            let Some(owned) = self.locks.get_mut(&lock) else {
+                continue;
+            };
+            if let Some(lock) = restate_lock(lock, owned) {
+                restated.push(lock);
+            }
+            owned.sent = owned.pending != Pending::None;
+            if owned.sent && (owned.cancel.is_some() || owned.timed_out) {
+                cancels.push(lock);
+            }
+        }
+        let (node, incarnation) = dead;
+        if rebuilder == self.me {
+            let me = self.my_life();
+            self.resources.get_mut(place).state = State::LookingUp;
+            if !restated.is_empty() {
+                self.on_restate(me, dead, resource.clone(), restated);
+            } else if self.resources.get(place).held.is_empty() {
+                self.resources.remove(place);
+            }
+            for lock in cancels {
+                self.master_call(
+                    now,
+                    me,
+                    Body::Cancel {
+                        resource: resource.clone(),
+                        lock,
+                    },
+                );
+            }
+        } else {
+            if restated.is_empty() {
+                self.resources.remove(place);
+                return;
+            }
+            self.resources.get_mut(place).state = State::At(rebuilder);
+            for lock in restated.chunks(RESTATED_PER_MESSAGE) {
+                let (resource, locks) = (resource.clone(), lock.to_vec());
+                self.send(
+                    rebuilder,
+                    Body::Restate {
+                        node,
+                        incarnation,
+                        resource,
+                        locks,
+                    },
+                );
+            }
+            for lock in cancels {
+                self.send(
+                    rebuilder,
+                    Body::Cancel {
+                        resource: resource.clone(),
+                        lock,
+                    },
+                );
+            }
+        }
+    }
+
+    /// A survivor restates locks to this node.
+    pub(crate) fn on_restate(
+        &mut self,
+        from: Life,
+        dead: Life,
+        resource: ResourceId,
+        locks: Vec<RestatedLock>,
+    ) {
+        let me = self.my_life();
+        let value_len = self.value_len(&resource);
+        let floor = Token::floor(self.view.epoch);
+        let rebuild = self
+            .departed
+            .get_mut(&dead)
+            .and_then(|d| d.rebuild.as_mut());
+        let Some(rebuild) = rebuild.filter(|r| !r.complete) else {
+            return self.out.push(Out::Fatal(format!(
+                "node {} restates locks on {} for a recovery that is not under way here",
+                from.0, resource.name
+            )));
+        };
+        let (place, _) = self.resources.place_or_new(&resource);
+        let entry = self.resources.get_mut(place);
+        if !matches!(entry.state, State::Mine(_)) {
+            let locks = &self.locks;
+            let held = |lock| locks.get(lock).is_some_and(|owned| owned.granted.is_some());
+            if from != me && entry.locks.iter().any(held) {
+                return self.out.push(Out::Fatal(format!(
+                    "node {} restates locks on {}, on which this node has locks with another master",
+                    from.0, resource.name
+                )));
+            }
+            let engine = Engine::new(floor, value_len);
+            entry.state = State::Mine(Box::new(Master {
+                engine,
+                rebuilding: Some(dead),
+            }));
+            entry.idle_since = None;
+            rebuild.places.push(place);
+        }
+        let Some(master) = entry.master() else { return };
+        if master.rebuilding != Some(dead) {
+            return self.out.push(Out::Fatal(format!(
+                "node {} restates locks on {}, which is mastered here already",
+                from.0, resource.name
+            )));
+        }
+        for lock in locks {
+            let key = Key::of(from, lock.lock);
+            match to_engine(lock) {
+                Ok(lock) => {
+                    rebuild.keys.push((place, key));
+                    master.engine.restate(key, lock);
+                }
+                Err(bits) => self.out.push(Out::Fatal(format!(
+                    "node {} restates a lock on {} with unknown flag bits {bits:#x}",
+                    from.0, resource.name
+                ))),
+            }
+        }
+    }
+
+    /// A life has restated to this node all that it had with a vanished master, or never will.
+    pub(crate) fn on_restate_done(&mut self, now: Instant, from: Life, dead: Life) {
+        let Some(departure) = self.departed.get_mut(&dead) else {
+            return;
+        };
+        let Some(rebuild) = &mut departure.rebuild else {
+            return;
+        };
+        rebuild.awaited.remove(&from);
+        if rebuild.awaited.is_empty() && !rebuild.complete {
+            rebuild.complete = true;
+            if self.active {
+                self.finish_rebuild(now, dead);
+            } else {
+                self.deferred.push_back(Deferred::Finish(dead));
+            }
+        }
+    }
+
+    /// Puts the queues of rebuilt resources in order and lets them move.
+    pub(crate) fn finish_rebuild(&mut self, now: Instant, dead: Life) {
+        let Some(departure) = self.departed.get_mut(&dead) else {
+            return;
+        };
+        let Some(rebuild) = &mut departure.rebuild else {
+            return;
+        };
+        let clean = rebuild.clean;
+        let places = std::mem::take(&mut rebuild.places);
+        let keys = std::mem::take(&mut rebuild.keys);
+        let rebuilt = places.len() as u64;
+        for (place, key) in keys {
+            // It restated, vanished and was proved harmless, all while this was under way.
+            let harmless =
+                !self.is_member(key.life()) && !self.view.is_pending(key.node, key.incarnation);
+            if harmless && let Some(master) = self.resources.get_mut(place).master() {
+                master.engine.force_unlock(key, true, &mut Vec::new());
+            }
+        }
+        for place in &places {
+            let resource = self.resources.get(*place).id.clone();
+            let handed = self.handed.remove(&(dead, resource.clone()));
+            let Some(master) = self.resources.get_mut(*place).master() else {
+                continue;
+            };
+            if let Some(value) = handed {
+                master.engine.restate_value(value);
+            }
+            let mut effects = std::mem::take(&mut self.effects);
+            master.engine.finish_rebuild(!clean, &mut effects);
+            master.rebuilding = None;
+            self.register_one(&resource);
+            self.deliver(now, effects);
+            self.mastered(now, *place);
+        }
+        self.handed.retain(|(life, _), _| *life != dead);
+        // What nobody restated is free.
+        let stale = self
+            .directory
+            .sorted_keys_where(|_, entry| *entry == Entry::Lost(dead));
+        for resource in stale {
+            self.directory.remove(&resource);
+        }
+        self.recovered(now, dead, Some(rebuilt));
+    }
+
+    /// Drops the locks that an incarnation held on resources mastered here.
+    pub(crate) fn purge(&mut self, now: Instant, dead: Life) {
+        let clean = self
+            .departed
+            .get(&dead)
+            .and_then(|d| d.rebuild.as_ref())
+            .is_none_or(|rebuild| rebuild.clean);
+        let mut dropped = 0;
+        for place in self.resources.all() {
+            let entry = self.resources.get_mut(place);
+            entry.held.retain(|(from, _)| *from != dead);
+            let Some(master) = entry.master() else {
+                continue;
+            };
+            let engine = &mut master.engine;
+            let keys: Vec<(Key, bool)> = engine
+                .granted()
+                .chain(engine.converting())
+                .chain(engine.waiting())
+                .filter(|view| view.key.life() == dead)
+                .map(|view| {
+                    let writer = view.granted.is_some_and(|(mode, _)| mode.writes_value());
+                    (view.key, !clean && view.valblk && writer)
+                })
+                .collect();
+            if keys.is_empty() {
+                continue;
+            }
+            let mut effects = std::mem::take(&mut self.effects);
+            for (key, invalidate) in keys {
+                dropped += 1;
+                engine.force_unlock(key, invalidate, &mut effects);
+            }
+            self.deliver(now, effects);
+            self.note_idle(now, place);
+        }
+        if let Some(rebuild) = self
+            .departed
+            .get_mut(&dead)
+            .and_then(|d| d.rebuild.as_mut())
+        {
+            rebuild.dropped = dropped;
+            rebuild.purged = true;
+        }
+        self.recovered(now, dead, None);
+    }
+
+    /// Ends a recovery when both its parts are done.
+    fn recovered(&mut self, now: Instant, dead: Life, rebuilt: Option<u64>) {
+        let Some(rebuild) = self
+            .departed
+            .get_mut(&dead)
+            .and_then(|d| d.rebuild.as_mut())
+        else {
+            return;
+        };
+        if let Some(rebuilt) = rebuilt {
+            rebuild.rebuilt = Some(rebuilt);
+        }
+        let (true, Some(rebuilt)) = (rebuild.purged, rebuild.rebuilt) else {
+            return;
+        };
+        let (dropped, took) = (rebuild.dropped, now.since(rebuild.since));
+        self.departed.remove(&dead);
+        self.out.push(Out::Event {
+            what: What::RecoveryDone {
+                node: dead.0,
+                incarnation: dead.1,
+                rebuilt,
+                dropped,
+                took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            },
+            reason: Reason::HolderLost,
+            detail: String::new(),
+        });
+        self.say_registered(now);
+        self.directory_retry(now);
+    }
+
+    /// Whether this node may still come to master something by an earlier proof.
+    pub(crate) fn rebuilds_unfinished(&self) -> bool {
+        self.departed
+            .values()
+            .any(|d| d.rebuild.as_ref().is_some_and(|r| r.rebuilt.is_none()))
+    }
+
+    /// This node is about to leave: it decides nothing any more, and hands the values of what it
+    /// masters to the nodes that will rebuild. Own clients must be gone.
+    pub fn begin_leave(&mut self) {
+        self.leaving = true;
+        let heirs: Vec<NodeId> = self.others();
+        for place in self.resources.all() {
+            let entry = self.resources.get(place);
+            let State::Mine(master) = &entry.state else {
+                continue;
+            };
+            let value = master.engine.value();
+            let resource = entry.id.clone();
+            if value.version.0 == 0 || master.engine.is_empty() {
+                continue;
+            }
+            if let Some(heir) = directory_node(&heirs, resource.space, &resource.name) {
+                self.send(heir, Body::HandOver { resource, value });
+            }
+        }
+    }
+}
+
+/// Most locks in one restatement.
+const RESTATED_PER_MESSAGE: usize = 256;
+
+/// A lock as its owner tells the next master, if there is anything to tell.
+fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
+    let granted = owned.granted.map(|mode| (mode, owned.token));
+    let (pending, publish) = match &owned.pending {
+        Pending::None => (None, None),
+        Pending::Request { mode, flags } => (Some((*mode, *flags)), None),
+        Pending::Convert { mode, flags, value } => (Some((*mode, *flags)), value.clone()),
+        Pending::Unlock { value, .. } => (Some((LockMode::Nl, Flags::VALBLK)), value.clone()),
+    };
+    if granted.is_none() && pending.is_none() {
+        return None;
+    }
+    Some(RestatedLock {
+        lock,
+        granted,
+        pending,
+        ticket: owned.ticket,
+        publish,
+        blocking: owned.blocking,
+        valblk: owned.valblk,
+        value: owned.value.clone(),
+    })
+}
+
+fn to_engine(lock: RestatedLock) -> Result<Restated, u32> {
+    let pending = match lock.pending {
+        Some((mode, flags)) => {
+            let flags = mainstay_lock::Flags::from_bits(flags.0).map_err(|e| e.unknown)?;
+            Some((mode, flags))
+        }
+        None => None,
+    };
+    Ok(Restated {
+        granted: lock.granted,
+        pending,
+        ticket: lock.ticket.map(Ticket),
+        wants_bast: lock.blocking,
+        valblk: lock.valblk,
+        value: lock.value,
+        publish: lock.publish,
+    })
+}

@@ -1,0 +1,151 @@
+//! What the lock manager tells of itself.
+
+use crate::{Dlm, master::Key, table::State};
+use mainstay_base::{Incarnation, Instant, LockId, LockspaceId, NodeId, SessionId, Token};
+use mainstay_lock::LockView;
+use mainstay_wire::{
+    dlm::{MasteredLock, MasteredResource},
+    report::LockspaceFilter,
+};
+
+/// Counts of one lockspace on this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceCounts {
+    /// Resources mastered here.
+    pub mastered: u64,
+    /// Resources known here.
+    pub resources: u64,
+    /// Locks of own clients.
+    pub locks: u64,
+    /// Directory entries.
+    pub directory: u64,
+}
+
+/// A lock of an own client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnedView {
+    /// The lock.
+    pub lock: LockId,
+    /// Its client.
+    pub session: SessionId,
+    /// When it was granted or began to wait.
+    pub since: Instant,
+}
+
+impl Dlm {
+    /// Resources mastered here that a filter admits, by lockspace and name; and whether more were
+    /// left out for its limit.
+    #[must_use]
+    pub fn mastered_resources(&self, filter: &LockspaceFilter) -> (Vec<MasteredResource>, bool) {
+        let mut found: Vec<_> = self
+            .resources
+            .iter()
+            .filter_map(|resource| match &resource.state {
+                State::Mine(master) => Some((&resource.id, master)),
+                _ => None,
+            })
+            .filter(|(id, master)| {
+                let in_use = master.rebuilding.is_some() || !master.engine.is_empty();
+                in_use && filter.admits(id.space, &id.name)
+            })
+            .collect();
+        found.sort_unstable_by_key(|(id, _)| *id);
+        let limit = filter.limit as usize;
+        let truncated = found.len() > limit;
+        found.truncate(limit);
+        let resources = found
+            .into_iter()
+            .map(|(id, master)| {
+                let value = master.engine.value();
+                MasteredResource {
+                    resource: id.clone(),
+                    recovering: master.rebuilding.is_some(),
+                    token: master.engine.last_token(),
+                    value: (value.version.0 > 0 || value.maybe_stale).then_some(value),
+                    granted: master.engine.granted().map(lock_view).collect(),
+                    converting: master.engine.converting().map(lock_view).collect(),
+                    waiting: master.engine.waiting().map(lock_view).collect(),
+                }
+            })
+            .collect();
+        (resources, truncated)
+    }
+
+    /// Own clients' locks on resources that a filter admits, by number.
+    #[must_use]
+    pub fn owned_locks(&self, filter: &LockspaceFilter) -> Vec<OwnedView> {
+        let mut found: Vec<OwnedView> = self
+            .resources
+            .iter()
+            .filter(|resource| filter.admits(resource.id.space, &resource.id.name))
+            .flat_map(|resource| resource.locks.iter())
+            .filter_map(|lock| {
+                let owned = self.locks.get(lock)?;
+                Some(OwnedView {
+                    lock: *lock,
+                    session: owned.session,
+                    since: owned.since,
+                })
+            })
+            .collect();
+        found.sort_unstable_by_key(|view| view.lock);
+        found
+    }
+
+    /// Counts of one lockspace.
+    #[must_use]
+    pub fn counts(&self, space: LockspaceId) -> SpaceCounts {
+        let mut counts = SpaceCounts::default();
+        for resource in self.resources.iter().filter(|r| r.id.space == space) {
+            counts.resources += 1;
+            counts.locks += resource.locks.len() as u64;
+            counts.mastered += u64::from(matches!(resource.state, State::Mine(_)));
+        }
+        counts.directory = self.directory.count(|id, _| id.space == space) as u64;
+        counts
+    }
+
+    /// Checks what must always hold on this node alone; for tests and the simulator.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check(&self) {
+        for resource in self.resources.iter() {
+            if let State::Mine(master) = &resource.state
+                && master.rebuilding.is_none()
+            {
+                master.engine.check();
+                for view in master.engine.granted() {
+                    if view.key.life() == self.my_life() {
+                        let owned = self.locks.get(&view.key.lock);
+                        assert!(
+                            owned.is_some_and(|o| o.granted == view.granted.map(|g| g.0)),
+                            "{:?} on {}: its master and its owner, one node, disagree",
+                            view.key,
+                            resource.id.name
+                        );
+                    }
+                }
+            }
+            for lock in &resource.locks {
+                assert!(
+                    self.locks.contains(lock),
+                    "{} lists an unknown lock",
+                    resource.id.name
+                );
+            }
+        }
+    }
+}
+
+fn lock_view(view: LockView<Key>) -> MasteredLock {
+    let (node, incarnation): (NodeId, Incarnation) = view.key.life();
+    MasteredLock {
+        node,
+        incarnation,
+        lock: view.key.lock,
+        granted: view.granted.map(|g| g.0),
+        requested: view.requested,
+        token: view.granted.map_or(Token::NONE, |g| g.1),
+    }
+}
