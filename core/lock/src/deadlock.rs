@@ -1,7 +1,7 @@
 //! Conversion deadlocks: conversions of one resource that wait for each other. Each holds its old
 //! mode while it waits, so neither can ever be granted. Found when the last of them arrives.
 
-use crate::{Flags, Resource, queue::Ask};
+use crate::{Flags, LockView, Resource, queue::Ask};
 use core::fmt::Debug;
 use mainstay_base::LockMode;
 
@@ -58,5 +58,40 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             }
         }
         false
+    }
+
+    /// The locks that a waiting request or conversion waits for directly: holders in its way, and
+    /// the one just ahead of it, which by itself waits for those further ahead. Empty for a lock
+    /// that waits for nothing. These are the edges for a search across resources, and the answer
+    /// to "why does this wait?".
+    #[must_use]
+    pub fn waits_for(&self, key: K) -> Vec<K> {
+        let Some(LockView {
+            granted,
+            requested: Some(mode),
+            flags,
+            ticket,
+            ..
+        }) = self.get(key)
+        else {
+            return Vec::new();
+        };
+        let mut found: Vec<K> = self
+            .granted()
+            .chain(self.converting())
+            .filter(|l| l.key != key)
+            .filter(|l| l.granted.is_some_and(|(held, _)| !held.compatible(mode)))
+            .map(|l| l.key)
+            .collect();
+        if !flags.contains(Flags::NOORDER) {
+            let ahead = if granted.is_some() {
+                self.converting().take_while(|l| l.ticket < ticket).last()
+            } else {
+                let in_own_queue = self.waiting().take_while(|l| l.ticket < ticket).last();
+                in_own_queue.or_else(|| self.converting().last())
+            };
+            found.extend(ahead.map(|l| l.key).filter(|k| !found.contains(k)));
+        }
+        found
     }
 }
