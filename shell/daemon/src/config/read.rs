@@ -1,0 +1,539 @@
+//! From text to a checked [`Config`].
+
+use super::{
+    Config, ConfigError, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Identity, LogConfig, LogFormat,
+    NodeEntry,
+    fields::{At, Fields},
+    problem::Problems,
+};
+use mainstay_base::{FencePolicy, LINKS_MAX, NODES_MAX, NodeId, NodeName, Timings};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use toml::de::DeTable;
+
+const NODE_EXAMPLE: &str =
+    "[[node]]\n    id = 1\n    name = \"a\"\n    addresses = [\"10.0.0.1:7464\"]";
+const ADDRESSES_EXAMPLE: &str = "addresses = [\"10.0.0.1:7464\"]";
+const VOTES_MAX: u32 = 8;
+const PERIOD_MAX_MS: u64 = 60_000;
+
+pub(super) fn read(file: &Path, text: &str, identity: &Identity) -> Result<Config, ConfigError> {
+    let mut problems = Problems::new(text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        problems.add(
+            error.span().unwrap_or(0..0),
+            "",
+            format!("this is not TOML: {}", error.message()),
+            "key = \"value\"",
+        );
+    }
+    // What a broken line leaves behind would only add noise.
+    let config = if problems.is_empty() {
+        let mut fields = Fields::new("", 0..0, root.get_ref());
+        let config = read_root(file, &mut fields, &mut problems, identity);
+        fields.finish(&mut problems);
+        config
+    } else {
+        None
+    };
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(ConfigError::Invalid {
+            file: file.to_owned(),
+            problems: problems.into_vec(),
+        }),
+    }
+}
+
+fn read_root(
+    file: &Path,
+    root: &mut Fields<'_, '_>,
+    problems: &mut Problems<'_>,
+    identity: &Identity,
+) -> Option<Config> {
+    let base = file.parent().unwrap_or(Path::new(""));
+    let cluster = read_cluster(root, problems);
+    let nodes = read_nodes(root, problems);
+    let this_node = root.string(problems, "this-node", "this-node = \"a\"");
+    let key_file = read_path(
+        root,
+        problems,
+        "key-file",
+        base,
+        "key-file = \"cluster.key\"",
+    );
+    if key_file.is_none() && !root.has("key-file") {
+        root.missing(problems, "key-file", "key-file = \"cluster.key\"");
+    }
+    let state_dir = read_path(
+        root,
+        problems,
+        "state-dir",
+        base,
+        "state-dir = \"/var/lib/mainstay\"",
+    )
+    .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
+    let socket_example = "socket = \"/run/mainstay/mainstay.sock\"";
+    let socket = read_path(root, problems, "socket", base, socket_example)
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
+    // sun_path has 108 bytes with its closing NUL.
+    if socket.as_os_str().len() > 107 {
+        problems.add(
+            0..0,
+            "socket",
+            format!(
+                "`{}` has {} bytes, more than the 107 that the name of a UNIX socket may have",
+                socket.display(),
+                socket.as_os_str().len()
+            ),
+            socket_example,
+        );
+    }
+    let timings = read_timings(root, problems);
+    let fencing = read_fencing(root, problems);
+    let log = read_log(root, problems);
+
+    let nodes = nodes?;
+    let me = find_me(&nodes, this_node.as_ref(), identity, problems)?;
+    Some(Config {
+        file: file.to_owned(),
+        cluster: cluster?,
+        nodes,
+        me,
+        key_file: key_file?,
+        state_dir,
+        socket,
+        timings,
+        fencing,
+        log,
+    })
+}
+
+fn read_cluster(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Option<String> {
+    const EXAMPLE: &str = "[cluster]\n    name = \"hardcore\"";
+    let present = root.has("cluster");
+    let Some(mut fields) = root.table(problems, "cluster", EXAMPLE) else {
+        if !present {
+            root.missing(problems, "cluster.name", EXAMPLE);
+        }
+        return None;
+    };
+    let name = match fields.string(problems, "name", "name = \"hardcore\"") {
+        Some(name) => check_name(name, problems, "a cluster name", "name = \"hardcore\""),
+        None => {
+            if !fields.has("name") {
+                fields.missing(problems, "name", "name = \"hardcore\"");
+            }
+            None
+        }
+    };
+    fields.finish(problems);
+    name.map(|n| n.value)
+}
+
+/// Cluster names follow the rules of node names.
+fn check_name(
+    name: At<String>,
+    problems: &mut Problems<'_>,
+    what: &str,
+    example: &str,
+) -> Option<At<String>> {
+    match NodeName::new(name.value.as_str()) {
+        Ok(_) => Some(name),
+        Err(_) => {
+            problems.add(
+                name.span,
+                name.path,
+                format!(
+                    "`{}` is not {what}: 1 to 64 letters, digits, `-`, `_` or `.`",
+                    name.value
+                ),
+                example,
+            );
+            None
+        }
+    }
+}
+
+struct RawNode {
+    span: Range<usize>,
+    path: String,
+    id: Option<At<u64>>,
+    name: Option<At<String>>,
+    addresses: Option<At<Vec<At<SocketAddr>>>>,
+    votes: u32,
+}
+
+fn read_nodes(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<NodeEntry>> {
+    let Some(tables) = root.tables(problems, "node", NODE_EXAMPLE) else {
+        if !root.has("node") {
+            root.missing(problems, "node", NODE_EXAMPLE);
+        }
+        return None;
+    };
+    let raw: Vec<RawNode> = tables
+        .into_iter()
+        .map(|fields| read_node(fields, problems))
+        .collect();
+    check_nodes(&raw, problems);
+    let mut nodes = Vec::new();
+    for node in raw {
+        nodes.push(NodeEntry {
+            id: NodeId(u16::try_from(node.id?.value).ok()?),
+            name: NodeName::new(node.name?.value).ok()?,
+            addresses: node.addresses?.value.into_iter().map(|a| a.value).collect(),
+            votes: node.votes,
+        });
+    }
+    nodes.sort_by_key(|n| n.id);
+    Some(nodes)
+}
+
+fn read_node(mut fields: Fields<'_, '_>, problems: &mut Problems<'_>) -> RawNode {
+    let id = fields.integer(problems, "id", 1..65_536, "id = 1");
+    if id.is_none() && !fields.has("id") {
+        fields.missing(problems, "id", "id = 1");
+    }
+    let name = fields.string(problems, "name", "name = \"a\"");
+    if name.is_none() && !fields.has("name") {
+        fields.missing(problems, "name", "name = \"a\"");
+    }
+    let name = name.and_then(|n| check_name(n, problems, "a node name", "name = \"a\""));
+    let texts = fields.strings(problems, "addresses", ADDRESSES_EXAMPLE);
+    if texts.is_none() && !fields.has("addresses") {
+        fields.missing(problems, "addresses", ADDRESSES_EXAMPLE);
+    }
+    let addresses = texts.and_then(|texts| read_addresses(texts, problems));
+    let votes = fields
+        .integer(problems, "votes", 0..u64::from(VOTES_MAX) + 1, "votes = 1")
+        .map_or(1, |v| u32::try_from(v.value).unwrap_or(VOTES_MAX));
+    let node = RawNode {
+        span: fields.span(),
+        path: fields.path("").trim_end_matches('.').to_owned(),
+        id,
+        name,
+        addresses,
+        votes,
+    };
+    fields.finish(problems);
+    node
+}
+
+fn read_addresses(
+    texts: At<Vec<At<String>>>,
+    problems: &mut Problems<'_>,
+) -> Option<At<Vec<At<SocketAddr>>>> {
+    let count = texts.value.len();
+    if count == 0 || count > LINKS_MAX {
+        problems.add(
+            texts.span.clone(),
+            texts.path.clone(),
+            format!("has {count} addresses; a node has 1 to {LINKS_MAX}"),
+            ADDRESSES_EXAMPLE,
+        );
+    }
+    let mut addresses = Vec::new();
+    for text in texts.value {
+        let wrong = match text.value.parse::<SocketAddr>() {
+            Ok(a) if a.port() == 0 => "port 0 cannot be connected to".to_owned(),
+            Ok(a) if a.ip().is_unspecified() || a.ip().is_multicast() => {
+                format!("{} is no address that other nodes can connect to", a.ip())
+            }
+            Ok(value) => {
+                addresses.push(At {
+                    value,
+                    span: text.span,
+                    path: text.path,
+                });
+                continue;
+            }
+            Err(_) => "not an IP address and port (names are not looked up)".to_owned(),
+        };
+        problems.add(
+            text.span,
+            text.path,
+            format!("`{}`: {wrong}", text.value),
+            "\"10.0.0.1:7464\" or \"[fd00::1]:7464\"",
+        );
+    }
+    (addresses.len() == count && (1..=LINKS_MAX).contains(&count)).then_some(At {
+        value: addresses,
+        span: texts.span,
+        path: texts.path,
+    })
+}
+
+/// What holds between nodes.
+fn check_nodes(nodes: &[RawNode], problems: &mut Problems<'_>) {
+    if nodes.is_empty() || nodes.len() > NODES_MAX {
+        let span = nodes.last().map_or(0..0, |n| n.span.clone());
+        problems.add(
+            span,
+            "node",
+            format!(
+                "there are {} nodes; a cluster has 1 to {NODES_MAX}",
+                nodes.len()
+            ),
+            NODE_EXAMPLE,
+        );
+    }
+    let mut ids: BTreeMap<u64, &str> = BTreeMap::new();
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut addresses: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    for node in nodes {
+        if let Some(id) = &node.id
+            && let Some(other) = ids.insert(id.value, &node.path)
+        {
+            problems.add(
+                id.span.clone(),
+                id.path.clone(),
+                format!("{} is already the number of {other}", id.value),
+                "a number that no other node has",
+            );
+        }
+        if let Some(name) = &node.name
+            && let Some(other) = names.insert(&name.value, &node.path)
+        {
+            problems.add(
+                name.span.clone(),
+                name.path.clone(),
+                format!("`{}` is already the name of {other}", name.value),
+                "a name that no other node has",
+            );
+        }
+        for address in node.addresses.iter().flat_map(|a| &a.value) {
+            if let Some(other) = addresses.insert(address.value, &node.path) {
+                problems.add(
+                    address.span.clone(),
+                    address.path.clone(),
+                    format!("{} is already an address of {other}", address.value),
+                    "an address and port that no other node has",
+                );
+            }
+        }
+    }
+    let mut counted = nodes
+        .iter()
+        .filter_map(|n| n.addresses.as_ref().map(|a| (n, a)));
+    if let Some((first, first_addresses)) = counted.next() {
+        for (_, own) in counted {
+            if own.value.len() != first_addresses.value.len() {
+                problems.add(
+                    own.span.clone(),
+                    own.path.clone(),
+                    format!(
+                        "has {} addresses but {} has {}; link i joins the i-th addresses of two \
+                         nodes, so all need the same number",
+                        own.value.len(),
+                        first.path,
+                        first_addresses.value.len()
+                    ),
+                    "one address per network on every node",
+                );
+            }
+        }
+    }
+    if let Some(last) = nodes.last()
+        && nodes.iter().all(|n| n.votes == 0)
+    {
+        problems.add(
+            last.span.clone(),
+            "node",
+            "no node has a vote, so there can never be a quorum",
+            "votes = 1",
+        );
+    }
+}
+
+fn read_path(
+    fields: &mut Fields<'_, '_>,
+    problems: &mut Problems<'_>,
+    name: &'static str,
+    base: &Path,
+    example: &str,
+) -> Option<PathBuf> {
+    let text = fields.string(problems, name, example)?;
+    if text.value.is_empty() || text.value.contains('\0') {
+        problems.add(text.span, text.path, "is not a path", example);
+        return None;
+    }
+    // An absolute path replaces the base.
+    Some(base.join(text.value))
+}
+
+fn read_timings(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Timings {
+    let mut timings = Timings::default();
+    let Some(mut fields) = root.table(problems, "timings", "[timings]\n    heartbeat-ms = 100")
+    else {
+        return timings;
+    };
+    let mut period = |name, least, example| {
+        fields
+            .integer(problems, name, least..PERIOD_MAX_MS + 1, example)
+            .map(|at| (Duration::from_millis(at.value), at))
+    };
+    let heartbeat = period("heartbeat-ms", 10, "heartbeat-ms = 100");
+    let dead = period("dead-ms", 30, "dead-ms = 1000");
+    let lease = period("lease-ms", 30, "lease-ms = 1500");
+    let drift = fields.integer(problems, "drift-ppm", 0..100_001, "drift-ppm = 10000");
+    let span = fields.span();
+    fields.finish(problems);
+
+    for (field, read) in [
+        (&mut timings.heartbeat, &heartbeat),
+        (&mut timings.dead, &dead),
+        (&mut timings.lease, &lease),
+    ] {
+        if let Some((value, _)) = read {
+            *field = *value;
+        }
+    }
+    if let Some(drift) = drift {
+        timings.drift_ppm = u32::try_from(drift.value).unwrap_or(u32::MAX);
+    }
+
+    let place = |name: &str, read: &Option<(Duration, At<u64>)>| match read {
+        Some((_, at)) => (at.span.clone(), at.path.clone()),
+        None => (span.clone(), format!("timings.{name}")),
+    };
+    let least = 3 * timings.heartbeat;
+    for (name, value, read) in [
+        ("dead-ms", timings.dead, &dead),
+        ("lease-ms", timings.lease, &lease),
+    ] {
+        if value < least {
+            let (span, path) = place(name, read);
+            problems.add(
+                span,
+                path,
+                format!(
+                    "{} ms is less than three heartbeats of {} ms; one lost packet would look like \
+                     a failure",
+                    value.as_millis(),
+                    timings.heartbeat.as_millis()
+                ),
+                format!("{name} = {}", 10 * timings.heartbeat.as_millis()),
+            );
+        }
+    }
+    if timings.lease > 20 * timings.dead {
+        let (span, path) = place("lease-ms", &lease);
+        problems.add(
+            span,
+            path,
+            format!(
+                "{} ms is more than twenty times dead-ms ({} ms); every recovery waits for the \
+                 lease to run out",
+                timings.lease.as_millis(),
+                timings.dead.as_millis()
+            ),
+            format!("lease-ms = {}", timings.dead.as_millis() * 3 / 2),
+        );
+    }
+    timings
+}
+
+fn read_fencing(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> FencePolicy {
+    const EXAMPLE: &str = "policy = \"lease\" or \"manual\"";
+    let Some(mut fields) = root.table(problems, "fencing", "[fencing]\n    policy = \"lease\"")
+    else {
+        return FencePolicy::Lease;
+    };
+    let policy = match fields.string(problems, "policy", EXAMPLE) {
+        None => FencePolicy::Lease,
+        Some(text) => match text.value.as_str() {
+            "lease" => FencePolicy::Lease,
+            "manual" => FencePolicy::Manual,
+            other => {
+                problems.add(
+                    text.span,
+                    text.path,
+                    format!("`{other}` is not a fencing policy"),
+                    EXAMPLE,
+                );
+                FencePolicy::Lease
+            }
+        },
+    };
+    fields.finish(problems);
+    policy
+}
+
+fn read_log(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> LogConfig {
+    let mut log = LogConfig::default();
+    let Some(mut fields) = root.table(problems, "log", "[log]\n    level = \"info\"") else {
+        return log;
+    };
+    if let Some(level) = fields.string(problems, "level", "level = \"info\"") {
+        if let Err(why) = crate::logging::check_filter(&level.value) {
+            problems.add(
+                level.span,
+                level.path,
+                format!("`{}` is not a log filter: {why}", level.value),
+                "level = \"info\" or \"warn,mainstay_daemon=debug\"",
+            );
+        } else {
+            log.level = level.value;
+        }
+    }
+    if let Some(format) = fields.string(problems, "format", "format = \"text\"") {
+        match format.value.as_str() {
+            "text" => log.format = LogFormat::Text,
+            "json" => log.format = LogFormat::Json,
+            other => problems.add(
+                format.span,
+                format.path,
+                format!("`{other}` is not a log format"),
+                "format = \"text\" or \"json\"",
+            ),
+        }
+    }
+    fields.finish(problems);
+    log
+}
+
+/// Which of `nodes` this daemon is: the command line goes before the file, the file before the
+/// host's name.
+fn find_me(
+    nodes: &[NodeEntry],
+    in_file: Option<&At<String>>,
+    identity: &Identity,
+    problems: &mut Problems<'_>,
+) -> Option<usize> {
+    let index = |name: &str| nodes.iter().position(|n| n.name.as_str() == name);
+    let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
+    let example = format!("one of {}", names.join(", "));
+    let (found, span, message) = match (&identity.node_name, in_file) {
+        (Some(name), _) => (
+            index(name),
+            0..0,
+            format!("no node has the name `{name}` that --node-name gives"),
+        ),
+        (None, Some(name)) => (
+            index(&name.value),
+            name.span.clone(),
+            format!("no node has the name `{}`", name.value),
+        ),
+        (None, None) => {
+            let host = identity.hostname.as_str();
+            let short = host.split('.').next().unwrap_or(host);
+            (
+                index(host).or_else(|| index(short)),
+                0..0,
+                format!(
+                    "is missing, --node-name is not given, and no node has this host's name, `{host}`"
+                ),
+            )
+        }
+    };
+    if found.is_none() {
+        problems.add(span, "this-node", message, example);
+    }
+    found
+}

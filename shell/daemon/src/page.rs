@@ -1,0 +1,62 @@
+//! The lease page, shared between the main loop and whatever has to revoke it in an emergency.
+
+use mainstay_base::Instant;
+use mainstay_lease::{LeasePage, PageError};
+use rustix::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The page that all clients see.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedPage(Arc<Mutex<LeasePage>>);
+
+impl SharedPage {
+    pub(crate) fn create(generation: u64) -> Result<(SharedPage, Arc<OwnedFd>), PageError> {
+        let (page, fd) = LeasePage::create(generation)?;
+        Ok((SharedPage(Arc::new(Mutex::new(page))), Arc::new(fd)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LeasePage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_lease(&self, until: Instant) {
+        self.lock().set_lease(until);
+    }
+
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.lock().set_generation(generation);
+    }
+
+    pub(crate) fn until(&self) -> Instant {
+        self.lock().lease().until
+    }
+
+    /// Ends the lease whatever state the program is in: nothing here waits.
+    pub(crate) fn revoke(&self) {
+        match self.0.try_lock() {
+            Ok(mut page) => page.set_lease(Instant::ZERO),
+            Err(std::sync::TryLockError::Poisoned(page)) => {
+                page.into_inner().set_lease(Instant::ZERO);
+            }
+            // Held by a thread that is about to set a lease the node had when it asked for it; it
+            // cannot panic there, and the process ends now, which the clients see by themselves.
+            Err(std::sync::TryLockError::WouldBlock) => {}
+        }
+    }
+}
+
+/// From now on a panic anywhere ends the lease and then the process: a node that lost part of its
+/// mind must not go on granting.
+pub(crate) fn stop_on_panic(page: &SharedPage) {
+    let page = page.clone();
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        page.revoke();
+        tracing::error!(
+            "the daemon stops because of a defect: {info}. Its clients have lost their locks; the \
+             other nodes recover them"
+        );
+        default(info);
+        std::process::abort();
+    }));
+}
