@@ -208,7 +208,11 @@ impl Shared {
                 Some((reason, false)) => format!("{code}: refused by the peer: {reason}"),
                 None => format!("{code}: {detail}"),
             };
-            lock(&self.links).slots[slot].problem = Some(text);
+            let slot = &mut lock(&self.links).slots[slot];
+            // A stray caller is no problem of a link that works.
+            if slot.connection.is_none() {
+                slot.problem = Some(text);
+            }
         }
         let subject = match (peer, slot) {
             (Some(peer), Some(_)) => Subject::Peer {

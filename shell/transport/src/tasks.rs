@@ -161,3 +161,21 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, link: Lin
         shared.failed(failure, None, link, address);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects latency and recovery from partitions: small frames are not held back, and lost
+    /// acknowledgements end a connection after seconds instead of a quarter of an hour.
+    #[tokio::test]
+    async fn sockets_are_prepared() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let stream = TcpStream::connect(address).await.expect("connects");
+        prepare(&stream).expect("a TCP socket");
+        assert!(stream.nodelay().expect("a TCP socket"));
+        let millis = rustix::net::sockopt::tcp_user_timeout(&stream).expect("a TCP socket");
+        assert_eq!(millis, 2000);
+    }
+}

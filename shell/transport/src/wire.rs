@@ -466,4 +466,40 @@ mod tests {
         }
         assert!(decode_frame_header(&[1, 2, 3]).is_err());
     }
+
+    /// Protects the daemon from any bytes at all: no decoder panics, and what decodes is in bounds.
+    #[test]
+    fn no_bytes_make_a_decoder_panic() {
+        let mut entropy = mainstay_base::Entropy::new(1);
+        let genuine = encode_hello(&hello());
+        for round in 0..50_000 {
+            let mut bytes: Vec<u8> = match round % 2 {
+                0 => genuine.clone(),
+                _ => (0..entropy.below(40))
+                    .map(|_| entropy.next_u64() as u8)
+                    .collect(),
+            };
+            for _ in 0..entropy.below(4) {
+                if !bytes.is_empty() {
+                    let at = entropy.below(bytes.len() as u64) as usize;
+                    bytes[at] = entropy.next_u64() as u8;
+                }
+            }
+            if let Ok(hello) = decode_hello(&bytes) {
+                assert!(hello.cluster.len() <= CLUSTER_NAME_MAX);
+                assert!(hello.params.len() <= PARAMS_LEN_MAX);
+            }
+            if let Ok((_, len)) = decode_header(&bytes) {
+                assert!(len <= HANDSHAKE_BODY_MAX);
+            }
+            if let Ok(len) = decode_frame_header(&bytes) {
+                assert!((CHUNK_OVERHEAD..=SEALED_LEN_MAX).contains(&len));
+            }
+            if let Ok(refusal) = decode_refusal(&bytes) {
+                assert!(refusal.text.is_ascii());
+            }
+            assert!(decode_preamble(&bytes).is_err());
+            assert!(crate::parse_key_text(&bytes).is_err());
+        }
+    }
 }

@@ -7,6 +7,8 @@ use mainstay_base::{BootId, FRAME_LEN_MAX, LinkId, NodeId};
 use mainstay_transport::{
     DownReason, EVENT_QUEUE_MAX, SendError, Transport, TransportError, TransportEvent,
 };
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Protects order and content: ten thousand small frames both ways at once, then the largest ones.
 #[tokio::test]
@@ -108,9 +110,27 @@ async fn a_restarted_peer_replaces_its_old_connection() {
         }
     ));
     drop(low);
-    reborn.send(HIGH, b"new");
-    // The old life may have called once more before it ended.
-    while !matches!(high.event().await, TransportEvent::Frame { bytes, .. } if bytes == b"new") {}
+    // The old life may have called once more before it ended, so the new one may have to as well.
+    let arrives = async {
+        loop {
+            if reborn.transport.send(HIGH, L0, b"new").is_ok() {
+                reborn.transport.flush();
+            }
+            tokio::task::yield_now().await;
+            while let Some(event) = high.events.try_recv() {
+                if matches!(event, TransportEvent::Frame { .. }) {
+                    return event;
+                }
+            }
+        }
+    };
+    let expected = TransportEvent::Frame {
+        peer: LOW,
+        link: L0,
+        bytes: b"new".to_vec(),
+    };
+    let event = timeout(Duration::from_secs(20), arrives).await;
+    assert_eq!(event.expect("a frame within 20 s"), expected);
 }
 
 /// Protects rebirth: a new boot id ends what was and shows up at the peer, from either end.
