@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 /// Bytes of frames that may wait for the owner. Beyond, sockets are not read until half is gone.
 /// What a connection had read by then is held by its reader, at most a little over one frame each.
+/// A link whose socket is not read for about 2 s with data waiting is ended by its peer and then
+/// made anew.
 pub const EVENT_QUEUE_MAX: usize = 16 << 20;
 /// What an event costs besides its frame's bytes, so that empty frames are bounded too.
 const EVENT_COST: usize = 64;

@@ -210,7 +210,7 @@ impl fmt::Display for DownReason {
         match self {
             DownReason::Closed => f.write_str("the peer closed the connection"),
             DownReason::Io(io::ErrorKind::TimedOut) => f.write_str(
-                "the peer's host stopped acknowledging data; check the network and that host",
+                "the peer took no data for 2 s; check the network, and whether its host or daemon is paused",
             ),
             DownReason::Io(kind) => write!(f, "the connection broke: {kind}"),
             DownReason::Tampered => f.write_str(
