@@ -1,0 +1,196 @@
+//! The engine against a model that is as plain as it can be: lists, loops over all of them, and the
+//! rules in the order in which `docs/protocol/locking.md` and the scenarios state them.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "model/reference.rs"]
+mod reference;
+
+use mainstay_base::{LockMode, Token, ValueBlock};
+use mainstay_lock::{Effect, Flags, LockView, Resource, Restated};
+use proptest::prelude::*;
+use reference::Reference;
+
+const VALUE_LEN: usize = 4;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Request(u8, LockMode, Flags, bool),
+    Convert(u8, LockMode, Flags, bool, Option<u8>),
+    Unlock(u8, Flags, Option<u8>),
+    ForceUnlock(u8, bool),
+    Cancel(u8),
+    RaiseFloor(u64),
+    /// Bits choose by key who is lost and who has not heard of its ticket.
+    Rebuild {
+        died: bool,
+        lost: u8,
+        forgotten: u8,
+    },
+}
+
+fn key() -> impl Strategy<Value = u8> {
+    0..7u8
+}
+
+fn mode() -> impl Strategy<Value = LockMode> {
+    proptest::sample::select(LockMode::ALL.to_vec())
+}
+
+/// Mostly few flags, so that most operations are valid.
+fn flags(choice: &'static [Flags]) -> impl Strategy<Value = Flags> {
+    proptest::collection::vec(proptest::sample::select(choice), 0..3)
+        .prop_map(|all| all.into_iter().fold(Flags::NONE, |a, b| a | b))
+}
+
+const REQUEST: &[Flags] = &[
+    Flags::VALBLK,
+    Flags::VALBLK,
+    Flags::VALBLK,
+    Flags::NOQUEUE,
+    Flags::EXPEDITE,
+    Flags::HEADQUE,
+    Flags::NOORDER,
+    Flags::NOQUEUEBAST,
+];
+const CONVERT: &[Flags] = &[
+    Flags::VALBLK,
+    Flags::VALBLK,
+    Flags::VALBLK,
+    Flags::NOQUEUE,
+    Flags::QUECVT,
+    Flags::HEADQUE,
+    Flags::NOORDER,
+    Flags::IVVALBLK,
+    Flags::NOQUEUEBAST,
+];
+const UNLOCK: &[Flags] = &[Flags::VALBLK, Flags::IVVALBLK, Flags::NOQUEUE];
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = || proptest::option::weighted(0.8, any::<u8>());
+    prop_oneof![
+        6 => (key(), mode(), flags(REQUEST), any::<bool>())
+            .prop_map(|(k, m, f, b)| Step::Request(k, m, f, b)),
+        8 => (key(), mode(), flags(CONVERT), any::<bool>(), value())
+            .prop_map(|(k, m, f, b, v)| Step::Convert(k, m, f, b, v)),
+        3 => (key(), flags(UNLOCK), value()).prop_map(|(k, f, v)| Step::Unlock(k, f, v)),
+        1 => (key(), any::<bool>()).prop_map(|(k, i)| Step::ForceUnlock(k, i)),
+        1 => key().prop_map(Step::Cancel),
+        1 => (0..200u64).prop_map(Step::RaiseFloor),
+        1 => (any::<bool>(), any::<u8>(), any::<u8>(), any::<u8>()).prop_map(
+            |(died, lost, some, forgotten)| Step::Rebuild { died, lost: lost & some, forgotten }),
+    ]
+}
+
+fn block(byte: Option<u8>) -> Option<ValueBlock> {
+    byte.map(|b| ValueBlock::new([b, 1]).unwrap())
+}
+
+/// Carries out a step on both and compares what they say and what they are.
+fn both(engine: &mut Resource<u8>, model: &mut Reference, step: &Step) {
+    let mut out = Vec::new();
+    let mut expected: Vec<Effect<u8>> = Vec::new();
+    let (valid, model_valid) = match step.clone() {
+        Step::Request(key, mode, flags, bast) => (
+            engine.request(key, mode, flags, bast, &mut out).is_ok(),
+            model.request(key, mode, flags, bast, &mut expected),
+        ),
+        Step::Convert(key, mode, flags, bast, value) => {
+            let value = block(value);
+            let valid = engine.convert(key, mode, flags, bast, value.as_ref(), &mut out);
+            let model_valid = model.convert(key, mode, flags, bast, value, &mut expected);
+            (valid.is_ok(), model_valid)
+        }
+        Step::Unlock(key, flags, value) => {
+            let value = block(value);
+            let valid = engine.unlock(key, flags, value.as_ref(), &mut out);
+            (
+                valid.is_ok(),
+                model.unlock(key, flags, value, &mut expected),
+            )
+        }
+        Step::ForceUnlock(key, invalidate) => (
+            engine.force_unlock(key, invalidate, &mut out),
+            model.force_unlock(key, invalidate, &mut expected),
+        ),
+        Step::Cancel(key) => (
+            engine.cancel(key, &mut out),
+            model.cancel(key, &mut expected),
+        ),
+        Step::RaiseFloor(floor) => {
+            engine.raise_floor(Token(floor));
+            model.last_token = model.last_token.max(Token(floor));
+            (true, true)
+        }
+        Step::Rebuild {
+            died,
+            lost,
+            forgotten,
+        } => {
+            *engine = Resource::new(model.last_token, VALUE_LEN);
+            let known: Vec<(u8, Restated)> = model.restatements(lost, forgotten);
+            // The order of arrival must not matter.
+            for (key, lock) in known.into_iter().rev() {
+                engine.restate(key, lock);
+            }
+            if !died {
+                engine.restate_value(model.value.clone());
+            }
+            engine.finish_rebuild(died, &mut out);
+            model.rebuild(died, lost, forgotten, &mut expected);
+            (true, true)
+        }
+    };
+    assert_eq!(valid, model_valid, "valid? {step:?}");
+    assert_eq!(out, expected, "effects of {step:?}");
+    engine.check();
+    assert_eq!(engine.value(), model.value, "value after {step:?}");
+    assert_eq!(engine.last_token(), model.last_token);
+    fn brief(l: LockView<u8>) -> reference::Brief {
+        (l.key, l.granted, l.requested, l.ticket)
+    }
+    assert_eq!(
+        engine.granted().map(brief).collect::<Vec<_>>(),
+        model.granted_briefs(),
+        "grant queue after {step:?}"
+    );
+    assert_eq!(
+        engine.converting().map(brief).collect::<Vec<_>>(),
+        model.converting_briefs(),
+        "convert queue after {step:?}"
+    );
+    assert_eq!(
+        engine.waiting().map(brief).collect::<Vec<_>>(),
+        model.waiting_briefs(),
+        "wait queue after {step:?}"
+    );
+    assert_eq!(engine.is_empty(), engine.len() == 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1500,
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0x6c6f_636b),
+        ..ProptestConfig::default()
+    })]
+
+    /// Protects every decision of the engine: each effect, each queue, tokens, tickets and values
+    /// are those of the plain model, in random histories with rebuilds.
+    #[test]
+    fn engine_and_model_agree(steps in proptest::collection::vec(step(), 1..80)) {
+        let mut engine = Resource::new(Token::NONE, VALUE_LEN);
+        let mut model = Reference::new(VALUE_LEN);
+        for step in &steps {
+            both(&mut engine, &mut model, step);
+        }
+    }
+}
+
+/// Protects the sizes that decide the memory per lock: a granted lock and a resource without
+/// waiters or value fit their share of 250 bytes per lock.
+#[test]
+fn an_idle_resource_is_small() {
+    let size = size_of::<Resource<(u16, u64)>>();
+    assert!(size <= 136, "a resource has {size} bytes");
+}

@@ -1,0 +1,596 @@
+//! The plain model. Nothing here is shared with the engine but the words of its interface; the
+//! tables are written down once more.
+
+use mainstay_base::{LockMode, Token, Value, ValueBlock, ValueVersion};
+use mainstay_lock::{Effect, Flags, Grant, Refusal, Restated, Ticket};
+
+pub(crate) type Brief = (
+    u8,
+    Option<(LockMode, Token)>,
+    Option<LockMode>,
+    Option<Ticket>,
+);
+
+#[derive(Clone, Debug)]
+struct Lock {
+    key: u8,
+    granted: Option<(LockMode, Token)>,
+    asked: Option<(LockMode, Flags)>,
+    asked_bast: bool,
+    ticket: Ticket,
+    bast: bool,
+    told: Option<LockMode>,
+    /// The owner's copy of the value, and whether it belongs to the granted mode.
+    copy: Option<Value>,
+    fresh: bool,
+}
+
+pub(crate) struct Reference {
+    granted: Vec<Lock>,
+    converting: Vec<Lock>,
+    waiting: Vec<Lock>,
+    next_ticket: i64,
+    value_len: usize,
+    pub(crate) value: Value,
+    pub(crate) last_token: Token,
+}
+
+type Out<'a> = &'a mut Vec<Effect<u8>>;
+
+fn compatible(a: LockMode, b: LockMode) -> bool {
+    const TABLE: [&str; 6] = ["yyyyyy", "yyyyyn", "yyynnn", "yynynn", "yynnnn", "ynnnnn"];
+    TABLE[a as usize].as_bytes()[b as usize] == b'y'
+}
+
+/// `r`, `w` or `.`.
+fn way(from: LockMode, to: LockMode) -> u8 {
+    const TABLE: [&str; 6] = ["rrrrrr", ".rrrrr", "..rrrr", "...rrr", "wwwwwr", "wwwwww"];
+    TABLE[from as usize].as_bytes()[to as usize]
+}
+
+/// Whether a conversion gains anything: it does unless it goes down or stays.
+fn gains(from: LockMode, to: LockMode) -> bool {
+    use LockMode::{Cw, Pr};
+    to as u8 > from as u8 || (from, to) == (Pr, Cw)
+}
+
+fn writes(mode: LockMode) -> bool {
+    matches!(mode, LockMode::Pw | LockMode::Ex)
+}
+
+fn excludes_writers(mode: LockMode) -> bool {
+    !matches!(mode, LockMode::Nl | LockMode::Cr)
+}
+
+fn has(flags: Flags, flag: Flags) -> bool {
+    flags.bits() & flag.bits() != 0
+}
+
+impl Lock {
+    fn conversion(&self) -> bool {
+        self.granted.is_some()
+    }
+
+    fn mode(&self) -> LockMode {
+        self.granted.unwrap().0
+    }
+
+    fn wish(&self) -> LockMode {
+        self.asked.unwrap().0
+    }
+
+    fn flag(&self, flag: Flags) -> bool {
+        has(self.asked.unwrap().1, flag)
+    }
+
+    fn brief(&self, queued: bool) -> Brief {
+        (
+            self.key,
+            self.granted,
+            self.asked.map(|a| a.0),
+            queued.then_some(self.ticket),
+        )
+    }
+
+    fn tell(&mut self, mode: LockMode, out: Out<'_>) {
+        if self.bast && self.told.is_none_or(|told| (told as u8) < mode as u8) {
+            self.told = Some(mode);
+            out.push(Effect::Blocking {
+                key: self.key,
+                mode,
+            });
+        }
+    }
+}
+
+impl Reference {
+    pub(crate) fn new(value_len: usize) -> Reference {
+        Reference {
+            granted: Vec::new(),
+            converting: Vec::new(),
+            waiting: Vec::new(),
+            next_ticket: 1,
+            value_len,
+            value: Value {
+                block: ValueBlock::new(vec![0; value_len]).unwrap(),
+                version: ValueVersion(0),
+                maybe_stale: false,
+            },
+            last_token: Token::NONE,
+        }
+    }
+
+    pub(crate) fn granted_briefs(&self) -> Vec<Brief> {
+        self.granted.iter().map(|l| l.brief(false)).collect()
+    }
+
+    pub(crate) fn converting_briefs(&self) -> Vec<Brief> {
+        self.converting.iter().map(|l| l.brief(true)).collect()
+    }
+
+    pub(crate) fn waiting_briefs(&self) -> Vec<Brief> {
+        self.waiting.iter().map(|l| l.brief(true)).collect()
+    }
+
+    /// The decision, test by test. `now`: the lock is in no queue yet; its old self, if it has
+    /// one, is still among the granted.
+    fn can_be_granted(&self, lock: &Lock, now: bool) -> bool {
+        let first = |queue: &[Lock]| queue.first().is_some_and(|l| l.key == lock.key);
+        if lock.flag(Flags::EXPEDITE) {
+            return true;
+        }
+        for other in self.granted.iter().chain(&self.converting) {
+            if other.key != lock.key && !compatible(other.mode(), lock.wish()) {
+                return false;
+            }
+        }
+        if now && lock.conversion() && !lock.flag(Flags::QUECVT) {
+            return true;
+        }
+        if now && lock.conversion() {
+            return self.converting.is_empty();
+        }
+        if lock.flag(Flags::NOORDER) {
+            return true;
+        }
+        if !now && lock.conversion() {
+            return first(&self.converting);
+        }
+        if now {
+            return self.converting.is_empty() && self.waiting.is_empty();
+        }
+        self.converting.is_empty() && first(&self.waiting)
+    }
+
+    /// The lock is granted what it asks for and joins the grant queue.
+    fn grant(&mut self, mut lock: Lock, out: Out<'_>) {
+        let (mode, flags) = lock.asked.take().unwrap();
+        let gained = match lock.granted {
+            None => mode != LockMode::Nl,
+            Some((from, _)) => gains(from, mode),
+        };
+        if gained {
+            self.last_token = self.last_token.next();
+        }
+        let token = match lock.granted {
+            Some((_, token)) if !gained => token,
+            _ => self.last_token,
+        };
+        let way = lock.granted.map_or(b'r', |(from, _)| way(from, mode));
+        let value = (has(flags, Flags::VALBLK) && way != b'.').then(|| self.value.clone());
+        lock.fresh = has(flags, Flags::VALBLK) && (way != b'.' || lock.fresh);
+        if value.is_some() {
+            lock.copy = value.clone();
+        }
+        lock.granted = Some((mode, token));
+        lock.told = None;
+        lock.bast = lock.asked_bast;
+        out.push(Effect::Granted {
+            key: lock.key,
+            grant: Grant { mode, token, value },
+        });
+        self.granted.retain(|l| l.key != lock.key);
+        self.granted.push(lock);
+        self.granted.sort_by_key(|l| l.key);
+    }
+
+    fn sweep(&mut self, out: Out<'_>) {
+        'again: loop {
+            for at in 0..self.converting.len() {
+                if self.can_be_granted(&self.converting[at], false) {
+                    let lock = self.converting.remove(at);
+                    self.grant(lock, out);
+                    continue 'again;
+                }
+            }
+            break;
+        }
+        let mut at = 0;
+        while at < self.waiting.len() {
+            if self.can_be_granted(&self.waiting[at], false) {
+                let lock = self.waiting.remove(at);
+                self.grant(lock, out);
+            } else {
+                at += 1;
+            }
+        }
+        self.tell_holders(out);
+    }
+
+    fn tell_holders(&mut self, out: Out<'_>) {
+        let wanted: Vec<LockMode> = self
+            .converting
+            .iter()
+            .chain(&self.waiting)
+            .map(Lock::wish)
+            .collect();
+        for holder in &mut self.granted {
+            let blocked = wanted.iter().filter(|m| !compatible(**m, holder.mode()));
+            if let Some(mode) = blocked.max_by_key(|m| **m as u8) {
+                holder.tell(*mode, out);
+            }
+        }
+    }
+
+    /// With everyone else gone, would the convert queue run dry?
+    fn stuck(&self) -> bool {
+        let mut queue = self.converting.clone();
+        loop {
+            let next = queue.iter().enumerate().position(|(at, lock)| {
+                (at == 0 || lock.flag(Flags::NOORDER))
+                    && queue
+                        .iter()
+                        .all(|o| o.key == lock.key || compatible(o.mode(), lock.wish()))
+            });
+            match next {
+                Some(at) => queue.remove(at),
+                None => return !queue.is_empty(),
+            };
+        }
+    }
+
+    /// A request, or a conversion of a lock that is still among the granted.
+    fn arrive(&mut self, mut lock: Lock, out: Out<'_>) {
+        let (key, wish, conversion) = (lock.key, lock.wish(), lock.conversion());
+        if self.can_be_granted(&lock, true) {
+            self.grant(lock, out);
+            if conversion {
+                self.sweep(out);
+            } else {
+                self.tell_holders(out);
+            }
+            return;
+        }
+        if lock.flag(Flags::NOQUEUE) {
+            out.push(Effect::Refused {
+                key,
+                why: Refusal::NotQueued,
+            });
+            if lock.flag(Flags::NOQUEUEBAST) {
+                for holder in self.granted.iter_mut().chain(&mut self.converting) {
+                    if holder.key != key && !compatible(holder.mode(), wish) {
+                        holder.tell(wish, out);
+                    }
+                }
+            }
+            return;
+        }
+        let before = self.granted.clone();
+        self.granted.retain(|l| l.key != key);
+        let queue = if conversion {
+            &mut self.converting
+        } else {
+            &mut self.waiting
+        };
+        let at_head = lock.flag(Flags::HEADQUE) && !queue.is_empty();
+        let place = if at_head { 0 } else { queue.len() };
+        lock.ticket = Ticket(if at_head {
+            queue[0].ticket.0 - 1
+        } else {
+            self.next_ticket
+        });
+        queue.insert(place, lock.clone());
+        let at_once = self.can_be_granted(&lock, false);
+        if at_once || (conversion && self.stuck()) {
+            let queue = if conversion {
+                &mut self.converting
+            } else {
+                &mut self.waiting
+            };
+            queue.remove(place);
+            self.granted = before;
+            if !at_once {
+                out.push(Effect::Refused {
+                    key,
+                    why: Refusal::Deadlock,
+                });
+                return;
+            }
+            self.grant(lock, out);
+            if conversion {
+                self.sweep(out);
+            } else {
+                self.tell_holders(out);
+            }
+            return;
+        }
+        if !at_head {
+            self.next_ticket += 1;
+        }
+        out.push(Effect::Queued {
+            key,
+            ticket: lock.ticket,
+        });
+        for holder in &mut self.granted {
+            if !compatible(holder.mode(), wish) {
+                holder.tell(wish, out);
+            }
+        }
+    }
+
+    fn publish(&mut self, block: ValueBlock) {
+        self.value = Value {
+            block: block.padded(self.value_len).unwrap(),
+            version: ValueVersion(self.value.version.0 + 1),
+            maybe_stale: false,
+        };
+    }
+
+    fn known(&self, key: u8) -> bool {
+        self.granted
+            .iter()
+            .chain(&self.converting)
+            .chain(&self.waiting)
+            .any(|l| l.key == key)
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        key: u8,
+        mode: LockMode,
+        flags: Flags,
+        bast: bool,
+        out: Out<'_>,
+    ) -> bool {
+        let wrong = has(flags, Flags::QUECVT | Flags::IVVALBLK)
+            || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
+            || (has(flags, Flags::EXPEDITE)
+                && (mode != LockMode::Nl || has(flags, Flags::NOQUEUE)));
+        if wrong || self.known(key) {
+            return false;
+        }
+        let lock = Lock {
+            key,
+            granted: None,
+            asked: Some((mode, flags)),
+            asked_bast: bast,
+            ticket: Ticket(0),
+            bast,
+            told: None,
+            copy: None,
+            fresh: false,
+        };
+        self.arrive(lock, out);
+        true
+    }
+
+    pub(crate) fn convert(
+        &mut self,
+        key: u8,
+        mode: LockMode,
+        flags: Flags,
+        bast: bool,
+        value: Option<ValueBlock>,
+        out: Out<'_>,
+    ) -> bool {
+        let Some(lock) = self.granted.iter().find(|l| l.key == key) else {
+            return false;
+        };
+        let from = lock.mode();
+        let way = way(from, mode);
+        let to_publish = way == b'w' && has(flags, Flags::VALBLK) && !has(flags, Flags::IVVALBLK);
+        if has(flags, Flags::EXPEDITE)
+            || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
+            || (has(flags, Flags::QUECVT) && !gains(from, mode))
+            || (to_publish && value.is_none())
+        {
+            return false;
+        }
+        // What publishes is never stopped by others, so it may be done first.
+        if way == b'w' && has(flags, Flags::IVVALBLK) {
+            self.value.maybe_stale = true;
+        } else if to_publish {
+            self.publish(value.unwrap());
+        }
+        let mut lock = self.granted.iter().find(|l| l.key == key).unwrap().clone();
+        lock.asked = Some((mode, flags));
+        lock.asked_bast = bast;
+        self.arrive(lock, out);
+        true
+    }
+
+    pub(crate) fn unlock(
+        &mut self,
+        key: u8,
+        flags: Flags,
+        value: Option<ValueBlock>,
+        out: Out<'_>,
+    ) -> bool {
+        let Some(at) = self.granted.iter().position(|l| l.key == key) else {
+            return false;
+        };
+        if has(flags, Flags::NOQUEUE) {
+            return false;
+        }
+        let lock = self.granted[at].clone();
+        if writes(lock.mode()) {
+            if has(flags, Flags::IVVALBLK) {
+                self.value.maybe_stale = true;
+            } else if has(flags, Flags::VALBLK) && value.is_none() {
+                return false;
+            } else if let Some(value) = value
+                && (has(flags, Flags::VALBLK) || lock.fresh)
+            {
+                self.publish(value);
+            }
+        }
+        self.granted.remove(at);
+        self.gone(key, out);
+        true
+    }
+
+    fn gone(&mut self, key: u8, out: Out<'_>) {
+        out.push(Effect::Unlocked {
+            key,
+            version: self.value.version,
+        });
+        self.sweep(out);
+    }
+
+    pub(crate) fn force_unlock(&mut self, key: u8, invalidate: bool, out: Out<'_>) -> bool {
+        if !self.known(key) {
+            return false;
+        }
+        if invalidate
+            && self
+                .granted
+                .iter()
+                .chain(&self.converting)
+                .any(|l| l.key == key && writes(l.mode()))
+        {
+            self.value.maybe_stale = true;
+        }
+        self.granted.retain(|l| l.key != key);
+        self.converting.retain(|l| l.key != key);
+        self.waiting.retain(|l| l.key != key);
+        self.gone(key, out);
+        true
+    }
+
+    pub(crate) fn cancel(&mut self, key: u8, out: Out<'_>) -> bool {
+        if let Some(at) = self.converting.iter().position(|l| l.key == key) {
+            let mut lock = self.converting.remove(at);
+            lock.asked = None;
+            self.granted.push(lock);
+            self.granted.sort_by_key(|l| l.key);
+        } else if let Some(at) = self.waiting.iter().position(|l| l.key == key) {
+            self.waiting.remove(at);
+        } else {
+            return false;
+        }
+        out.push(Effect::Refused {
+            key,
+            why: Refusal::Cancelled,
+        });
+        self.sweep(out);
+        true
+    }
+
+    /// What the surviving owners say.
+    pub(crate) fn restatements(&self, lost: u8, forgotten: u8) -> Vec<(u8, Restated)> {
+        let all = self
+            .granted
+            .iter()
+            .chain(&self.converting)
+            .chain(&self.waiting);
+        all.filter(|l| lost >> l.key & 1 == 0)
+            .map(|l| {
+                let knows_ticket = l.asked.is_some() && forgotten >> l.key & 1 == 0;
+                let restated = Restated {
+                    granted: l.granted,
+                    pending: l.asked,
+                    ticket: knows_ticket.then_some(l.ticket),
+                    wants_bast: if l.asked.is_some() {
+                        l.asked_bast
+                    } else {
+                        l.bast
+                    },
+                    valblk: l.fresh,
+                    value: l.copy.clone(),
+                    publish: None,
+                };
+                (l.key, restated)
+            })
+            .collect()
+    }
+
+    pub(crate) fn rebuild(&mut self, died: bool, lost: u8, forgotten: u8, out: Out<'_>) {
+        for queue in [&mut self.granted, &mut self.converting, &mut self.waiting] {
+            queue.retain(|l| lost >> l.key & 1 == 0);
+        }
+        if died {
+            self.value = self.surviving_value();
+        }
+        let forgot = |l: &Lock| forgotten >> l.key & 1 == 1;
+        let mut conversions: Vec<Lock> = self
+            .converting
+            .iter()
+            .filter(|l| forgot(l))
+            .cloned()
+            .collect();
+        let mut requests: Vec<Lock> = self.waiting.iter().filter(|l| forgot(l)).cloned().collect();
+        self.converting.retain(|l| !forgot(l));
+        self.waiting.retain(|l| !forgot(l));
+        for lock in &conversions {
+            let mut idle = lock.clone();
+            idle.asked = None;
+            // An owner states one wish for notices: its latest.
+            idle.bast = idle.asked_bast;
+            self.granted.push(idle);
+        }
+        self.granted.sort_by_key(|l| l.key);
+        for lock in self.granted.iter_mut().chain(&mut self.converting) {
+            lock.told = None;
+            if lock.asked.is_some() {
+                lock.bast = lock.asked_bast;
+            }
+        }
+        self.next_ticket = self
+            .converting
+            .iter()
+            .chain(&self.waiting)
+            .map(|l| l.ticket.0 + 1)
+            .max()
+            .unwrap_or(1)
+            .max(1);
+        self.sweep(out);
+        conversions.sort_by_key(|l| l.key);
+        requests.sort_by_key(|l| l.key);
+        for mut lock in conversions {
+            // Told, perhaps, since it was put back among the granted.
+            let put_back = self.granted.iter().find(|l| l.key == lock.key).unwrap();
+            lock.told = put_back.told;
+            lock.bast = put_back.bast;
+            self.arrive(lock, out);
+        }
+        for lock in requests {
+            self.arrive(lock, out);
+        }
+    }
+
+    /// Of the copies of survivors the newest; exact if one that excludes writers has it.
+    fn surviving_value(&self) -> Value {
+        let mut best = Reference::new(self.value_len).value;
+        let locks = || {
+            self.granted
+                .iter()
+                .chain(&self.converting)
+                .chain(&self.waiting)
+        };
+        for copy in locks().filter_map(|l| l.copy.clone()) {
+            if copy.version > best.version {
+                best = copy;
+            }
+        }
+        let same =
+            || locks().filter(|l| l.copy.as_ref().is_some_and(|c| c.version == best.version));
+        let marked = same().any(|l| l.copy.as_ref().unwrap().maybe_stale);
+        let vouched = same().any(|l| {
+            let now = l.granted.map(|g| g.0);
+            let then = l.asked.map(|a| a.0).or(now);
+            l.fresh && [now, then].iter().all(|m| m.is_some_and(excludes_writers))
+        });
+        best.maybe_stale = marked || !vouched;
+        best
+    }
+}
