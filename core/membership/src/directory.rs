@@ -91,5 +91,5 @@ mod tests {
         );
     }
 
-    const GOLDEN: [u16; 8] = [0; 8];
+    const GOLDEN: [u16; 8] = [1, 1, 5, 5, 4, 1, 4, 4];
 }

@@ -66,3 +66,38 @@ impl Founding {
         codec::decode("founding", FOUNDING_LEN_MAX, bytes)
     }
 }
+
+impl Founding {
+    /// What a node's configuration says otherwise than the founding, for people; `None` if they agree.
+    #[must_use]
+    pub fn difference(&self, config: &crate::MembershipConfig) -> Option<String> {
+        if self.cluster != config.cluster {
+            return Some(format!(
+                "the cluster was founded as `{}`; this node's configuration calls it `{}`",
+                self.cluster, config.cluster
+            ));
+        }
+        let mut nodes: Vec<&NodeSpec> = config.nodes.iter().collect();
+        nodes.sort_by_key(|n| n.id);
+        if !self.nodes.iter().map(|n| &n.spec).eq(nodes) {
+            return Some(
+                "the cluster was founded with other nodes, names, votes or numbers of addresses \
+                 than stand in this node's configuration"
+                    .to_owned(),
+            );
+        }
+        if self.timings != config.timings {
+            return Some(format!(
+                "the cluster was founded with timings {:?}; this node's configuration says {:?}",
+                self.timings, config.timings
+            ));
+        }
+        if self.fencing != config.fencing {
+            return Some(format!(
+                "the cluster was founded with fencing {:?}; this node's configuration says {:?}",
+                self.fencing, config.fencing
+            ));
+        }
+        None
+    }
+}

@@ -12,6 +12,7 @@
 mod agent;
 mod directory;
 mod founding;
+pub mod message;
 mod output;
 mod state;
 mod view;
@@ -19,11 +20,9 @@ mod view;
 pub use agent::{LinkStatus, Membership, PeerStatus, PendingStatus};
 pub use directory::directory_node;
 pub use founding::{Founding, FoundingNode};
+pub use message::Message;
 pub use output::{MembershipConfig, Output};
 pub use state::{
     Cause, Change, ClusterState, Command, FencedNode, Lockspace, RequestOrigin, StateError,
 };
 pub use view::{Member, Pending, View};
-
-/// An encoded message of this crate; see [`Membership::receive`].
-pub const MESSAGE_LEN_MAX: usize = 64 << 10;

@@ -24,7 +24,7 @@ impl ClusterState {
             if self.id.is_some() {
                 return Vec::new();
             }
-            self.from_founding(founding);
+            self.found(founding);
             let mut changes = vec![Change::Founded];
             changes.extend(self.next_view(
                 Reason::Founded,

@@ -136,6 +136,12 @@ impl ClusterState {
             .is_some_and(|n| n.retired.contains(&boot))
     }
 
+    /// All boots that were members once and are none any more, as far as they are remembered.
+    pub(crate) fn retired(&self) -> impl Iterator<Item = (NodeId, BootId)> {
+        let nodes = self.nodes.iter();
+        nodes.flat_map(|(node, record)| record.retired.iter().map(|boot| (*node, *boot)))
+    }
+
     /// A node's votes; 0 if it is not configured.
     #[must_use]
     pub fn votes(&self, node: NodeId) -> u32 {
@@ -233,7 +239,7 @@ impl ClusterState {
         changes
     }
 
-    pub(crate) fn from_founding(&mut self, founding: &Founding) {
+    fn found(&mut self, founding: &Founding) {
         self.cluster.clone_from(&founding.cluster);
         self.id = Some(founding.id);
         self.timings = founding.timings;

@@ -1,1 +1,288 @@
+use super::*;
+use crate::{FoundingNode, Member};
+use mainstay_base::NodeName;
+use mainstay_wire::event::Reason;
 
+fn founding(votes: &[u32]) -> Founding {
+    let nodes = (1u16..).zip(votes).map(|(id, votes)| FoundingNode {
+        spec: NodeSpec {
+            id: NodeId(id),
+            name: NodeName::new(format!("n{id}")).expect("a valid name"),
+            votes: *votes,
+            links: 1,
+        },
+        disk: Some(DiskId(u64::from(id) + 100)),
+    });
+    Founding {
+        cluster: "test".to_owned(),
+        id: ClusterId(77),
+        nodes: nodes.collect(),
+        timings: Timings::default(),
+        fencing: FencePolicy::Lease,
+    }
+}
+
+struct Log {
+    state: ClusterState,
+    index: u64,
+}
+
+impl Log {
+    fn founded(votes: &[u32]) -> Log {
+        let mut log = Log {
+            state: ClusterState::new(),
+            index: 0,
+        };
+        log.add(Command::Found(founding(votes)));
+        log
+    }
+
+    fn add(&mut self, command: Command) -> Vec<Change> {
+        self.index += 1;
+        let bytes = command.encode();
+        let command = Command::decode(&bytes).expect("what was encoded decodes");
+        self.state.apply(self.index, &command)
+    }
+
+    fn join(&mut self, node: u16, boot: u64) -> Vec<Change> {
+        let after = self.state.incarnation(NodeId(node));
+        self.add(Command::Join {
+            node: NodeId(node),
+            boot: BootId(boot),
+            after,
+        })
+    }
+
+    fn remove(&mut self, node: u16, incarnation: u64) -> Vec<Change> {
+        self.add(Command::Remove {
+            node: NodeId(node),
+            incarnation: Incarnation(incarnation),
+            reason: Reason::HeartbeatsMissed,
+            detail: "test".to_owned(),
+        })
+    }
+
+    fn fence(&mut self, node: u16, incarnation: u64) -> Vec<Change> {
+        self.add(Command::Fenced {
+            node: NodeId(node),
+            incarnation: Incarnation(incarnation),
+            proof: Proof::LeaseExpired,
+        })
+    }
+
+    fn members(&self) -> Vec<(u16, u64, u64)> {
+        let of = |m: &Member| (m.node.0, m.incarnation.0, m.boot.0);
+        self.state.view().members.iter().map(of).collect()
+    }
+}
+
+fn view(changes: &[Change]) -> &View {
+    match changes.first() {
+        Some(Change::View { view, .. }) => view,
+        other => panic!("expected a view first, got {other:?}"),
+    }
+}
+
+/// Protects S5: half of the votes are no quorum, and every change is a new epoch.
+#[test]
+fn a_view_is_quorate_with_more_than_half_of_all_votes() {
+    let mut log = Log::founded(&[1, 1, 1, 1]);
+    assert_eq!(log.state.view().epoch, Epoch(1));
+    for (node, quorate) in [(1, false), (2, false), (3, true), (4, true)] {
+        let changes = log.join(node, 10 + u64::from(node));
+        assert_eq!(view(&changes).quorate, quorate, "after node {node}");
+    }
+    assert_eq!(log.state.view().epoch, Epoch(5));
+}
+
+/// Protects the incarnation as the owner of locks: a restart ends the old one and begins the next.
+#[test]
+fn a_restarted_node_replaces_its_own_past_in_one_view() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    log.join(2, 12);
+    let changes = log.join(2, 22);
+    assert_eq!(changes.len(), 1);
+    let view = view(&changes);
+    assert_eq!(log.members(), [(1, 1, 11), (2, 2, 22)]);
+    assert_eq!(view.pending.len(), 1);
+    let old = &view.pending[0];
+    assert_eq!((old.node, old.incarnation), (NodeId(2), Incarnation(1)));
+    assert_eq!(
+        (old.left_epoch, old.reason),
+        (view.epoch, Reason::Restarted)
+    );
+    assert_eq!(old.directory, [NodeId(1), NodeId(2)]);
+}
+
+/// Protects a removed life from coming back, by whatever proposal that was under way.
+#[test]
+fn a_boot_joins_at_most_once() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    assert!(log.join(1, 11).is_empty(), "it is a member already");
+    log.remove(1, 1);
+    assert!(log.join(1, 11).is_empty(), "it was removed");
+    assert!(log.state.is_retired(NodeId(1), BootId(11)));
+    let late = Command::Join {
+        node: NodeId(1),
+        boot: BootId(99),
+        after: Incarnation(0),
+    };
+    assert!(
+        log.add(late).is_empty(),
+        "it was proposed before incarnation 1"
+    );
+    assert_eq!(log.join(1, 12).len(), 1);
+    assert_eq!(log.members(), [(1, 2, 12)]);
+}
+
+/// Protects S4: proof comes for pending incarnations only, once, and as a view of its own.
+#[test]
+fn a_proof_takes_an_incarnation_out_of_pending_once() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    log.join(2, 12);
+    assert!(log.fence(2, 1).is_empty(), "a member cannot be fenced");
+    log.remove(2, 1);
+    assert!(log.remove(2, 1).is_empty(), "it is no member any more");
+    let epoch = log.state.view().epoch;
+    let changes = log.fence(2, 1);
+    assert_eq!(view(&changes).epoch, epoch.next());
+    assert!(view(&changes).pending.is_empty());
+    let Some(Change::Fenced(fenced)) = changes.get(1) else {
+        panic!("no proof in {changes:?}");
+    };
+    assert_eq!(fenced.vanished.directory, [NodeId(1), NodeId(2)]);
+    assert_eq!(fenced.record.epoch, epoch.next());
+    assert!(log.fence(2, 1).is_empty(), "it is settled");
+}
+
+/// Protects L2: a clean leave is never pending, so nobody waits for it.
+#[test]
+fn a_clean_leave_is_proved_at_once() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    log.join(2, 12);
+    let changes = log.add(Command::Leave {
+        node: NodeId(2),
+        incarnation: Incarnation(1),
+    });
+    assert!(view(&changes).pending.is_empty());
+    assert!(matches!(
+        &changes[1],
+        Change::Fenced(f) if f.record.proof == Proof::LeftCleanly
+    ));
+}
+
+/// Protects clients that race for a lockspace: both get the same one.
+#[test]
+fn a_lockspace_is_created_once_per_name() {
+    let mut log = Log::founded(&[1]);
+    let create = |name: &str, value_len| Command::CreateLockspace {
+        name: LockspaceName::new(name).expect("a valid name"),
+        value_len,
+        origin: RequestOrigin {
+            node: NodeId(1),
+            boot: BootId(11),
+            request: 5,
+        },
+    };
+    let created = |changes: Vec<Change>| match changes.as_slice() {
+        [
+            Change::Lockspace {
+                lockspace, created, ..
+            },
+        ] => (lockspace.id.0, lockspace.value_len, *created),
+        other => panic!("expected a lockspace, got {other:?}"),
+    };
+    assert_eq!(created(log.add(create("default", 32))), (1, 32, true));
+    assert_eq!(created(log.add(create("default", 64))), (1, 32, false));
+    assert_eq!(created(log.add(create("other", 64))), (2, 64, true));
+    let refused = log.add(create("huge", 65));
+    assert!(matches!(
+        refused.as_slice(),
+        [Change::LockspaceRefused { .. }]
+    ));
+}
+
+/// Protects the log's replay after a restart: what is applied again changes nothing.
+#[test]
+fn commands_apply_once_and_in_order() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    let before = log.state.clone();
+    let join = Command::Join {
+        node: NodeId(2),
+        boot: BootId(12),
+        after: Incarnation(0),
+    };
+    assert!(log.state.apply(2, &join).is_empty(), "index 2 was applied");
+    assert_eq!(log.state, before);
+    assert!(
+        log.add(Command::Found(founding(&[5]))).is_empty(),
+        "founded once only"
+    );
+}
+
+/// Protects D1: a snapshot carries everything, and damage is an error, never a panic.
+#[test]
+fn a_snapshot_carries_the_whole_state() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    log.join(2, 12);
+    log.remove(2, 1);
+    let bytes = log.state.encode();
+    assert_eq!(ClusterState::decode(&bytes).as_ref(), Ok(&log.state));
+    assert_eq!(ClusterState::decode(&[]), Err(StateError::Empty));
+    assert_eq!(
+        ClusterState::decode(&[9]),
+        Err(StateError::Version { found: 9 })
+    );
+    for len in 1..bytes.len() {
+        assert!(ClusterState::decode(&bytes[..len]).is_err(), "{len} bytes");
+    }
+}
+
+/// Protects a member that catches up by snapshot: it misses no proof.
+#[test]
+fn a_snapshot_tells_every_proof_that_was_missed() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    log.join(2, 12);
+    log.join(3, 13);
+    let old = log.state.clone();
+    log.remove(3, 1);
+    log.fence(3, 1);
+    log.add(Command::ReplaceDisk {
+        node: NodeId(3),
+        old: Some(DiskId(103)),
+        new: DiskId(203),
+    });
+    let changes = log.state.changes_since(&old);
+    assert_eq!(view(&changes).epoch, log.state.view().epoch);
+    assert!(matches!(&changes[1], Change::Fenced(f) if f.record.node == NodeId(3)));
+    assert!(matches!(&changes[2], Change::DiskReplaced { new, .. } if *new == DiskId(203)));
+    assert_eq!(changes.len(), 3);
+    assert!(log.state.changes_since(&log.state).is_empty());
+}
+
+/// Protects vouching from touching any but the named node's vanished incarnations.
+#[test]
+fn vouching_concerns_all_vanished_incarnations_of_one_node() {
+    let mut log = Log::founded(&[1, 1, 1]);
+    log.join(1, 11);
+    log.join(2, 12);
+    log.join(3, 13);
+    log.remove(3, 1);
+    log.join(2, 22);
+    log.join(2, 32);
+    let commands = log.state.vouch(NodeId(2), "ada");
+    assert_eq!(commands.len(), 2);
+    assert!(log.state.vouch(NodeId(1), "ada").is_empty());
+    for command in commands {
+        assert_eq!(log.add(command).len(), 2);
+    }
+    let pending: Vec<NodeId> = log.state.view().pending.iter().map(|p| p.node).collect();
+    assert_eq!(pending, [NodeId(3)]);
+}
