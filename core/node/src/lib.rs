@@ -9,10 +9,333 @@
 //!     wait_for_inputs_until(node.deadline());
 //! }
 //! ```
-//! ```
+//!
+//! What this crate must not know: sockets, files, threads, the wall clock. What the others must not
+//! know is known here: how membership, the replicated log, fencing, channels and the lock manager
+//! depend on each other.
 
 #![forbid(unsafe_code)]
 
 pub mod api;
 
+mod boot;
+mod clients;
+mod leave;
+mod log;
+mod peers;
+mod query;
+mod why;
+mod wish;
+
 pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
+
+use leave::Leaving;
+use mainstay_base::{BootId, DiskId, Epoch, Instant, NodeId, NodeName, SessionId};
+use mainstay_consensus::Consensus;
+use mainstay_dlm::Dlm;
+use mainstay_fencing::Ledger;
+use mainstay_membership::{ClusterState, Founding, Membership, View};
+use mainstay_wire::{
+    client::ToClient,
+    event::{Event, Reason, What},
+    report::OwnerReport,
+};
+use peers::Peer;
+use query::Query;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+use wish::Wish;
+
+/// One life of one node.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    boot: BootId,
+    disk: DiskId,
+    entropy: mainstay_base::Entropy,
+
+    founding: Option<Founding>,
+    consensus: Option<Consensus>,
+    state: ClusterState,
+    ledger: Ledger,
+    membership: Membership,
+    dlm: Dlm,
+    peers: BTreeMap<NodeId, Peer>,
+    disks: BTreeMap<DiskId, NodeId>,
+
+    sessions: BTreeMap<SessionId, Session>,
+    wishes: Vec<Wish>,
+    queries: BTreeMap<u64, Query>,
+    next_query: u64,
+
+    writes: VecDeque<(PersistSeq, Write)>,
+    last_write: PersistSeq,
+    leader: Option<NodeId>,
+    term: u64,
+    /// The view that was acted upon last.
+    installed: Option<Arc<View>>,
+    /// This life has been a member.
+    joined: bool,
+    /// On this node's clock; [`Instant::ZERO`] without a lease.
+    lease: Instant,
+    active: bool,
+    leaving: Option<Leaving>,
+    /// Reborn or stopped: nothing more may be done.
+    over: bool,
+    events: u64,
+    out: Vec<Effect>,
+}
+
+/// A client.
+#[derive(Debug)]
+struct Session {
+    owner: OwnerReport,
+    privileged: bool,
+}
+
+/// What a durable write is for.
+#[derive(Debug)]
+enum Write {
+    Founding,
+    Log(mainstay_consensus::PersistSeq),
+}
+
+impl Node {
+    /// Takes one input. Inputs must come in the order in which they happened, with `now` never
+    /// going back.
+    pub fn step(&mut self, now: Instant, input: Input, outbox: &mut Outbox) {
+        if self.over {
+            return;
+        }
+        // A lease that ran out while nobody looked must count before anything else is decided.
+        self.settle_activity(now);
+        match input {
+            Input::Wake => {}
+            Input::Frame { peer, link, bytes } => self.on_frame(now, peer, link, &bytes),
+            Input::LinkUp { peer, link } => self.on_link_up(now, peer, link),
+            Input::LinkDown { peer, link, detail } => self.on_link_down(now, peer, link, &detail),
+            Input::Persisted(seq) => self.on_persisted(now, seq),
+            Input::PersistFailed { detail } => {
+                self.stop(Reason::DiskFailed, false, detail);
+            }
+            Input::SessionOpened {
+                session,
+                owner,
+                privileged,
+            } => {
+                self.sessions.insert(session, Session { owner, privileged });
+                self.dlm.open_session(session);
+                if !self.active {
+                    let reason = self.why_inactive(now);
+                    self.tell(session, ToClient::Suspended { reason });
+                }
+            }
+            Input::Request {
+                session,
+                request,
+                ask,
+            } => self.on_request(now, session, request, ask),
+            Input::SessionClosed { session } => {
+                self.sessions.remove(&session);
+                self.dlm.close_session(now, session);
+            }
+            Input::Notice {
+                what,
+                reason,
+                detail,
+            } => self.event(what, reason, detail),
+            Input::Stop => self.begin_leave(now, None),
+        }
+        self.run_timers(now);
+        self.settle(now);
+        outbox.effects.append(&mut self.out);
+    }
+
+    /// Packs what the inputs since the last call gave to say to other nodes. To be called once all
+    /// inputs that have arrived are taken.
+    pub fn flush(&mut self, now: Instant, outbox: &mut Outbox) {
+        if !self.over {
+            self.pack_frames(now);
+        }
+        outbox.effects.append(&mut self.out);
+    }
+
+    /// When this node must be woken at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let mut at = self.membership.deadline();
+        let lease = self.active.then_some(self.lease);
+        let others = [
+            self.consensus.as_ref().map(Consensus::deadline),
+            self.dlm.deadline(),
+            lease,
+            self.wishes.iter().map(|w| w.retry_at).min(),
+            self.queries.values().map(|q| q.give_up_at).min(),
+            self.leaving.as_ref().map(|l| l.next_at),
+        ];
+        for other in others.into_iter().flatten() {
+            at = at.min(other);
+        }
+        for peer in self.peers.values() {
+            if let Some(other) = peer.channel.deadline() {
+                at = at.min(other);
+            }
+        }
+        Some(at)
+    }
+
+    /// Whether so much waits to be delivered to other nodes that clients should be made to wait.
+    #[must_use]
+    pub fn congested(&self) -> bool {
+        self.peers.values().any(Peer::congested)
+    }
+
+    /// The lock manager, for checks by tests and the simulator.
+    #[must_use]
+    pub fn lock_manager(&self) -> &Dlm {
+        &self.dlm
+    }
+
+    /// The replicated state, for checks by tests and the simulator.
+    #[must_use]
+    pub fn cluster_state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        let mut out = Vec::new();
+        self.membership.step(now, &mut out);
+        self.on_membership(now, out);
+        if let Some(consensus) = &mut self.consensus {
+            consensus.tick_to(now);
+        }
+        self.dlm.tick(now);
+        self.pursue_wishes(now);
+        self.expire_queries(now);
+    }
+
+    /// Lets the parts react to each other until nothing is left to be said.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let before = self.out.len();
+            let mut busy = self.pump_log(now);
+            self.settle_activity(now);
+            busy |= self.pump_locks();
+            self.pursue_leaving(now);
+            if self.over || !(busy || self.out.len() > before) {
+                break;
+            }
+        }
+        self.compact_log();
+    }
+
+    /// Finds out whether this node may act, and tells everybody concerned when that changes.
+    fn settle_activity(&mut self, now: Instant) {
+        let view = self.state.view();
+        let member = view.has_boot(self.config.me, self.boot);
+        let active = member && view.quorate && now < self.lease;
+        if active == self.active {
+            return;
+        }
+        self.active = active;
+        if active {
+            self.event(What::Active, Reason::LeaseRenewed, String::new());
+            self.tell_all(&ToClient::Resumed);
+        } else {
+            let reason = if view.quorate {
+                Reason::LeaseLapsed
+            } else {
+                Reason::QuorumLost
+            };
+            let why = self.why_inactive(now);
+            self.event(What::Suspended, reason, why.clone());
+            self.tell_all(&ToClient::Suspended { reason: why });
+        }
+        self.dlm.set_active(now, active);
+    }
+
+    fn why_inactive(&self, now: Instant) -> String {
+        let view = self.state.view();
+        if self.leaving.is_some() {
+            "this node is leaving the cluster".to_owned()
+        } else if !view.has_boot(self.config.me, self.boot) {
+            let waits = self.membership.why_not_member(now);
+            waits.unwrap_or_else(|| "this node is not a member yet".to_owned())
+        } else if !view.quorate {
+            let (votes, total) = (self.state.votes_of_members(), self.state.votes_total());
+            format!("the members have {votes} of {total} votes, which is no majority")
+        } else {
+            "no majority of votes has renewed this node's lease".to_owned()
+        }
+    }
+
+    fn event(&mut self, what: What, reason: Reason, detail: String) {
+        let epoch = self.installed.as_ref().map(|v| v.epoch).unwrap_or_default();
+        self.event_in(epoch, what, reason, detail);
+    }
+
+    fn event_in(&mut self, epoch: Epoch, what: What, reason: Reason, detail: String) {
+        self.events += 1;
+        let number = self.events;
+        self.out.push(Effect::Event(Event {
+            number,
+            unix_ms: 0,
+            epoch,
+            what,
+            reason,
+            detail,
+        }));
+    }
+
+    fn tell(&mut self, session: SessionId, message: ToClient) {
+        self.out.push(Effect::Client { session, message });
+    }
+
+    fn tell_all(&mut self, message: &ToClient) {
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.tell(session, message.clone());
+        }
+    }
+
+    /// The lease as shown to clients.
+    fn show_lease(&mut self, until: Instant) {
+        self.lease = until;
+        self.out.push(Effect::Lease { until });
+    }
+
+    /// This life is over; the next one begins with nothing but the journal.
+    fn be_reborn(&mut self, reason: Reason, detail: String) {
+        if self.over {
+            return;
+        }
+        self.event(What::Reborn, reason, detail.clone());
+        self.show_lease(Instant::ZERO);
+        self.over = true;
+        self.out.push(Effect::Reborn { detail });
+    }
+
+    fn stop(&mut self, reason: Reason, clean: bool, detail: String) {
+        if self.over {
+            return;
+        }
+        self.event(What::Stopped, reason, detail.clone());
+        self.show_lease(Instant::ZERO);
+        self.over = true;
+        self.out.push(Effect::Stop { clean, detail });
+    }
+
+    /// A node's name, or its number if it is not configured.
+    fn name(&self, node: NodeId) -> NodeName {
+        let spec = self.config.nodes.iter().find(|n| n.id == node);
+        match spec {
+            Some(spec) => spec.name.clone(),
+            None => NodeName::new(format!("node-{node}")).expect("digits make a name"),
+        }
+    }
+}

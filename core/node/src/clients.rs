@@ -1,0 +1,227 @@
+//! What clients ask.
+
+use crate::Node;
+use core::time::Duration;
+use mainstay_base::{
+    Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
+};
+use mainstay_dlm::{ConvertCall, LockCall, UnlockCall};
+use mainstay_fencing::Proof;
+use mainstay_membership::{Command, RequestOrigin};
+use mainstay_wire::{
+    client::{Answer, Ask, ToClient},
+    lock::Refusal,
+};
+
+impl Node {
+    pub(crate) fn on_request(&mut self, now: Instant, session: SessionId, request: u64, ask: Ask) {
+        if !self.sessions.contains_key(&session) {
+            return;
+        }
+        let after = |ms: u32| now + Duration::from_millis(u64::from(ms));
+        match ask {
+            Ask::OpenLockspace { name, value_len } => {
+                self.open_lockspace(now, session, request, name, value_len);
+            }
+            Ask::Lock { .. } if self.leaving.is_some() => {
+                self.refuse(session, request, Refusal::Leaving);
+            }
+            Ask::Lock {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                blocking,
+                timeout_ms,
+            } => {
+                let deadline = timeout_ms.map(after);
+                let space = lockspace;
+                let call = LockCall {
+                    handle,
+                    space,
+                    name,
+                    mode,
+                    flags,
+                    blocking,
+                    deadline,
+                };
+                self.dlm.lock(now, session, request, call);
+            }
+            Ask::Convert {
+                handle,
+                mode,
+                flags,
+                blocking,
+                value,
+                timeout_ms,
+            } => {
+                let deadline = timeout_ms.map(after);
+                let call = ConvertCall {
+                    handle,
+                    mode,
+                    flags,
+                    blocking,
+                    value,
+                    deadline,
+                };
+                self.dlm.convert(now, session, request, call);
+            }
+            Ask::Unlock {
+                handle,
+                flags,
+                value,
+            } => {
+                self.dlm.unlock(
+                    now,
+                    session,
+                    request,
+                    UnlockCall {
+                        handle,
+                        flags,
+                        value,
+                    },
+                );
+            }
+            Ask::Cancel { handle } => self.dlm.cancel(now, session, request, handle),
+            Ask::Status => {
+                let report = Box::new(self.status(now));
+                self.answer(session, request, Answer::Status(report));
+            }
+            Ask::Locks {
+                lockspace,
+                pattern,
+                limit,
+            } => {
+                self.ask_locks(now, session, request, lockspace, pattern, limit);
+            }
+            Ask::Why { lockspace, name } => self.ask_why(now, session, request, lockspace, name),
+            Ask::Leave => match self.privileged(session) {
+                Ok(()) => self.begin_leave(now, Some((session, request))),
+                Err(why) => self.refuse(session, request, why),
+            },
+            Ask::Vouch { node } => match self.privileged(session) {
+                Ok(()) => self.vouch(now, session, request, &node),
+                Err(why) => self.refuse(session, request, why),
+            },
+            Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping => {
+                let text = "the daemon answers this itself".to_owned();
+                self.refuse(session, request, Refusal::Invalid(text));
+            }
+        }
+    }
+
+    fn open_lockspace(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        name: LockspaceName,
+        value_len: Option<u8>,
+    ) {
+        if let Some(len) = value_len
+            && !(1..=VALUE_LEN_MAX).contains(&usize::from(len))
+        {
+            let text = format!("a value block of {len} bytes; 1 to {VALUE_LEN_MAX} are possible");
+            return self.refuse(session, request, Refusal::Invalid(text));
+        }
+        if let Some(found) = self.state.lockspace(&name) {
+            let answer = Answer::Lockspace {
+                id: found.id,
+                value_len: found.value_len,
+            };
+            return match value_len {
+                Some(len) if len != found.value_len => {
+                    let text = format!(
+                        "lockspace {name} exists with value blocks of {} bytes, not {len}",
+                        found.value_len
+                    );
+                    self.refuse(session, request, Refusal::Invalid(text));
+                }
+                _ => self.answer(session, request, answer),
+            };
+        }
+        let same = self
+            .wishes
+            .iter_mut()
+            .find(|w| matches!(&w.command, Command::CreateLockspace { name: n, .. } if *n == name));
+        if let Some(wish) = same {
+            return wish.askers.push((session, request));
+        }
+        let default = u8::try_from(VALUE_LEN_DEFAULT).unwrap_or(u8::MAX);
+        let origin = RequestOrigin {
+            node: self.config.me,
+            boot: self.boot,
+            request: self.next_query,
+        };
+        self.next_query += 1;
+        let value_len = value_len.unwrap_or(default);
+        let command = Command::CreateLockspace {
+            name,
+            value_len,
+            origin,
+        };
+        self.wish(now, command, Some((session, request)));
+    }
+
+    fn vouch(&mut self, now: Instant, session: SessionId, request: u64, name: &NodeName) {
+        let Some(spec) = self.config.nodes.iter().find(|n| n.name == *name) else {
+            let names: Vec<&str> = self.config.nodes.iter().map(|n| n.name.as_str()).collect();
+            let text = format!("no node is called {name}; there are {}", names.join(", "));
+            return self.refuse(session, request, Refusal::Invalid(text));
+        };
+        let owner = self
+            .sessions
+            .get(&session)
+            .map(|s| s.owner.clone())
+            .unwrap_or_default();
+        let operator = format!("uid {} on {}", owner.uid, self.name(self.config.me));
+        let commands = self.state.vouch(spec.id, &operator);
+        if commands.is_empty() {
+            let text = format!(
+                "no incarnation of {name} awaits proof: either it is a member, or its end is proved"
+            );
+            return self.refuse(session, request, Refusal::Invalid(text));
+        }
+        for (index, command) in commands.into_iter().enumerate() {
+            debug_assert!(matches!(
+                &command,
+                Command::Fenced {
+                    proof: Proof::OperatorVouched { .. },
+                    ..
+                }
+            ));
+            let asker = (index == 0).then_some((session, request));
+            self.wish(now, command, asker);
+        }
+    }
+
+    fn privileged(&self, session: SessionId) -> Result<(), Refusal> {
+        match self.sessions.get(&session) {
+            Some(s) if s.privileged => Ok(()),
+            _ => Err(Refusal::Invalid(
+                "only root and the daemon's own user may do this; try it with sudo".to_owned(),
+            )),
+        }
+    }
+
+    pub(crate) fn answer(&mut self, session: SessionId, request: u64, answer: Answer) {
+        self.tell(
+            session,
+            ToClient::Done {
+                request,
+                result: Ok(answer),
+            },
+        );
+    }
+
+    pub(crate) fn refuse(&mut self, session: SessionId, request: u64, why: Refusal) {
+        self.tell(
+            session,
+            ToClient::Done {
+                request,
+                result: Err(why),
+            },
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! Who waits for whom, in sentences.
+
+use mainstay_base::{LockMode, LockspaceName, NodeName, ResourceName};
+use mainstay_wire::report::{LockReport, ResourceReport, WhyReport};
+
+/// Explains every wait on a resource.
+pub(crate) fn explain(
+    resource: Option<ResourceReport>,
+    lockspace: &LockspaceName,
+    name: &ResourceName,
+    silent: &[NodeName],
+) -> WhyReport {
+    let mut sentences = Vec::new();
+    match &resource {
+        None => sentences.push(format!(
+            "Nobody has a lock on {name} in lockspace {lockspace}."
+        )),
+        Some(found) => {
+            if found.recovering {
+                sentences.push(format!(
+                    "{name} is being rebuilt on {} after its master vanished; nothing is granted \
+                     until all survivors have restated their locks.",
+                    found.master
+                ));
+            }
+            explain_queues(found, &mut sentences);
+        }
+    }
+    for node in silent {
+        sentences.push(format!(
+            "{node} did not answer in time; what it masters is missing here."
+        ));
+    }
+    WhyReport {
+        resource,
+        sentences,
+    }
+}
+
+fn explain_queues(found: &ResourceReport, sentences: &mut Vec<String>) {
+    let name = &found.name;
+    for (place, lock) in found.converters.iter().enumerate() {
+        let Some(asked) = lock.requested else {
+            continue;
+        };
+        let others = found.converters.iter().filter(|other| other.id != lock.id);
+        let blockers: Vec<String> = found
+            .holders
+            .iter()
+            .chain(others)
+            .filter(|other| blocks(other, asked))
+            .map(holds)
+            .collect();
+        let ahead = found.converters[..place].iter().map(waits_ahead);
+        sentences.push(waiting(lock, asked, name, blockers, ahead.collect()));
+    }
+    for (place, lock) in found.waiters.iter().enumerate() {
+        let Some(asked) = lock.requested else {
+            continue;
+        };
+        let blockers: Vec<String> = found
+            .holders
+            .iter()
+            .chain(&found.converters)
+            .filter(|other| blocks(other, asked))
+            .map(holds)
+            .collect();
+        let ahead = found
+            .converters
+            .iter()
+            .chain(&found.waiters[..place])
+            .map(waits_ahead);
+        sentences.push(waiting(lock, asked, name, blockers, ahead.collect()));
+    }
+    if found.converters.is_empty() && found.waiters.is_empty() {
+        let held: Vec<String> = found.holders.iter().map(holds).collect();
+        sentences.push(match held.is_empty() {
+            true => format!("Nobody holds or waits for {name}."),
+            false => format!("Nobody waits for {name}: {}.", held.join(", ")),
+        });
+    }
+}
+
+fn blocks(holder: &LockReport, asked: LockMode) -> bool {
+    holder.granted.is_some_and(|held| !held.compatible(asked))
+}
+
+fn waiting(
+    lock: &LockReport,
+    asked: LockMode,
+    name: &ResourceName,
+    blockers: Vec<String>,
+    ahead: Vec<String>,
+) -> String {
+    let mut text = match lock.granted {
+        Some(held) => format!(
+            "{} wants to convert {name} from {held} to {asked}",
+            who(lock)
+        ),
+        None => format!("{} waits for {asked} on {name}", who(lock)),
+    };
+    text.push_str(&format!(", since {}", age(lock)));
+    match (blockers.is_empty(), ahead.is_empty()) {
+        (false, _) => text.push_str(&format!(", because {}.", blockers.join(" and "))),
+        (true, false) => text.push_str(&format!(", behind {}.", ahead.join(" and "))),
+        (true, true) => {
+            text.push_str(", and nothing stands in its way: it is about to be granted.")
+        }
+    }
+    text
+}
+
+fn holds(lock: &LockReport) -> String {
+    let mode = lock.granted.map_or("nl", LockMode::name);
+    format!("{} holds {mode} since {}", who(lock), age(lock))
+}
+
+fn waits_ahead(lock: &LockReport) -> String {
+    let mode = lock.requested.map_or("nl", LockMode::name);
+    format!("{}, which waits for {mode}", who(lock))
+}
+
+fn who(lock: &LockReport) -> String {
+    match lock.owner.pid {
+        0 => format!("lock {} of {}", lock.id, lock.node),
+        pid => format!("process {pid} ({}) on {}", lock.owner.command, lock.node),
+    }
+}
+
+fn age(lock: &LockReport) -> String {
+    let (s, ms) = (lock.age_ms / 1000, lock.age_ms % 1000);
+    match s {
+        0..60 => format!("{s}.{:01} s", ms / 100),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_base::{LockId, Token};
+    use mainstay_wire::report::OwnerReport;
+
+    fn lock(
+        id: u64,
+        node: &str,
+        granted: Option<LockMode>,
+        requested: Option<LockMode>,
+    ) -> LockReport {
+        LockReport {
+            node: NodeName::new(node).expect("valid"),
+            id: LockId(id),
+            granted,
+            requested,
+            token: Token(id),
+            owner: OwnerReport {
+                pid: id as u32 * 100,
+                uid: 0,
+                command: format!("job{id}"),
+            },
+            age_ms: 1500,
+        }
+    }
+
+    /// Protects X1: the sentence names the holder that blocks, and for one behind a waiter, the
+    /// waiter.
+    #[test]
+    fn sentences_name_who_is_in_the_way() {
+        let name = ResourceName::new("disk").expect("valid");
+        let lockspace = LockspaceName::new("default").expect("valid");
+        let found = ResourceReport {
+            lockspace: lockspace.clone(),
+            name: name.clone(),
+            master: NodeName::new("n1").expect("valid"),
+            recovering: false,
+            token: Token(9),
+            value: None,
+            holders: vec![lock(1, "n1", Some(LockMode::Pr), None)],
+            converters: vec![],
+            waiters: vec![
+                lock(2, "n2", None, Some(LockMode::Ex)),
+                lock(3, "n3", None, Some(LockMode::Pr)),
+            ],
+        };
+        let report = explain(Some(found), &lockspace, &name, &[]);
+        assert_eq!(
+            report.sentences,
+            [
+                "process 200 (job2) on n2 waits for ex on disk, since 1.5 s, because process 100 \
+                 (job1) on n1 holds pr since 1.5 s.",
+                "process 300 (job3) on n3 waits for pr on disk, since 1.5 s, behind process 200 \
+                 (job2) on n2, which waits for ex.",
+            ]
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! What this node wants the replicated log to say, asked again until it does.
+
+use crate::Node;
+use core::time::Duration;
+use mainstay_base::{Incarnation, Instant, LockspaceName, NodeId, SessionId};
+use mainstay_fencing::Proof;
+use mainstay_membership::Command;
+
+/// Between two tries.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// One command and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) command: Command,
+    pub(crate) retry_at: Instant,
+    /// Clients to answer, with their requests' numbers.
+    pub(crate) askers: Vec<(SessionId, u64)>,
+}
+
+impl Node {
+    /// Wants a command in the log from now on.
+    pub(crate) fn wish(&mut self, now: Instant, command: Command, asker: Option<(SessionId, u64)>) {
+        self.wishes.push(Wish {
+            command,
+            retry_at: now,
+            askers: asker.into_iter().collect(),
+        });
+    }
+
+    /// Proposes, or sends to whoever may propose, what is due. Wishes that came true are gone:
+    /// whoever handles the change takes them out.
+    pub(crate) fn pursue_wishes(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for wish in &mut self.wishes {
+            if wish.retry_at <= now {
+                wish.retry_at = now + RETRY;
+                due.push(wish.command.clone());
+            }
+        }
+        for command in due {
+            self.propose_anywhere(&command);
+        }
+    }
+
+    fn propose_anywhere(&mut self, command: &Command) {
+        let Some(consensus) = &mut self.consensus else {
+            return;
+        };
+        if consensus.is_leader() {
+            // A refusal is momentary: the wish is tried again.
+            let _ = consensus.propose(command.encode());
+        } else if let Some(leader) = self.leader.filter(|l| *l != self.config.me) {
+            self.send_forward(leader, command);
+        }
+    }
+
+    /// Another node asks this one to propose something.
+    pub(crate) fn on_forward(&mut self, from: NodeId, bytes: &[u8]) {
+        let command = match Command::decode(bytes) {
+            Ok(command) => command,
+            Err(error) => return self.complain(from, format!("a forwarded command: {error}")),
+        };
+        let allowed = matches!(
+            command,
+            Command::CreateLockspace { .. }
+                | Command::Fenced {
+                    proof: Proof::OperatorVouched { .. },
+                    ..
+                }
+        );
+        if !allowed {
+            return self.complain(
+                from,
+                "a forwarded command of a kind that only a leader decides".to_owned(),
+            );
+        }
+        if let Some(consensus) = &mut self.consensus
+            && consensus.is_leader()
+        {
+            let _ = consensus.propose(bytes.to_vec());
+        }
+    }
+
+    /// Takes out the wish for a lockspace, and returns who waits for it.
+    pub(crate) fn lockspace_came(&mut self, name: &LockspaceName) -> Vec<(SessionId, u64)> {
+        self.take_wishes(
+            |command| matches!(command, Command::CreateLockspace { name: n, .. } if n == name),
+        )
+    }
+
+    /// Takes out the wish for the end of an incarnation, and returns who waits for it.
+    pub(crate) fn fence_came(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+    ) -> Vec<(SessionId, u64)> {
+        self.take_wishes(|command| {
+            matches!(command, Command::Fenced { node: n, incarnation: i, .. }
+                if *n == node && *i == incarnation)
+        })
+    }
+
+    /// Takes out all wishes of a kind, and returns who waits for them.
+    pub(crate) fn take_wishes(
+        &mut self,
+        mut which: impl FnMut(&Command) -> bool,
+    ) -> Vec<(SessionId, u64)> {
+        let mut askers = Vec::new();
+        self.wishes.retain_mut(|wish| {
+            let taken = which(&wish.command);
+            if taken {
+                askers.append(&mut wish.askers);
+            }
+            !taken
+        });
+        askers
+    }
+}
