@@ -3,10 +3,9 @@
 
 use crate::ReceiveError;
 use crate::config::{
-    APPEND_COUNT_MAX, MESSAGE_LEN_MAX, PROPOSAL_LEN_MAX, SNAPSHOT_LEN_MAX, TERM_JUMP_MAX,
-    VOTERS_MAX,
+    APPEND_COUNT_MAX, FOREIGN_MAX, MESSAGE_LEN_MAX, PROPOSAL_LEN_MAX, SNAPSHOT_LEN_MAX,
+    TERM_JUMP_MAX, VOTERS_MAX,
 };
-use crate::configuration::in_range;
 use crate::consensus::Consensus;
 use crate::wire::{Base, Body, Envelope, LogEntry, MESSAGE_VERSION, Payload, decode};
 use mainstay_base::DiskId;
@@ -87,7 +86,7 @@ fn check_envelope(envelope: &Envelope) -> Result<(), &'static str> {
         Body::Heartbeat { commit } | Body::HeartbeatReply { commit } => [*commit, 0, 0, 0],
         Body::TimeoutNow => [0; 4],
     };
-    if !in_range(envelope.term) || !numbers.iter().all(|&number| in_range(number)) {
+    if envelope.term > FOREIGN_MAX || numbers.iter().any(|&number| number > FOREIGN_MAX) {
         return Err("a number out of range");
     }
     match &envelope.body {

@@ -25,7 +25,10 @@ pub(crate) const UNCOMMITTED_LEN_MAX: u64 = 1 << 20;
 pub(crate) const LOG_LEN_WANTED: usize = 1 << 20;
 /// A learner that lags by no more entries than this has caught up.
 pub(crate) const PROMOTE_LAG: u64 = 64;
-/// Largest index or term taken from a peer or from the disk, so that arithmetic cannot overflow.
+/// Largest index or term taken from a peer, so that arithmetic cannot overflow.
+pub(crate) const FOREIGN_MAX: u64 = 1 << 60;
+/// Largest index or term taken from the disk; a member cannot count up to here from
+/// [`FOREIGN_MAX`].
 pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 /// By how much a peer's term may exceed ours. At one election per tick of 50 ms it takes seven
 /// years to run up so many; without the bound one corrupt number could use up all terms.

@@ -1,6 +1,6 @@
 //! Who votes and who learns.
 
-use crate::config::{NUMBER_MAX, VOTERS_MAX};
+use crate::config::VOTERS_MAX;
 use mainstay_base::DiskId;
 use raft::eraftpb::ConfState;
 use serde::{Deserialize, Serialize};
@@ -117,9 +117,4 @@ impl Configuration {
             .map(DiskId)
             .collect()
     }
-}
-
-/// Whether an index or a term lies in the range that is accepted from outside.
-pub(crate) fn in_range(number: u64) -> bool {
-    number <= NUMBER_MAX
 }

@@ -93,7 +93,8 @@ impl Consensus {
         // The library would read log entries that the pending snapshot has replaced; and a lone
         // voter would win its election on the spot, which it may do with a durable log only.
         let raft = &self.node.raft;
-        let alone = raft.prs().is_singleton() && raft.promotable();
+        let others = |voters: &raft::JointConfig| voters.ids().iter().any(|id| id != raft.id);
+        let alone = raft.promotable() && !others(raft.prs().conf().voters());
         let leads = raft.state == StateRole::Leader;
         if self.is_restoring() || (alone && !leads && !self.is_settled()) {
             return;

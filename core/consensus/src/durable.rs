@@ -1,6 +1,6 @@
 //! The durable state of a member, rebuilt from its records.
 
-use crate::configuration::in_range;
+use crate::config::NUMBER_MAX;
 use crate::wire::{Ballot, Base, LogEntry, RECORD_VERSION, Record, decode};
 
 /// What a member had made durable when it stopped. Begin with [`Durable::new`], feed the records of
@@ -122,7 +122,7 @@ impl Durable {
             })
         };
         let (old, new) = (self.ballot, record.ballot);
-        if !in_range(new.term) || !in_range(new.commit) || !in_range(record.first) {
+        if new.term.max(new.commit).max(record.first) > NUMBER_MAX {
             return inconsistent("a number out of range", new.term, old.term);
         }
         if new.term < old.term {
@@ -137,7 +137,7 @@ impl Durable {
         let (mut base, mut last) = (self.base.index, self.last_index());
         let mut last_term = None;
         if let Some(snapshot) = &record.base {
-            if snapshot.index == 0 || snapshot.term == 0 || !in_range(snapshot.index) {
+            if snapshot.index == 0 || snapshot.term == 0 || snapshot.index > NUMBER_MAX {
                 return inconsistent("a snapshot of nothing", snapshot.index, base);
             }
             if snapshot.index < old.commit {

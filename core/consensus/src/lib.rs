@@ -32,6 +32,8 @@ mod consensus;
 mod drain;
 mod durable;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod message;
 mod output;
 mod start;

@@ -24,6 +24,7 @@ impl Consensus {
         now: Instant,
         entropy: Entropy,
     ) -> Result<Consensus, StartError> {
+        config.check()?;
         if voters.len() > VOTERS_MAX {
             return Err(StartError::Voters("too many"));
         }

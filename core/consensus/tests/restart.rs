@@ -11,9 +11,8 @@ use world::{CrashAt, FAIR, World};
 /// snapshot, and the replacement of a lost disk. Whoever crashes is started again soon.
 fn life(crash_at: Option<CrashAt>) -> World {
     let voters = [DiskId(1), DiskId(2), DiskId(3)];
-    let mut world = World::new(11, 3, FAIR);
+    let mut world = World::with_snapshots(11, 3, FAIR, 6);
     world.crash_at = crash_at;
-    world.snapshot_after = 6;
     let mut retired = false;
     for round in 0..70 {
         for step in 0..10 {

@@ -9,7 +9,6 @@
     clippy::unwrap_used
 )]
 
-use core::time::Duration;
 use mainstay_base::{DiskId, Entropy, Instant, fixed_hash};
 use mainstay_consensus::{Consensus, ConsensusConfig, Durable, Output, PersistSeq};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -113,7 +112,7 @@ pub struct World {
     pub crash_at: Option<CrashAt>,
     pub writes: u64,
     pub trace: u64,
-    pub snapshot_after: u64,
+    snapshot_after: u64,
     pub restores: u64,
     pub replaces: u64,
     pub proposed: u64,
@@ -132,7 +131,12 @@ pub fn instant(ms: u64) -> Instant {
 }
 
 impl World {
+    /// A new group whose members want a snapshot after 16 entries.
     pub fn new(seed: u64, members: u64, weather: Weather) -> World {
+        World::with_snapshots(seed, members, weather, 16)
+    }
+
+    pub fn with_snapshots(seed: u64, members: u64, weather: Weather, after: u64) -> World {
         let mut world = World {
             now: 0,
             seed,
@@ -143,7 +147,7 @@ impl World {
             crash_at: None,
             writes: 0,
             trace: 0,
-            snapshot_after: 16,
+            snapshot_after: after,
             restores: 0,
             replaces: 0,
             proposed: 0,
@@ -485,8 +489,4 @@ fn commit(disk: &mut Vec<Vec<u8>>, write: Write) {
         Write::Append(record) => disk.push(record),
         Write::Replace(records) => *disk = records,
     }
-}
-
-pub fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
 }
