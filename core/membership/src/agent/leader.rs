@@ -306,7 +306,7 @@ impl Membership {
     }
 
     /// The member's node runs under another boot by now, so the member is certainly gone.
-    fn is_superseded(&self, now: Instant, member: &Member) -> bool {
+    pub(super) fn is_superseded(&self, now: Instant, member: &Member) -> bool {
         if member.node == self.config.me {
             return member.boot != self.config.boot;
         }

@@ -161,12 +161,12 @@ impl Membership {
         }
         let me = (self.config.me, self.config.boot);
         for member in &self.facts.view.members {
+            if self.is_superseded(now, member) {
+                continue;
+            }
             let name = self.name(member.node);
             let peer = self.detector.peers.get(&member.node);
-            let Some(peer) = peer.filter(|p| p.boot == Some(member.boot)) else {
-                continue;
-            };
-            let heartbeat = peer.last.as_ref();
+            let heartbeat = peer.and_then(|p| p.last.as_ref());
             if self.detector.two_way(now, member.node).is_none() {
                 return Some(format!(
                     "this node and member {name} do not hear each other"
