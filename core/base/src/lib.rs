@@ -12,6 +12,7 @@ mod id;
 mod limits;
 mod map;
 mod mode;
+mod mutant;
 mod name;
 mod time;
 mod token;
@@ -26,6 +27,7 @@ pub use id::{
 pub use limits::*;
 pub use map::{FixedMap, FixedSet, fixed_hash};
 pub use mode::LockMode;
+pub use mutant::Mutant;
 pub use name::{LockspaceName, NameError, NodeName, ResourceName};
 pub use time::Instant;
 pub use token::Token;

@@ -22,7 +22,7 @@ use crate::{
     master::{Key, Master},
     table::{Owned, Pending, Place, State},
 };
-use mainstay_base::{Instant, LockId, LockMode, NodeId, ResourceName, Token};
+use mainstay_base::{Instant, LockId, LockMode, Mutant, NodeId, ResourceName, Token};
 use mainstay_fencing::{Fenced, Proof};
 use mainstay_lock::{Resource as Engine, Restated, Ticket};
 use mainstay_membership::{View, directory_node};
@@ -264,7 +264,12 @@ impl Dlm {
             .iter()
             .map(|m| (m.node, m.incarnation))
             .collect();
-        awaited.extend(self.view.pending.iter().map(|p| (p.node, p.incarnation)));
+        if !Mutant::UnprovedNotAwaited.active() {
+            awaited.extend(self.view.pending.iter().map(|p| (p.node, p.incarnation)));
+        }
+        if Mutant::RebuildTooEarly.active() {
+            awaited.retain(|life| *life == self.my_life());
+        }
         awaited.remove(&dead);
         let departure = self.departed.entry(dead).or_insert(Departure {
             members: None,
@@ -391,7 +396,10 @@ impl Dlm {
     ) {
         let me = self.my_life();
         let value_len = self.value_len(&resource);
-        let floor = Token::floor(self.view.epoch);
+        let floor = match Mutant::TokenNotCarried.active() {
+            false => Token::floor(self.view.epoch),
+            true => Token::NONE,
+        };
         let rebuild = self
             .departed
             .get_mut(&dead)
@@ -470,7 +478,7 @@ impl Dlm {
         let Some(rebuild) = &mut departure.rebuild else {
             return;
         };
-        let clean = rebuild.clean;
+        let clean = rebuild.clean || Mutant::StaleMarkOmitted.active();
         let places = std::mem::take(&mut rebuild.places);
         let keys = std::mem::take(&mut rebuild.keys);
         let rebuilt = places.len() as u64;
@@ -511,11 +519,15 @@ impl Dlm {
 
     /// Drops the locks that an incarnation held on resources mastered here.
     pub(crate) fn purge(&mut self, now: Instant, dead: Life) {
+        if Mutant::PurgeForgotten.active() {
+            return;
+        }
         let clean = self
             .departed
             .get(&dead)
             .and_then(|d| d.rebuild.as_ref())
-            .is_none_or(|rebuild| rebuild.clean);
+            .is_none_or(|rebuild| rebuild.clean)
+            || Mutant::StaleMarkOmitted.active();
         let mut dropped = 0;
         for place in self.resources.all() {
             let entry = self.resources.get_mut(place);
@@ -629,7 +641,7 @@ fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
         Pending::Convert { mode, flags, value } => (Some((*mode, *flags)), value.clone()),
         Pending::Unlock { value, .. } => (Some((LockMode::Nl, Flags::VALBLK)), value.clone()),
     };
-    if granted.is_none() && pending.is_none() {
+    if granted.is_none() && (pending.is_none() || Mutant::WaiterForgotten.active()) {
         return None;
     }
     Some(RestatedLock {
@@ -640,7 +652,10 @@ fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
         publish,
         blocking: owned.blocking,
         valblk: owned.valblk,
-        value: owned.value.clone(),
+        value: owned
+            .value
+            .clone()
+            .filter(|_| !Mutant::ValueNotRestated.active()),
     })
 }
 

@@ -4,7 +4,7 @@ use crate::{
     Effect, Node, PersistSeq, Write,
     boot::{KIND_FOUNDING, KIND_LOG},
 };
-use mainstay_base::{DiskId, Instant, NodeId};
+use mainstay_base::{DiskId, Instant, Mutant, NodeId};
 use mainstay_consensus::Output;
 use mainstay_dlm::Out;
 use mainstay_membership::{Cause, Change, ClusterState, Command, Founding, View};
@@ -40,7 +40,9 @@ impl Node {
                     self.write(records, true, Write::Log(seq));
                 }
                 Output::Send { to, message, after } => {
-                    let after = after.and_then(|seq| self.write_of(seq));
+                    let after = after
+                        .filter(|_| !Mutant::SendBeforeDurable.active())
+                        .and_then(|seq| self.write_of(seq));
                     if let Some(node) = self.disks.get(&to).copied() {
                         self.send_log(node, &message, after);
                     }

@@ -1,6 +1,8 @@
 //! A world of a few nodes with one clock, a network that loses nothing and disks that never fail:
 //! for tests that read like sentences. Everything that can go wrong is the simulator's business.
 
+#![allow(clippy::print_stderr)]
+
 use mainstay_base::{
     BootId, DiskId, FencePolicy, Instant, LinkId, LockMode, LockspaceId, LockspaceName, NodeId,
     NodeName, NodeSpec, ResourceName, SessionId, Timings, Token, ValueBlock,

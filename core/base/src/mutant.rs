@@ -1,0 +1,83 @@
+//! Known bugs that tests switch on, to see whether the net catches them.
+//!
+//! Without the feature `mutants`, which only the mutant tests ask for, [`Mutant::active`] is the
+//! constant `false` and nothing of this is left in the code.
+
+/// A deliberately broken variant of the core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// A grant does not look at the modes that converting locks still hold.
+    GrantIgnoresConverting,
+    /// A vanished incarnation counts as harmless at once.
+    ProofWithoutWaiting,
+    /// A node acts as long as it believes to be a member, whatever its lease.
+    LeaseIgnored,
+    /// A voter goes on promising leases to incarnations that its view does not contain.
+    PromiseToAnybody,
+    /// Locks that wait are not restated to a new master.
+    WaiterForgotten,
+    /// A new master starts its tokens from scratch.
+    TokenNotCarried,
+    /// Owners restate their locks without their copies of the value block.
+    ValueNotRestated,
+    /// A value block is never marked possibly stale after a failure.
+    StaleMarkOmitted,
+    /// A new master grants before all survivors have restated their locks.
+    RebuildTooEarly,
+    /// A new master does not wait for vanished incarnations whose end is not proved.
+    UnprovedNotAwaited,
+    /// The directory gives unknown names away before all members have registered theirs.
+    DirectoryTooSure,
+    /// Locks of a dead incarnation stay where they were.
+    PurgeForgotten,
+    /// Log messages leave before the records they depend on are durable.
+    SendBeforeDurable,
+    /// A channel delivers what is repeated.
+    RepeatsDelivered,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Mutant; 14] = [
+        Mutant::GrantIgnoresConverting,
+        Mutant::ProofWithoutWaiting,
+        Mutant::LeaseIgnored,
+        Mutant::PromiseToAnybody,
+        Mutant::WaiterForgotten,
+        Mutant::TokenNotCarried,
+        Mutant::ValueNotRestated,
+        Mutant::StaleMarkOmitted,
+        Mutant::RebuildTooEarly,
+        Mutant::UnprovedNotAwaited,
+        Mutant::DirectoryTooSure,
+        Mutant::PurgeForgotten,
+        Mutant::SendBeforeDurable,
+        Mutant::RepeatsDelivered,
+    ];
+
+    /// Whether this bug is switched on in this thread.
+    #[inline]
+    #[must_use]
+    pub fn active(self) -> bool {
+        #[cfg(feature = "mutants")]
+        return switch::ACTIVE.get() == Some(self);
+        #[cfg(not(feature = "mutants"))]
+        false
+    }
+
+    /// Switches a bug on in this thread, and every other off.
+    #[cfg(feature = "mutants")]
+    pub fn switch(mutant: Option<Mutant>) {
+        switch::ACTIVE.set(mutant);
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use super::Mutant;
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+}
