@@ -333,3 +333,59 @@ fn promises_wait_for_the_disk() {
     assert_eq!(replies.len(), 1);
     assert_eq!(replies[0].1, None);
 }
+
+/// Protects learners of a lone voter: it leads at once, in a term that a crash would make it forget
+/// and use again with other entries. So nothing of that term leaves before it is durable.
+#[test]
+fn a_term_that_could_be_forgotten_is_not_used() {
+    let (mut member, _) = alone();
+    member.persisted(PersistSeq(1));
+    member.tick_to(Instant::from_millis(600));
+    member.tick_to(Instant::from_millis(1_200));
+    settle(&mut member);
+    member.add_voter(DiskId(4)).unwrap();
+    settle(&mut member);
+    assert_eq!(member.status().learners, [DiskId(4)]);
+    member.compact(0, vec![1]).unwrap();
+    let mut durable = Durable::new();
+    for output in settle(&mut member) {
+        if let Output::Replace { records, .. } = output {
+            for record in records {
+                durable.apply(&record).unwrap();
+            }
+        }
+    }
+    let config = ConsensusConfig::new(DiskId(1));
+    let mut again = Consensus::recover(config, durable, Instant::ZERO, Entropy::new(2)).unwrap();
+    let mut now = Instant::ZERO;
+    while !again.is_leader() {
+        now = now + Duration::from_millis(50);
+        again.tick_to(now);
+    }
+    let mut outputs = Vec::new();
+    again.take_outputs(&mut outputs);
+    let written = outputs.iter().rev().find_map(|output| match output {
+        Output::Persist { seq, .. } => Some(*seq),
+        _ => None,
+    });
+    assert!(written.is_some());
+    let mut sent = 0;
+    for output in &outputs {
+        match output {
+            Output::Send { after, .. } => {
+                assert_eq!(*after, written, "it must wait for the write of its term");
+                sent += 1;
+            }
+            Output::Leader { me, .. } => assert!(!me, "leads in a term that is not durable"),
+            _ => {}
+        }
+    }
+    assert!(sent > 0, "nothing was sent to the learner");
+    again.persisted(written.unwrap());
+    let outputs = settle(&mut again);
+    assert!(
+        outputs
+            .iter()
+            .any(|o| matches!(o, Output::Leader { me: true, .. }))
+    );
+}
