@@ -1,0 +1,79 @@
+//! Taking an answer apart. The machine has seen to it that each call gets its own kind of answer.
+
+use crate::{LockError, core::SpaceId};
+use mainstay_base::{Incarnation, NodeId, ValueVersion};
+use mainstay_wire::{
+    client::Answer,
+    lock::{Granted, Refusal},
+    report::{LocksReport, StatusReport, WhyReport},
+};
+
+/// Takes one kind of answer apart.
+pub(crate) type Read<T> = fn(Answer) -> Option<T>;
+
+/// An answer, taken apart.
+pub(crate) fn take<T>(answer: Answer, read: Read<T>) -> Result<T, LockError> {
+    let mismatch = || Refusal::Unavailable("the answer was of another kind".to_owned());
+    read(answer).ok_or_else(|| mismatch().into())
+}
+
+/// The node that was vouched for, and the incarnations that were waiting for it.
+pub type Vouched = (NodeId, Vec<Incarnation>);
+
+pub(crate) fn granted(answer: Answer) -> Option<Granted> {
+    match answer {
+        Answer::Granted(granted) => Some(granted),
+        _ => None,
+    }
+}
+
+pub(crate) fn unlocked(answer: Answer) -> Option<Option<ValueVersion>> {
+    match answer {
+        Answer::Unlocked { version } => Some(version),
+        _ => None,
+    }
+}
+
+pub(crate) fn lockspace(answer: Answer) -> Option<SpaceId> {
+    match answer {
+        Answer::Lockspace { id, value_len } => Some((id, value_len)),
+        _ => None,
+    }
+}
+
+pub(crate) fn status(answer: Answer) -> Option<StatusReport> {
+    match answer {
+        Answer::Status(report) => Some(*report),
+        _ => None,
+    }
+}
+
+pub(crate) fn locks(answer: Answer) -> Option<LocksReport> {
+    match answer {
+        Answer::Locks(report) => Some(*report),
+        _ => None,
+    }
+}
+
+pub(crate) fn why(answer: Answer) -> Option<WhyReport> {
+    match answer {
+        Answer::Why(report) => Some(*report),
+        _ => None,
+    }
+}
+
+pub(crate) fn vouched(answer: Answer) -> Option<Vouched> {
+    match answer {
+        Answer::Vouched { node, incarnations } => Some((node, incarnations)),
+        _ => None,
+    }
+}
+
+/// For calls whose answer says nothing beyond its kind.
+pub(crate) fn done(answer: Answer) -> Option<()> {
+    matches!(
+        answer,
+        Answer::Cancelled | Answer::Subscribed | Answer::Left | Answer::Pong
+    )
+    .then_some(())
+}

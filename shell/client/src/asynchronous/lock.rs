@@ -1,0 +1,245 @@
+//! Locks: requests, guards, conversions.
+
+use super::{Lockspace, call::Call, lease};
+use crate::{
+    Held, LeaseLost, LockError, answer,
+    session::Session,
+    spec::{LockCall, call_options},
+};
+use mainstay_base::{Flags, LockMode, NameError, ResourceName, Token, ValueBlock, ValueVersion};
+use mainstay_wire::client::Handle;
+use std::{
+    future::{Future, IntoFuture, poll_fn},
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    time::Instant,
+};
+
+/// A request for a lock, to be completed by [`LockRequest::acquire`].
+#[derive(Debug)]
+#[must_use = "a request does nothing until `acquire`"]
+pub struct LockRequest<'a> {
+    lockspace: &'a Lockspace,
+    call: LockCall,
+    wrong_name: Option<NameError>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> LockRequest<'a> {
+    pub(super) fn new(lockspace: &'a Lockspace, name: &[u8]) -> LockRequest<'a> {
+        let (name, wrong_name) = match ResourceName::new(name) {
+            Ok(name) => (Ok(name), None),
+            Err(error) => (ResourceName::new("-"), Some(error)),
+        };
+        LockRequest {
+            lockspace,
+            call: LockCall::new(name.expect("`-` is a name"), LockMode::Ex),
+            wrong_name,
+            deadline: None,
+        }
+    }
+
+    /// The mode; EX unless said otherwise.
+    pub fn mode(mut self, mode: LockMode) -> Self {
+        self.call.mode = mode;
+        self
+    }
+
+    /// Read the resource's value block with the grant, and with later conversions that read it.
+    pub fn with_value_block(self) -> Self {
+        self.flags(Flags::VALBLK)
+    }
+
+    call_options!();
+
+    /// Waits for the lock. Dropping the future cancels the request, and releases the lock if it was
+    /// granted meanwhile.
+    ///
+    /// # Errors
+    /// If the daemon refuses, the session is lost, the time passes, or the name is no name.
+    pub async fn acquire(mut self) -> Result<Lock, LockError> {
+        if let Some(error) = self.wrong_name {
+            return Err(error.into());
+        }
+        let session = self.lockspace.space.core.session();
+        let (id, value_len) = self.lockspace.id_in(&session).await?;
+        if let Some(deadline) = self.deadline {
+            self.call.end_by(deadline);
+        }
+        let patience = self.call.patience();
+        let (held, request) = Held::request(session.clone(), id, value_len, self.call)?;
+        // On every way out but the last, the guard lets go of what the request may still bring.
+        let lock = Lock(held);
+        Call::queued(session, Ok(request), answer::granted)
+            .within(patience)
+            .await?;
+        Ok(lock)
+    }
+}
+
+/// A lock that is held. Dropping it unlocks, without waiting for the answer.
+///
+/// What it knows without asking the daemon, such as [`Held::is_valid`] and [`Held::token`], are
+/// methods of [`Held`], to which it dereferences.
+#[derive(Debug)]
+pub struct Lock(Held);
+
+impl Deref for Lock {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.0
+    }
+}
+
+impl Lock {
+    /// Waits until no earlier call on the lock is unfinished, such as a conversion whose future was
+    /// dropped.
+    async fn idle(&self) {
+        poll_fn(|cx| {
+            self.0
+                .session
+                .poll_watched(self.0.handle, cx, |lock| lock.idle().then_some(()))
+        })
+        .await;
+    }
+
+    /// A conversion to another mode, which happens when it is awaited. Dropping the future cancels
+    /// the conversion; [`Held::mode`] tells whether it came too late.
+    pub fn convert(&mut self, mode: LockMode) -> Convert<'_> {
+        Convert {
+            call: self.0.conversion(mode),
+            lock: self,
+            value: None,
+            deadline: None,
+        }
+    }
+
+    /// Publishes a value block and keeps the lock; needs PW or EX. Returns the value's version.
+    ///
+    /// # Errors
+    /// If the mode or the value's length does not allow it, or as for any call.
+    pub async fn publish(&mut self, value: ValueBlock) -> Result<ValueVersion, LockError> {
+        let mode = self.mode();
+        self.convert(mode).publishing(value).await?;
+        Ok(self.value().map(|value| value.version).unwrap_or_default())
+    }
+
+    /// Releases the lock and waits until the daemon has said so. The lock is released also if the
+    /// future is dropped.
+    ///
+    /// # Errors
+    /// If the session is lost, and the lock with it.
+    pub async fn unlock(self) -> Result<(), LockError> {
+        self.end(None).await.map(drop)
+    }
+
+    /// Publishes a value block and releases the lock; needs PW or EX. Returns the value's version,
+    /// if the daemon tells one. The lock is released also if the value is refused.
+    ///
+    /// # Errors
+    /// If the mode or the value's length does not allow it, or as for [`Lock::unlock`].
+    pub async fn unlock_with_value(
+        self,
+        value: ValueBlock,
+    ) -> Result<Option<ValueVersion>, LockError> {
+        self.end(Some(value)).await
+    }
+
+    async fn end(self, value: Option<ValueBlock>) -> Result<Option<ValueVersion>, LockError> {
+        self.idle().await;
+        let request = self.0.unlock(value);
+        Call::queued(self.0.session.clone(), request, answer::unlocked).await
+    }
+
+    /// The modes in which others are blocked by this lock, if it was asked for with
+    /// [`LockRequest::on_blocking`].
+    #[must_use]
+    pub fn blocking_notices(&self) -> BlockingNotices {
+        BlockingNotices {
+            session: Arc::clone(&self.0.session),
+            handle: self.0.handle,
+        }
+    }
+
+    /// Resolves when the lock may no longer be relied on; see [`Lease::lost`](super::Lease::lost).
+    ///
+    /// # Errors
+    /// If no timer can be had from the system.
+    pub async fn lost(&self) -> Result<LeaseLost, LockError> {
+        lease::lost(&self.0.session).await
+    }
+}
+
+/// A conversion, to be awaited.
+#[derive(Debug)]
+#[must_use = "a conversion does nothing until it is awaited"]
+pub struct Convert<'a> {
+    lock: &'a mut Lock,
+    call: LockCall,
+    value: Option<ValueBlock>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Convert<'a> {
+    call_options!();
+
+    /// Publish a value block with the conversion, which must lead from PW or EX to another mode
+    /// than from PW to EX.
+    pub fn publishing(mut self, value: ValueBlock) -> Self {
+        self.value = Some(value);
+        self
+    }
+
+    async fn run(mut self) -> Result<Token, LockError> {
+        struct Cancelling<'a>(&'a Held);
+        impl Drop for Cancelling<'_> {
+            fn drop(&mut self) {
+                // Nothing, if the conversion has ended.
+                self.0.session.cancel(self.0.handle);
+            }
+        }
+        self.lock.idle().await;
+        if let Some(deadline) = self.deadline {
+            self.call.end_by(deadline);
+        }
+        let patience = self.call.patience();
+        let request = self.lock.0.convert(self.call, self.value)?;
+        let cancelling = Cancelling(&self.lock.0);
+        let session = cancelling.0.session.clone();
+        Call::queued(session, Ok(request), answer::granted)
+            .within(patience)
+            .await
+            .map(|granted| granted.token)
+    }
+}
+
+impl<'a> IntoFuture for Convert<'a> {
+    type Output = Result<Token, LockError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// Blocking notices of one lock. Several of one lock share what comes.
+#[derive(Debug)]
+pub struct BlockingNotices {
+    session: Arc<Session>,
+    handle: Handle,
+}
+
+impl BlockingNotices {
+    /// The next mode in which another is blocked, and which the mode held now does not allow. Each
+    /// mode is told once until it is taken, however many wait for it. `None`: the lock is released
+    /// or its session lost.
+    pub async fn next(&mut self) -> Option<LockMode> {
+        poll_fn(|cx| {
+            self.session
+                .poll_watched(self.handle, cx, |lock| lock.take_blocked())
+        })
+        .await
+    }
+}

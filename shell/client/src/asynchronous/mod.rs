@@ -1,0 +1,370 @@
+//! The client for tokio.
+
+mod call;
+mod driver;
+mod lease;
+mod lock;
+
+pub use {
+    call::Call,
+    lease::Lease,
+    lock::{BlockingNotices, Convert, Lock, LockRequest},
+};
+
+use crate::{
+    ClientBuilder, ClusterEvent, ConnectError, LockCall, LockError, Notice,
+    answer::{self, Vouched},
+    core::{Core, Space, SpaceId, connect_once},
+    machine,
+    mailbox::{Hub, Mail, Mailbox},
+    session::{Owned, Session},
+};
+use mainstay_base::{
+    Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, ValueBlock, ValueVersion,
+};
+use mainstay_wire::{
+    client::{Ask, Handle, Welcome},
+    lock::Granted,
+    report::{LocksReport, StatusReport, WhyReport},
+};
+use std::{future::poll_fn, path::Path, sync::Arc, task::ready};
+
+/// A connection to the daemon of this host, for use by any number of tasks. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    core: Arc<Core>,
+}
+
+impl Client {
+    /// Connects to the daemon's socket with the defaults of [`ClientBuilder`].
+    ///
+    /// # Errors
+    /// If there is no daemon, or it does not want this client; the text says what to do.
+    pub async fn connect(path: impl AsRef<Path>) -> Result<Client, ConnectError> {
+        ClientBuilder::new(path).connect().await
+    }
+
+    pub(crate) async fn build(builder: ClientBuilder) -> Result<Client, ConnectError> {
+        let config = builder.config;
+        let notices = Arc::new(Hub::new());
+        let session = connect(&config, &notices).await?;
+        let core = Arc::new(Core::new(config, notices, session.clone()));
+        driver::spawn(session, &core);
+        Ok(Client { core })
+    }
+
+    /// Makes a new session if the present one is over, else does nothing. Locks of the old one stay
+    /// lost; lockspaces work on. Returns the session's number.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn reconnect(&self) -> Result<SessionId, ConnectError> {
+        if self.core.session().is_over() {
+            let session = connect(&self.core.config, &self.core.notices).await?;
+            if self.core.adopt(&session) {
+                driver::spawn(session, &self.core);
+            }
+        }
+        Ok(self.core.session_id())
+    }
+
+    /// What the daemon said of itself when the present session began.
+    #[must_use]
+    pub fn welcome(&self) -> Welcome {
+        self.core.session().welcome.clone()
+    }
+
+    /// A lockspace, to be opened.
+    pub fn lockspace(&self, name: impl Into<String>) -> LockspaceRequest {
+        LockspaceRequest {
+            core: self.core.clone(),
+            name: name.into(),
+            value_len: None,
+        }
+    }
+
+    /// The present session's lease.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        Lease(self.core.session())
+    }
+
+    /// What happens to the client's sessions and locks from now on.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        Notices(self.core.notices.listen())
+    }
+
+    /// Calls on the level of handles, for the present session only.
+    #[must_use]
+    pub fn raw(&self) -> RawSession {
+        RawSession(self.core.session())
+    }
+
+    /// The cluster as the daemon's node sees it.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub async fn status(&self) -> Result<StatusReport, LockError> {
+        self.call(Ask::Status, answer::status).await
+    }
+
+    /// Resources and their queues, at most `limit` (1 to 10 000), in one lockspace or all, whose
+    /// names match `pattern` (`*` and `?` as in the shell) or all.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn locks(
+        &self,
+        lockspace: Option<LockspaceName>,
+        pattern: Option<String>,
+        limit: u32,
+    ) -> Result<LocksReport, LockError> {
+        let ask = Ask::Locks {
+            lockspace,
+            pattern,
+            limit,
+        };
+        self.call(ask, answer::locks).await
+    }
+
+    /// Who waits for whom on one resource.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn why(
+        &self,
+        lockspace: LockspaceName,
+        name: ResourceName,
+    ) -> Result<WhyReport, LockError> {
+        self.call(Ask::Why { lockspace, name }, answer::why).await
+    }
+
+    /// What happens in the cluster from now on, after the last `backlog` (at most 1000) events that
+    /// the daemon remembers.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn events(&self, backlog: u32) -> Result<Events, LockError> {
+        let session = self.core.session();
+        let mailbox = session.events.listen();
+        Call::new(session.clone(), Ask::Events { backlog }, answer::done).await?;
+        Ok(Events {
+            mailbox,
+            last: None,
+            _session: session,
+        })
+    }
+
+    /// Leaves the cluster cleanly and stops the daemon. For root or the daemon's user.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn leave(&self) -> Result<(), LockError> {
+        self.call(Ask::Leave, answer::done).await
+    }
+
+    /// Vouches that the vanished incarnations of a node can do no more harm. For root or the
+    /// daemon's user.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn vouch(&self, node: NodeName) -> Result<Vouched, LockError> {
+        self.call(Ask::Vouch { node }, answer::vouched).await
+    }
+
+    /// A round trip to the daemon.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub async fn ping(&self) -> Result<(), LockError> {
+        self.call(Ask::Ping, answer::done).await
+    }
+
+    async fn call<T>(&self, ask: Ask, read: answer::Read<T>) -> Result<T, LockError> {
+        Call::new(self.core.session(), ask, read).await
+    }
+}
+
+/// The handshake waits in a thread of the runtime's own for such things.
+async fn connect(
+    config: &crate::connect::Config,
+    notices: &Arc<Hub<Notice>>,
+) -> Result<Arc<Session>, ConnectError> {
+    let (config, notices) = (config.clone(), notices.clone());
+    let path = config.path.clone();
+    let attempt = tokio::task::spawn_blocking(move || connect_once(&config, &notices));
+    attempt.await.unwrap_or_else(|error| {
+        Err(ConnectError::Os {
+            what: "start a thread to connect to",
+            path,
+            source: std::io::Error::other(error),
+        })
+    })
+}
+
+/// A lockspace to be opened.
+#[derive(Debug)]
+#[must_use = "a request does nothing until `open`"]
+pub struct LockspaceRequest {
+    core: Arc<Core>,
+    name: String,
+    value_len: Option<u8>,
+}
+
+impl LockspaceRequest {
+    /// Length of its value blocks, 1 to 64 bytes. Opening one that exists with another length is
+    /// refused. Without this, whatever exists is taken, or 32.
+    pub fn value_len(mut self, len: u8) -> Self {
+        self.value_len = Some(len);
+        self
+    }
+
+    /// Opens the lockspace, and creates it if need be.
+    ///
+    /// # Errors
+    /// If the name is no name, the daemon refuses, or the session is lost.
+    pub async fn open(self) -> Result<Lockspace, LockError> {
+        let name = LockspaceName::new(self.name)?;
+        let lockspace = Lockspace {
+            space: Space::new(self.core, name, self.value_len),
+        };
+        lockspace.id_in(&lockspace.space.core.session()).await?;
+        Ok(lockspace)
+    }
+}
+
+/// A lockspace: where resources have their names. It outlives sessions.
+#[derive(Debug)]
+pub struct Lockspace {
+    space: Space,
+}
+
+impl Lockspace {
+    /// A request for a lock on a resource, named by 1 to 64 bytes.
+    pub fn lock(&self, name: impl AsRef<[u8]>) -> LockRequest<'_> {
+        LockRequest::new(self, name.as_ref())
+    }
+
+    /// The lockspace's name.
+    #[must_use]
+    pub fn name(&self) -> &LockspaceName {
+        self.space.name()
+    }
+
+    /// The lockspace's number.
+    #[must_use]
+    pub fn id(&self) -> LockspaceId {
+        self.space.last_id().0
+    }
+
+    /// Length of its value blocks, in bytes.
+    #[must_use]
+    pub fn value_len(&self) -> u8 {
+        self.space.last_id().1
+    }
+
+    async fn id_in(&self, session: &Arc<Owned>) -> Result<SpaceId, LockError> {
+        if let Some(id) = self.space.known(session) {
+            return Ok(id);
+        }
+        let id = Call::new(session.clone(), self.space.ask(), answer::lockspace).await?;
+        self.space.learn(session, id);
+        Ok(id)
+    }
+}
+
+/// Calls on the level of handles, of one session. Calls are queued when they are made; any number
+/// may be under way. Nothing is released but by [`RawSession::raw_unlock`] or with the session.
+#[derive(Clone, Debug)]
+pub struct RawSession(Arc<Owned>);
+
+impl RawSession {
+    /// A handle that was never used before.
+    #[must_use]
+    pub fn new_handle(&self) -> Handle {
+        self.0.lock().machine.new_raw_handle()
+    }
+
+    /// Requests a lock.
+    pub fn raw_lock(
+        &self,
+        handle: Handle,
+        lockspace: LockspaceId,
+        call: LockCall,
+    ) -> Call<Granted> {
+        Call::new(self.0.clone(), call.ask(handle, lockspace), answer::granted)
+    }
+
+    /// Converts a lock. The call's name is not looked at.
+    pub fn raw_convert(
+        &self,
+        handle: Handle,
+        call: LockCall,
+        value: Option<ValueBlock>,
+    ) -> Call<Granted> {
+        let ask = machine::convert(handle, call, value);
+        Call::new(self.0.clone(), ask, answer::granted)
+    }
+
+    /// Unlocks a lock.
+    pub fn raw_unlock(
+        &self,
+        handle: Handle,
+        flags: Flags,
+        value: Option<ValueBlock>,
+    ) -> Call<Option<ValueVersion>> {
+        let ask = Ask::Unlock {
+            handle,
+            flags,
+            value,
+        };
+        Call::new(self.0.clone(), ask, answer::unlocked)
+    }
+
+    /// Cancels the pending request or conversion of a lock.
+    pub fn cancel(&self, handle: Handle) -> Call<()> {
+        Call::new(self.0.clone(), Ask::Cancel { handle }, answer::done)
+    }
+
+    /// Sends what is queued now, rather than when a call is next awaited.
+    pub fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// What happens to a client's sessions and locks.
+#[derive(Debug)]
+pub struct Notices(Arc<Mailbox<Notice>>);
+
+impl Notices {
+    /// The next notice; `None` once the client is gone.
+    pub async fn next(&mut self) -> Option<Notice> {
+        poll_fn(|cx| {
+            let mail = ready!(self.0.poll(cx));
+            std::task::Poll::Ready(Notice::from_mail(mail))
+        })
+        .await
+    }
+}
+
+/// What happens in the cluster.
+#[derive(Debug)]
+pub struct Events {
+    mailbox: Arc<Mailbox<ClusterEvent>>,
+    last: Option<u64>,
+    /// The stream keeps its session.
+    _session: Arc<Owned>,
+}
+
+impl Events {
+    /// The next event; `None` once the session is over.
+    pub async fn next(&mut self) -> Option<ClusterEvent> {
+        loop {
+            let mail: Mail<ClusterEvent> = poll_fn(|cx| self.mailbox.poll(cx)).await;
+            if let Some(news) = ClusterEvent::from_mail(mail, &mut self.last) {
+                return news;
+            }
+        }
+    }
+}

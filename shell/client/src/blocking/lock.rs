@@ -1,0 +1,234 @@
+//! Locks: requests, guards, conversions.
+
+use super::{Lockspace, call::Call, lease, reader};
+use crate::{
+    Held, LeaseLost, LockError, answer,
+    session::Session,
+    spec::{LockCall, call_options},
+};
+use mainstay_base::{Flags, LockMode, NameError, ResourceName, Token, ValueBlock, ValueVersion};
+use mainstay_wire::client::Handle;
+use std::{
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A request for a lock, to be completed by [`LockRequest::acquire`].
+#[derive(Debug)]
+#[must_use = "a request does nothing until `acquire`"]
+pub struct LockRequest<'a> {
+    lockspace: &'a Lockspace,
+    call: LockCall,
+    wrong_name: Option<NameError>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> LockRequest<'a> {
+    pub(super) fn new(lockspace: &'a Lockspace, name: &[u8]) -> LockRequest<'a> {
+        let (name, wrong_name) = match ResourceName::new(name) {
+            Ok(name) => (Ok(name), None),
+            Err(error) => (ResourceName::new("-"), Some(error)),
+        };
+        LockRequest {
+            lockspace,
+            call: LockCall::new(name.expect("`-` is a name"), LockMode::Ex),
+            wrong_name,
+            deadline: None,
+        }
+    }
+
+    /// The mode; EX unless said otherwise.
+    pub fn mode(mut self, mode: LockMode) -> Self {
+        self.call.mode = mode;
+        self
+    }
+
+    /// Read the resource's value block with the grant, and with later conversions that read it.
+    pub fn with_value_block(self) -> Self {
+        self.flags(Flags::VALBLK)
+    }
+
+    call_options!();
+
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    /// If the daemon refuses, the session is lost, the time passes, or the name is no name.
+    pub fn acquire(mut self) -> Result<Lock, LockError> {
+        if let Some(error) = self.wrong_name {
+            return Err(error.into());
+        }
+        let session = self.lockspace.space.core.session();
+        let (id, value_len) = self.lockspace.id_in(&session)?;
+        if let Some(deadline) = self.deadline {
+            self.call.end_by(deadline);
+        }
+        let patience = self.call.patience();
+        let (held, request) = Held::request(session.clone(), id, value_len, self.call)?;
+        // On every way out but the last, the guard lets go of what the request may still bring.
+        let lock = Lock(held);
+        Call::queued(session, Ok(request), answer::granted).within(patience)?;
+        Ok(lock)
+    }
+}
+
+/// A lock that is held. Dropping it unlocks, without waiting for the answer.
+///
+/// What it knows without asking the daemon, such as [`Held::is_valid`] and [`Held::token`], are
+/// methods of [`Held`], to which it dereferences.
+#[derive(Debug)]
+pub struct Lock(Held);
+
+impl Deref for Lock {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.0
+    }
+}
+
+impl Lock {
+    /// A conversion to another mode, which happens with [`Convert::wait`].
+    pub fn convert(&mut self, mode: LockMode) -> Convert<'_> {
+        Convert {
+            call: self.0.conversion(mode),
+            lock: self,
+            value: None,
+            deadline: None,
+        }
+    }
+
+    /// Publishes a value block and keeps the lock; needs PW or EX. Returns the value's version.
+    ///
+    /// # Errors
+    /// If the mode or the value's length does not allow it, or as for any call.
+    pub fn publish(&mut self, value: ValueBlock) -> Result<ValueVersion, LockError> {
+        let mode = self.mode();
+        self.convert(mode).publishing(value).wait()?;
+        Ok(self.value().map(|value| value.version).unwrap_or_default())
+    }
+
+    /// Releases the lock and waits until the daemon has said so.
+    ///
+    /// # Errors
+    /// If the session is lost, and the lock with it.
+    pub fn unlock(self) -> Result<(), LockError> {
+        self.end(None).map(drop)
+    }
+
+    /// Publishes a value block and releases the lock; needs PW or EX. Returns the value's version,
+    /// if the daemon tells one. The lock is released also if the value is refused.
+    ///
+    /// # Errors
+    /// If the mode or the value's length does not allow it, or as for [`Lock::unlock`].
+    pub fn unlock_with_value(self, value: ValueBlock) -> Result<Option<ValueVersion>, LockError> {
+        self.end(Some(value))
+    }
+
+    fn end(self, value: Option<ValueBlock>) -> Result<Option<ValueVersion>, LockError> {
+        let request = self.0.unlock(value);
+        Call::queued(self.0.session.clone(), request, answer::unlocked).wait()
+    }
+
+    /// The modes in which others are blocked by this lock, if it was asked for with
+    /// [`LockRequest::on_blocking`].
+    #[must_use]
+    pub fn blocking_notices(&self) -> BlockingNotices {
+        BlockingNotices {
+            session: Arc::clone(&self.0.session),
+            handle: self.0.handle,
+        }
+    }
+
+    /// Waits until the lock may no longer be relied on; see [`Lease::lost`](super::Lease::lost).
+    ///
+    /// # Errors
+    /// If no timer can be had from the system.
+    pub fn lost(&self) -> Result<LeaseLost, LockError> {
+        lease::lost(&self.0.session)
+    }
+}
+
+/// A conversion, to be waited for.
+#[derive(Debug)]
+#[must_use = "a conversion does nothing until `wait`"]
+pub struct Convert<'a> {
+    lock: &'a mut Lock,
+    call: LockCall,
+    value: Option<ValueBlock>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Convert<'a> {
+    call_options!();
+
+    /// Publish a value block with the conversion, which must lead from PW or EX to another mode
+    /// than from PW to EX.
+    pub fn publishing(mut self, value: ValueBlock) -> Self {
+        self.value = Some(value);
+        self
+    }
+
+    /// Waits for the conversion, and returns the token of the grant. When it fails, the lock keeps
+    /// its mode.
+    ///
+    /// # Errors
+    /// If the daemon refuses, the session is lost, or the time passes.
+    pub fn wait(mut self) -> Result<Token, LockError> {
+        // A conversion that got no answer in its time is being cancelled; this one comes after it.
+        let (session, handle) = (&self.lock.0.session, self.lock.0.handle);
+        reader::wait(session, None, |state| {
+            let busy = state.machine.watched(handle).is_some_and(|l| !l.idle());
+            (!busy).then_some(())
+        });
+        if let Some(deadline) = self.deadline {
+            self.call.end_by(deadline);
+        }
+        let patience = self.call.patience();
+        let request = self.lock.0.convert(self.call, self.value)?;
+        let session = self.lock.0.session.clone();
+        let result = Call::queued(session, Ok(request), answer::granted).within(patience);
+        if let Err(LockError::NoAnswer { .. }) = result {
+            self.lock.0.session.cancel(self.lock.0.handle);
+        }
+        result.map(|granted| granted.token)
+    }
+}
+
+/// Blocking notices of one lock. Several of one lock share what comes.
+///
+/// As an iterator it waits for the next mode in which another is blocked, and which the mode held
+/// now does not allow. Each mode is told once until it is taken, however many wait for it. It ends
+/// when the lock is released or its session lost.
+#[derive(Debug)]
+pub struct BlockingNotices {
+    session: Arc<Session>,
+    handle: Handle,
+}
+
+impl BlockingNotices {
+    /// As [`Iterator::next`], but waits no longer than `timeout`; `None` also when that
+    /// passes.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<LockMode> {
+        self.until(Instant::now().checked_add(timeout))
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) -> Option<LockMode> {
+        reader::wait(&self.session, deadline, |state| {
+            match state.machine.watched(self.handle) {
+                None => Some(None),
+                Some(lock) => lock.take_blocked().map(Some),
+            }
+        })
+        .flatten()
+    }
+}
+
+impl Iterator for BlockingNotices {
+    type Item = LockMode;
+
+    fn next(&mut self) -> Option<LockMode> {
+        self.until(None)
+    }
+}

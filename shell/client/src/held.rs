@@ -1,0 +1,185 @@
+//! What a lock guard of either client knows and does without waiting.
+
+use crate::{
+    LeaseLost, LockError,
+    machine::{self, LockState},
+    session::Owned,
+    spec::{LockCall, publishes},
+};
+use mainstay_base::{
+    Flags, Instant, LockMode, LockspaceId, ResourceName, Token, Value, ValueBlock,
+};
+use mainstay_wire::{
+    client::{Ask, Handle},
+    lock::Refusal,
+};
+use std::sync::Arc;
+
+/// A granted lock, as both clients' guards dereference to it. Dropping the guard unlocks.
+#[derive(Debug)]
+pub struct Held {
+    pub(crate) session: Arc<Owned>,
+    pub(crate) handle: Handle,
+    name: ResourceName,
+    /// The lock was asked for with its value block.
+    reads_value: bool,
+    blocking: bool,
+    value_len: u8,
+}
+
+impl Held {
+    /// Queues the request. The guard exists from now on, so that whatever happens to the caller,
+    /// the lock is released when the guard goes.
+    pub(crate) fn request(
+        session: Arc<Owned>,
+        lockspace: LockspaceId,
+        value_len: u8,
+        call: LockCall,
+    ) -> Result<(Held, u64), LockError> {
+        let name = call.name.clone();
+        let reads_value = call.flags.contains(Flags::VALBLK);
+        let blocking = call.blocking;
+        let (handle, request) = session.submit_lock(lockspace, call)?;
+        let held = Held {
+            session,
+            handle,
+            name,
+            reads_value,
+            blocking,
+            value_len,
+        };
+        Ok((held, request))
+    }
+
+    /// Queues a conversion.
+    pub(crate) fn convert(
+        &mut self,
+        mut call: LockCall,
+        value: Option<ValueBlock>,
+    ) -> Result<u64, LockError> {
+        self.check_value(value.as_ref())?;
+        self.blocking |= call.blocking;
+        call.blocking = self.blocking;
+        let held = self.mode();
+        let publishing = publishes(held, call.mode);
+        if value.is_some() && !publishing {
+            return Err(Refusal::Invalid(format!(
+                "a conversion from {held} to {} reads the value block and cannot publish one; publishing needs pw or ex",
+                call.mode
+            ))
+            .into());
+        }
+        if value.is_some() || (self.reads_value && !publishing) {
+            call.flags = call.flags | Flags::VALBLK;
+        }
+        let handle = self.handle;
+        self.session
+            .submit_on(handle, move |_| machine::convert(handle, call, value))
+    }
+
+    /// Queues the unlock.
+    pub(crate) fn unlock(&self, value: Option<ValueBlock>) -> Result<u64, LockError> {
+        self.check_value(value.as_ref())?;
+        if value.is_some() && !self.mode().writes_value() {
+            let mode = self.mode();
+            return Err(Refusal::Invalid(format!(
+                "a lock in mode {mode} cannot publish a value block; that needs pw or ex"
+            ))
+            .into());
+        }
+        let flags = if value.is_some() {
+            Flags::VALBLK
+        } else {
+            Flags::NONE
+        };
+        let handle = self.handle;
+        self.session.submit_on(handle, move |_| Ask::Unlock {
+            handle,
+            flags,
+            value,
+        })
+    }
+
+    fn check_value(&self, value: Option<&ValueBlock>) -> Result<(), LockError> {
+        match value {
+            Some(block) => Ok(block.clone().padded(self.value_len.into()).map(drop)?),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn conversion(&self, mode: LockMode) -> LockCall {
+        LockCall::new(self.name.clone(), mode)
+    }
+
+    fn watched<T: Default>(&self, read: impl FnOnce(&LockState) -> T) -> T {
+        let mut state = self.session.lock();
+        state
+            .machine
+            .watched(self.handle)
+            .map(|lock| read(lock))
+            .unwrap_or_default()
+    }
+
+    /// The resource's name.
+    #[must_use]
+    pub fn name(&self) -> &ResourceName {
+        &self.name
+    }
+
+    /// The lock's number within its session, as client-wide notices tell it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// The mode held, as of the last answer; NL if the daemon no longer knows the lock.
+    #[must_use]
+    pub fn mode(&self) -> LockMode {
+        self.watched(|lock| lock.mode).unwrap_or(LockMode::Nl)
+    }
+
+    /// The token of the last grant. Storage that remembers the highest token it has seen can refuse
+    /// a holder that does not know it lost its lock.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.watched(|lock| lock.token)
+    }
+
+    /// The value block that the last grant brought, if the lock was asked for with it.
+    #[must_use]
+    pub fn value(&self) -> Option<Value> {
+        self.watched(|lock| lock.value.clone())
+    }
+
+    /// Whether the lock may be relied on now: its session lives and its node's lease runs. Reads
+    /// memory and the clock, makes no system call and needs no living daemon. What is true now may
+    /// be false a moment later; see [`Held::valid_until`].
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.session.lease_lost().is_none()
+    }
+
+    /// Until when the lock may be relied on if the lease is not renewed, on the clock of
+    /// [`now`](crate::now); [`Instant::ZERO`] if its session is over.
+    #[must_use]
+    pub fn valid_until(&self) -> Instant {
+        self.session.valid_until()
+    }
+
+    /// The lock's token, if the lock may be relied on now.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check(&self) -> Result<Token, LeaseLost> {
+        match self.session.lease_lost() {
+            None => Ok(self.token()),
+            Some(lost) => Err(lost),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.session.release(self.handle);
+    }
+}

@@ -1,0 +1,413 @@
+//! The client's side of the protocol without any I/O: calls go in and bytes come out, bytes go in
+//! and happenings come out.
+//!
+//! Beside framing and the matching of answers to calls, the machine sees to it that no lock leaks:
+//! a lock whose owner has let go is released whatever state its calls are in ([`Machine::release`]).
+
+use crate::spec::LockCall;
+use mainstay_base::{FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock};
+use mainstay_wire::{
+    client::{Answer, Ask, FromClient, HEADER_LEN, Handle, MESSAGE_LEN_MAX, ToClient},
+    codec,
+    event::Event,
+    lock::Refusal,
+};
+
+/// What the daemon's bytes meant.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A call ended.
+    Done {
+        request: u64,
+        result: Result<Answer, Refusal>,
+        /// The lock whose state that changed, if the machine keeps it.
+        lock: Option<Handle>,
+    },
+    /// A lock blocks others in `mode`.
+    Blocking {
+        handle: Handle,
+        mode: LockMode,
+    },
+    Suspended {
+        reason: String,
+    },
+    Resumed,
+    SessionLost {
+        reason: String,
+    },
+    Event(Event),
+    EventsMissed(u64),
+}
+
+/// A lock whose life the machine watches. Locks of the handle-level calls have none.
+#[derive(Debug, Default)]
+pub(crate) struct LockState {
+    /// The mode held; none before the first grant.
+    pub(crate) mode: Option<LockMode>,
+    /// The token of the last grant.
+    pub(crate) token: Token,
+    /// The value block of the last grant that carried one.
+    pub(crate) value: Option<Value>,
+    /// Modes that this lock was said to block, each once, not yet taken by its owner.
+    blocked: Vec<LockMode>,
+    /// The unfinished call on this lock.
+    pending: Option<Pending>,
+    /// The owner has let go: unlock as soon as nothing is pending.
+    release: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    unlock: bool,
+    cancelled: bool,
+}
+
+impl LockState {
+    /// Whether no call on this lock is unfinished.
+    pub(crate) fn idle(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    /// The oldest blocking notice that the lock's present mode has not already answered.
+    pub(crate) fn take_blocked(&mut self) -> Option<LockMode> {
+        let held = self.mode.unwrap_or(LockMode::Nl);
+        self.blocked.retain(|&mode| !held.compatible(mode));
+        (!self.blocked.is_empty()).then(|| self.blocked.remove(0))
+    }
+}
+
+/// What kind of answer a call must get.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Hello,
+    Open,
+    Lock(Handle),
+    Convert(Handle),
+    Unlock(Handle, HasValue),
+    Cancel,
+    Status,
+    Locks,
+    Why,
+    Events,
+    Leave,
+    Vouch,
+    Ping,
+}
+
+type HasValue = bool;
+
+impl Kind {
+    fn of(ask: &Ask) -> Kind {
+        match ask {
+            Ask::Hello { .. } => Kind::Hello,
+            Ask::OpenLockspace { .. } => Kind::Open,
+            Ask::Lock { handle, .. } => Kind::Lock(*handle),
+            Ask::Convert { handle, .. } => Kind::Convert(*handle),
+            Ask::Unlock { handle, value, .. } => Kind::Unlock(*handle, value.is_some()),
+            Ask::Cancel { .. } => Kind::Cancel,
+            Ask::Status => Kind::Status,
+            Ask::Locks { .. } => Kind::Locks,
+            Ask::Why { .. } => Kind::Why,
+            Ask::Events { .. } => Kind::Events,
+            Ask::Leave => Kind::Leave,
+            Ask::Vouch { .. } => Kind::Vouch,
+            Ask::Ping => Kind::Ping,
+        }
+    }
+
+    fn fits(self, answer: &Answer) -> bool {
+        matches!(
+            (self, answer),
+            (Kind::Hello, Answer::Welcome(_))
+                | (Kind::Open, Answer::Lockspace { .. })
+                | (Kind::Lock(_) | Kind::Convert(_), Answer::Granted(_))
+                | (Kind::Unlock(..), Answer::Unlocked { .. })
+                | (Kind::Cancel, Answer::Cancelled)
+                | (Kind::Status, Answer::Status(_))
+                | (Kind::Locks, Answer::Locks(_))
+                | (Kind::Why, Answer::Why(_))
+                | (Kind::Events, Answer::Subscribed)
+                | (Kind::Leave, Answer::Left)
+                | (Kind::Vouch, Answer::Vouched { .. })
+                | (Kind::Ping, Answer::Pong)
+        )
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    input: Vec<u8>,
+    /// How much of `input` has been understood.
+    taken: usize,
+    output: Vec<u8>,
+    last_request: u64,
+    last_handle: u64,
+    calls: FixedMap<u64, Kind>,
+    locks: FixedMap<Handle, LockState>,
+}
+
+impl Machine {
+    /// Takes bytes from the daemon; [`Machine::next`] says what they mean.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        if self.taken == self.input.len() {
+            self.input.clear();
+            self.taken = 0;
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// What the daemon said next, if a whole message has arrived.
+    ///
+    /// # Errors
+    /// If the daemon broke the protocol; the text says how. The connection is of no more use.
+    pub(crate) fn next(&mut self) -> Result<Option<Happening>, String> {
+        let rest = &self.input[self.taken..];
+        let Some((header, body)) = rest.split_first_chunk::<HEADER_LEN>() else {
+            self.compact();
+            return Ok(None);
+        };
+        let len = usize::try_from(u32::from_le_bytes(*header)).unwrap_or(usize::MAX);
+        if len > MESSAGE_LEN_MAX {
+            return Err(format!(
+                "a message of {len} bytes exceeds the limit of {MESSAGE_LEN_MAX}"
+            ));
+        }
+        let Some(body) = body.get(..len) else {
+            self.compact();
+            return Ok(None);
+        };
+        let message = codec::decode::<ToClient>("message to a client", MESSAGE_LEN_MAX, body)
+            .map_err(|e| e.to_string())?;
+        self.taken += HEADER_LEN + len;
+        self.understand(message).map(Some)
+    }
+
+    /// Moves an incomplete message to the front, so that the buffer holds one message at most.
+    fn compact(&mut self) {
+        if self.taken > 0 {
+            self.input.drain(..self.taken);
+            self.taken = 0;
+        }
+    }
+
+    fn understand(&mut self, message: ToClient) -> Result<Happening, String> {
+        Ok(match message {
+            ToClient::Done { request, result } => {
+                let Some(kind) = self.calls.remove(&request) else {
+                    return Err(format!("an answer to request {request}, which is not open"));
+                };
+                if let Ok(answer) = &result
+                    && !kind.fits(answer)
+                {
+                    return Err(format!("the answer to a {kind:?} call is {answer:?}"));
+                }
+                let lock = self.settle(kind, &result);
+                Happening::Done {
+                    request,
+                    result,
+                    lock,
+                }
+            }
+            ToClient::Blocking { handle, mode } => {
+                if let Some(lock) = self.locks.get_mut(&handle)
+                    && !lock.blocked.contains(&mode)
+                {
+                    lock.blocked.push(mode);
+                }
+                Happening::Blocking { handle, mode }
+            }
+            ToClient::Suspended { reason } => Happening::Suspended { reason },
+            ToClient::Resumed => Happening::Resumed,
+            ToClient::SessionLost { reason } => Happening::SessionLost { reason },
+            ToClient::Event(event) => Happening::Event(event),
+            ToClient::EventsMissed(count) => Happening::EventsMissed(count),
+        })
+    }
+
+    /// Brings a lock's state up to date with the end of a call on it.
+    fn settle(&mut self, kind: Kind, result: &Result<Answer, Refusal>) -> Option<Handle> {
+        let (Kind::Lock(handle) | Kind::Convert(handle) | Kind::Unlock(handle, _)) = kind else {
+            return None;
+        };
+        let lock = self.locks.get_mut(&handle)?;
+        lock.pending = None;
+        let gone = match (kind, result) {
+            (Kind::Unlock(..), Ok(_)) | (Kind::Lock(_), Err(_)) => true,
+            (_, Err(Refusal::NoSuchLock)) => true,
+            // A bad value must not keep the lock: release it without one. A plain unlock that is
+            // refused leaves nothing else to try.
+            (Kind::Unlock(_, with_value), Err(_)) => {
+                lock.release = true;
+                !with_value
+            }
+            (_, Ok(Answer::Granted(granted))) => {
+                lock.mode = Some(granted.mode);
+                lock.token = granted.token;
+                if granted.value.is_some() {
+                    lock.value.clone_from(&granted.value);
+                }
+                false
+            }
+            _ => false,
+        };
+        if gone {
+            self.locks.remove(&handle);
+        } else if lock.release {
+            self.unlock_now(handle);
+        }
+        Some(handle)
+    }
+
+    /// Bytes that are to be sent; the caller removes what it sent.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// A handle that was never used before, for calls on the handle level: these are odd, those of
+    /// watched locks even, so that late notices can be told apart.
+    pub(crate) fn new_raw_handle(&mut self) -> Handle {
+        self.last_handle += 1;
+        Handle(self.last_handle << 1 | 1)
+    }
+
+    /// Whether a handle is one of [`Machine::new_raw_handle`].
+    pub(crate) fn is_raw(handle: Handle) -> bool {
+        handle.0 & 1 == 1
+    }
+
+    /// Makes a call; the number comes back with its end.
+    ///
+    /// # Errors
+    /// If the message would be too long.
+    pub(crate) fn call(&mut self, ask: Ask) -> Result<u64, Refusal> {
+        let kind = Kind::of(&ask);
+        let request = self.last_request + 1;
+        let start = self.output.len();
+        self.output.extend_from_slice(&[0; HEADER_LEN]);
+        codec::encode(&FromClient { request, ask }, &mut self.output);
+        let len = self.output.len() - start - HEADER_LEN;
+        match u32::try_from(len) {
+            Ok(header) if len <= MESSAGE_LEN_MAX => {
+                self.output[start..start + HEADER_LEN].copy_from_slice(&header.to_le_bytes());
+            }
+            _ => {
+                self.output.truncate(start);
+                return Err(Refusal::Invalid(format!(
+                    "a call of {len} bytes exceeds the limit of {MESSAGE_LEN_MAX}"
+                )));
+            }
+        }
+        self.last_request = request;
+        self.calls.insert(request, kind);
+        Ok(request)
+    }
+
+    /// Requests a lock that is watched from now on.
+    pub(crate) fn lock(
+        &mut self,
+        lockspace: LockspaceId,
+        call: LockCall,
+    ) -> Result<(Handle, u64), Refusal> {
+        self.last_handle += 1;
+        let handle = Handle(self.last_handle << 1);
+        let request = self.call(call.ask(handle, lockspace))?;
+        let pending = Some(Pending {
+            unlock: false,
+            cancelled: false,
+        });
+        let state = LockState {
+            pending,
+            ..LockState::default()
+        };
+        self.locks.insert(handle, state);
+        Ok((handle, request))
+    }
+
+    /// Converts or unlocks a watched lock.
+    ///
+    /// # Errors
+    /// If it is gone, or has an unfinished call.
+    pub(crate) fn call_on(&mut self, handle: Handle, ask: Ask) -> Result<u64, Refusal> {
+        let unlock = matches!(ask, Ask::Unlock { .. });
+        match self.locks.get(&handle) {
+            None => return Err(Refusal::NoSuchLock),
+            Some(lock) if !lock.idle() => return Err(Refusal::Busy),
+            Some(_) => {}
+        }
+        let request = self.call(ask)?;
+        if let Some(lock) = self.locks.get_mut(&handle) {
+            lock.pending = Some(Pending {
+                unlock,
+                cancelled: false,
+            });
+        }
+        Ok(request)
+    }
+
+    /// A watched lock, while it lives.
+    pub(crate) fn watched(&mut self, handle: Handle) -> Option<&mut LockState> {
+        self.locks.get_mut(&handle)
+    }
+
+    /// Cancels what is pending on a watched lock, unless that is its unlock or it has been done.
+    pub(crate) fn cancel(&mut self, handle: Handle) {
+        let pending = self.locks.get_mut(&handle).and_then(|l| l.pending.as_mut());
+        if let Some(pending) = pending
+            && !pending.unlock
+            && !pending.cancelled
+        {
+            pending.cancelled = true;
+            self.send(Ask::Cancel { handle });
+        }
+    }
+
+    /// The owner lets go of a watched lock: it is unlocked, at once or as soon as what is pending
+    /// on it has ended.
+    pub(crate) fn release(&mut self, handle: Handle) {
+        let Some(lock) = self.locks.get_mut(&handle) else {
+            return;
+        };
+        lock.release = true;
+        if lock.idle() {
+            self.unlock_now(handle);
+        } else {
+            self.cancel(handle);
+        }
+    }
+
+    fn unlock_now(&mut self, handle: Handle) {
+        if let Some(lock) = self.locks.get_mut(&handle) {
+            lock.pending = Some(Pending {
+                unlock: true,
+                cancelled: false,
+            });
+        }
+        self.send(Ask::Unlock {
+            handle,
+            flags: Flags::NONE,
+            value: None,
+        });
+    }
+
+    /// A call whose end concerns nobody.
+    fn send(&mut self, ask: Ask) {
+        let sent = self.call(ask);
+        debug_assert!(sent.is_ok(), "cancel and unlock are short");
+    }
+}
+
+/// A convert call in the words of the protocol.
+pub(crate) fn convert(handle: Handle, call: LockCall, value: Option<ValueBlock>) -> Ask {
+    Ask::Convert {
+        handle,
+        mode: call.mode,
+        flags: call.flags,
+        blocking: call.blocking,
+        value,
+        timeout_ms: call.timeout_ms(),
+    }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

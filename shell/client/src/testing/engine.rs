@@ -1,0 +1,310 @@
+//! Just enough of a lock manager for one node: first come, first served; conversions before new
+//! requests; no deadlock search, no time limits.
+
+use mainstay_base::{
+    Flags, LockMode, LockspaceId, LockspaceName, ResourceName, Token, VALUE_LEN_DEFAULT, Value,
+    ValueBlock, ValueVersion,
+};
+use mainstay_wire::{
+    client::{Answer, Ask, Handle, ToClient},
+    lock::{Granted, Refusal},
+};
+use std::collections::BTreeMap;
+
+/// A session and its handle.
+pub(super) type Owner = (u64, Handle);
+/// To which session, what.
+pub(super) type Said = Vec<(u64, ToClient)>;
+
+struct Lock {
+    owner: Owner,
+    held: Option<LockMode>,
+    blocking: bool,
+    wants: Option<Want>,
+}
+
+struct Want {
+    request: u64,
+    mode: LockMode,
+    flags: Flags,
+    value: Option<ValueBlock>,
+}
+
+#[derive(Default)]
+struct Resource {
+    /// In the order of arrival.
+    locks: Vec<Lock>,
+    token: Token,
+    value: Option<Value>,
+    value_len: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Engine {
+    spaces: BTreeMap<LockspaceName, (LockspaceId, u8)>,
+    resources: BTreeMap<(LockspaceId, ResourceName), Resource>,
+    places: BTreeMap<Owner, (LockspaceId, ResourceName)>,
+}
+
+impl Engine {
+    pub(super) fn locks(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn ask(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
+        let result = match ask {
+            Ask::OpenLockspace { name, value_len } => {
+                let next = LockspaceId(u32::try_from(self.spaces.len()).unwrap_or(0) + 1);
+                let len = value_len.unwrap_or(u8::try_from(VALUE_LEN_DEFAULT).unwrap_or(u8::MAX));
+                let (id, value_len) = *self.spaces.entry(name).or_insert((next, len));
+                Ok(Answer::Lockspace { id, value_len })
+            }
+            Ask::Lock {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                blocking,
+                ..
+            } => {
+                let Some(len) = self.value_len(lockspace) else {
+                    return refuse(said, session, request, Refusal::NoSuchLockspace);
+                };
+                let owner = (session, handle);
+                if self.places.contains_key(&owner) {
+                    return refuse(said, session, request, Refusal::HandleInUse);
+                }
+                let place = (lockspace, name);
+                self.places.insert(owner, place.clone());
+                let resource = self.resources.entry(place.clone()).or_default();
+                resource.value_len = len;
+                resource.locks.push(Lock {
+                    owner,
+                    held: None,
+                    blocking,
+                    wants: Some(Want {
+                        request,
+                        mode,
+                        flags,
+                        value: None,
+                    }),
+                });
+                return self.run(&place, Some(owner), said);
+            }
+            Ask::Convert {
+                handle,
+                mode,
+                flags,
+                blocking,
+                value,
+                ..
+            } => {
+                let owner = (session, handle);
+                match self.find(owner) {
+                    None => Err(Refusal::NoSuchLock),
+                    Some((_, lock)) if lock.wants.is_some() => Err(Refusal::Busy),
+                    Some((place, lock)) => {
+                        lock.blocking = blocking;
+                        lock.wants = Some(Want {
+                            request,
+                            mode,
+                            flags,
+                            value,
+                        });
+                        return self.run(&place, Some(owner), said);
+                    }
+                }
+            }
+            Ask::Unlock {
+                handle,
+                flags,
+                value,
+            } => {
+                let owner = (session, handle);
+                match self.find(owner) {
+                    None => Err(Refusal::NoSuchLock),
+                    Some((_, lock)) if lock.wants.is_some() => Err(Refusal::Busy),
+                    Some((place, lock)) => {
+                        let publishes = lock.held.is_some_and(LockMode::writes_value);
+                        let value = value.filter(|_| publishes && flags.contains(Flags::VALBLK));
+                        let version = self.remove(owner, value);
+                        said.push(done(session, request, Ok(Answer::Unlocked { version })));
+                        return self.run(&place, None, said);
+                    }
+                }
+            }
+            Ask::Cancel { handle } => match self.find((session, handle)) {
+                Some((place, lock)) => match lock.wants.take() {
+                    Some(want) => {
+                        let fresh = lock.held.is_none();
+                        said.push(done(session, want.request, Err(Refusal::Cancelled)));
+                        said.push(done(session, request, Ok(Answer::Cancelled)));
+                        if fresh {
+                            self.remove((session, handle), None);
+                        }
+                        return self.run(&place, None, said);
+                    }
+                    None => Err(Refusal::TooLate),
+                },
+                None => Err(Refusal::TooLate),
+            },
+            Ask::Ping => Ok(Answer::Pong),
+            Ask::Events { .. } => Ok(Answer::Subscribed),
+            Ask::Leave => Ok(Answer::Left),
+            _ => Err(Refusal::Unavailable(
+                "the stand-in cannot do this".to_owned(),
+            )),
+        };
+        said.push(done(session, request, result));
+    }
+
+    fn value_len(&self, id: LockspaceId) -> Option<usize> {
+        let found = self.spaces.values().find(|space| space.0 == id)?;
+        Some(found.1.into())
+    }
+
+    fn find(&mut self, owner: Owner) -> Option<((LockspaceId, ResourceName), &mut Lock)> {
+        let place = self.places.get(&owner)?.clone();
+        let resource = self.resources.get_mut(&place)?;
+        let lock = resource.locks.iter_mut().find(|l| l.owner == owner)?;
+        Some((place, lock))
+    }
+
+    fn remove(&mut self, owner: Owner, value: Option<ValueBlock>) -> Option<ValueVersion> {
+        let place = self.places.remove(&owner)?;
+        let resource = self.resources.get_mut(&place)?;
+        let version = value.and_then(|value| resource.publish(value));
+        resource.locks.retain(|l| l.owner != owner);
+        version
+    }
+
+    /// The session is gone, and all its locks.
+    pub(super) fn gone(&mut self, session: u64, said: &mut Said) {
+        let mine = self.places.keys().filter(|owner| owner.0 == session);
+        for owner in mine.copied().collect::<Vec<_>>() {
+            if let Some(place) = self.places.get(&owner).cloned() {
+                self.remove(owner, None);
+                self.run(&place, None, said);
+            }
+        }
+    }
+
+    /// Grants what can be granted; then, if `newest` must wait, tells those who block it.
+    fn run(&mut self, place: &(LockspaceId, ResourceName), newest: Option<Owner>, said: &mut Said) {
+        let Some(resource) = self.resources.get_mut(place) else {
+            return;
+        };
+        while let Some(index) = resource.grantable() {
+            resource.grant(index, said);
+        }
+        let waiting = newest.and_then(|owner| {
+            let lock = resource.locks.iter().find(|l| l.owner == owner)?;
+            Some((
+                owner,
+                lock.held,
+                lock.wants.as_ref()?.mode,
+                lock.wants.as_ref()?.flags,
+            ))
+        });
+        let Some((owner, held, mode, flags)) = waiting else {
+            return;
+        };
+        if flags.contains(Flags::NOQUEUE) {
+            if let Some((_, lock)) = self.find(owner)
+                && let Some(want) = lock.wants.take()
+            {
+                refuse(said, owner.0, want.request, Refusal::NotQueued);
+            }
+            if held.is_none() {
+                self.remove(owner, None);
+            }
+            return;
+        }
+        for lock in &resource.locks {
+            let blocks = lock.held.is_some_and(|held| !held.compatible(mode));
+            if blocks && lock.blocking && lock.owner != owner {
+                let handle = lock.owner.1;
+                said.push((lock.owner.0, ToClient::Blocking { handle, mode }));
+            }
+        }
+    }
+}
+
+impl Resource {
+    /// The first that waits and need not: conversions first, and each queue in its order.
+    fn grantable(&self) -> Option<usize> {
+        let fits = |index: usize, mode: LockMode| {
+            let others = self.locks.iter().enumerate().filter(|(i, _)| *i != index);
+            let mut held = others.filter_map(|(_, lock)| lock.held);
+            held.all(|held| held.compatible(mode))
+        };
+        for converting in [true, false] {
+            for (index, lock) in self.locks.iter().enumerate() {
+                if let Some(want) = &lock.wants
+                    && lock.held.is_some() == converting
+                {
+                    if fits(index, want.mode) {
+                        return Some(index);
+                    }
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn grant(&mut self, index: usize, said: &mut Said) {
+        let token = self.token.next();
+        let Some(want) = self.locks[index].wants.take() else {
+            return;
+        };
+        let lock = &mut self.locks[index];
+        let from = lock.held.replace(want.mode);
+        let owner = lock.owner;
+        self.token = token;
+        let mut value = None;
+        if want.flags.contains(Flags::VALBLK) {
+            match want.value {
+                Some(block) if from.is_some_and(LockMode::writes_value) => {
+                    self.publish(block);
+                }
+                _ => {}
+            }
+            value.clone_from(&self.value);
+            let empty = ValueBlock::default().padded(self.value_len);
+            value = value.or_else(|| {
+                Some(Value {
+                    block: empty.ok()?,
+                    version: ValueVersion(0),
+                    maybe_stale: false,
+                })
+            });
+        }
+        let granted = Granted {
+            mode: want.mode,
+            token,
+            value,
+        };
+        let answer = Ok(Answer::Granted(granted));
+        said.push(done(owner.0, want.request, answer));
+    }
+
+    fn publish(&mut self, block: ValueBlock) -> Option<ValueVersion> {
+        let version = ValueVersion(self.value.as_ref().map_or(0, |v| v.version.0) + 1);
+        self.value = Some(Value {
+            block: block.padded(self.value_len).ok()?,
+            version,
+            maybe_stale: false,
+        });
+        Some(version)
+    }
+}
+
+fn done(session: u64, request: u64, result: Result<Answer, Refusal>) -> (u64, ToClient) {
+    (session, ToClient::Done { request, result })
+}
+
+fn refuse(said: &mut Said, session: u64, request: u64, refusal: Refusal) {
+    said.push(done(session, request, Err(refusal)));
+}

@@ -1,0 +1,12 @@
+//! A stand-in for the daemon, for tests of programs that use the client: one node, no cluster, the
+//! same protocol over a real socket. [`FakeDaemon`] grants locks; [`Peer`] says only what a test
+//! tells it to.
+
+mod daemon;
+mod engine;
+mod peer;
+
+pub use daemon::FakeDaemon;
+#[cfg(test)]
+pub(crate) use peer::frame;
+pub use peer::{Listener, Peer};
