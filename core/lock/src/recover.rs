@@ -393,6 +393,8 @@ struct Candidate {
     value: Value,
     /// Nobody else can have published since.
     vouched: bool,
+    /// The version is a guess, since its writer never read.
+    guessed: bool,
 }
 
 /// The copies that a lock speaks for: what it read, and what it published with a conversion whose
@@ -406,6 +408,7 @@ fn candidates<K>(member: &Member<K>, newest: ValueVersion) -> [Option<Candidate>
     let read = lock.value.clone().map(|value| Candidate {
         value,
         vouched: lock.valblk && vouches(from) && vouches(to),
+        guessed: false,
     });
     let (Some(from), Some((to, flags))) = (from, lock.pending) else {
         return [read, None];
@@ -419,6 +422,7 @@ fn candidates<K>(member: &Member<K>, newest: ValueVersion) -> [Option<Candidate>
         Candidate {
             value,
             vouched: false,
+            guessed: false,
         }
     };
     let published = if flags.contains(Flags::IVVALBLK) {
@@ -436,9 +440,12 @@ fn candidates<K>(member: &Member<K>, newest: ValueVersion) -> [Option<Candidate>
             (Some(value), Some(_)) => Some(Candidate {
                 value,
                 vouched: vouches(Some(to)),
+                guessed: false,
             }),
-            // It never read, so which version its own is remains a guess.
-            (Some(value), None) => Some(marked(value)),
+            (Some(value), None) => Some(Candidate {
+                guessed: true,
+                ..marked(value)
+            }),
             (None, own) => own.cloned().map(marked),
         }
     };
@@ -468,13 +475,17 @@ fn choose<K>(
     let certain = certain.map(|value| Candidate {
         value,
         vouched: false,
+        guessed: false,
     });
-    for candidate in members
+    let candidates: Vec<Candidate> = members
         .iter()
         .flat_map(|m| candidates(m, newest))
         .flatten()
         .chain(certain)
-    {
+        .collect();
+    // Whoever vouches for a copy held it after that publication, and so has seen it.
+    let seen = candidates.iter().any(|c| c.vouched);
+    for candidate in candidates.into_iter().filter(|c| !(c.guessed && seen)) {
         if candidate.value.version > best.version {
             vouched = candidate.vouched;
             best = candidate.value;

@@ -9,6 +9,7 @@ pub(crate) type Brief = (
     Option<(LockMode, Token)>,
     Option<LockMode>,
     Option<Ticket>,
+    bool,
 );
 
 #[derive(Clone, Debug)]
@@ -89,6 +90,7 @@ impl Lock {
             self.granted,
             self.asked.map(|a| a.0),
             queued.then_some(self.ticket),
+            self.fresh,
         )
     }
 
