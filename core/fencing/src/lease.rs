@@ -197,6 +197,18 @@ mod tests {
         );
     }
 
+    /// Protects S4: half of the votes are no majority either.
+    #[test]
+    fn half_of_the_votes_prove_nothing() {
+        let mut watch = watch();
+        let now = Instant::from_millis(5000);
+        watch.report(now, NodeId(1), Duration::from_secs(100));
+        watch.report(now, NodeId(2), Duration::from_secs(100));
+        assert_ne!(watch.verdict(now, WAIT, 4, one_each), Verdict::Expired);
+        watch.report(now, NodeId(4), Duration::from_secs(100));
+        assert_eq!(watch.verdict(now, WAIT, 4, one_each), Verdict::Expired);
+    }
+
     /// Protects the choice of the majority's youngest age, and the forecast of the deadline.
     #[test]
     fn the_majority_th_age_decides() {
@@ -231,7 +243,11 @@ mod tests {
             NodeId(1),
             Duration::from_millis(100),
         );
-        watch.report(Instant::from_millis(2000), NodeId(2), Duration::from_secs(9));
+        watch.report(
+            Instant::from_millis(2000),
+            NodeId(2),
+            Duration::from_secs(9),
+        );
         let now = Instant::from_millis(2000);
         assert_eq!(watch.verdict(now, WAIT, 3, one_each), Verdict::Expired);
     }

@@ -52,6 +52,8 @@ pub(super) struct World {
     pub(super) cut: BTreeSet<(NodeId, NodeId, LinkId)>,
     pub(super) entropy: Entropy,
     pub(super) delay_ms: u64,
+    /// What goes to this node takes so much longer.
+    pub(super) slow_to: Option<(NodeId, u64)>,
     /// In a thousand.
     pub(super) loss: u64,
     next_id: u64,
@@ -81,6 +83,7 @@ impl World {
             cut: BTreeSet::new(),
             entropy: Entropy::new(seed),
             delay_ms: 1,
+            slow_to: None,
             loss: 0,
             next_id: 1,
             committed: Vec::new(),
@@ -494,7 +497,9 @@ impl World {
         }
         let copies = 1 + u64::from(self.entropy.chance(self.loss, 2000));
         for _ in 0..copies {
-            let at = self.now + 1 + self.entropy.below(self.delay_ms);
+            let extra = self.slow_to.filter(|(node, _)| *node == to);
+            let extra = extra.map_or(0, |(_, ms)| ms);
+            let at = self.now + 1 + self.entropy.below(self.delay_ms) + extra;
             self.messages.push((at, from, to, link, bytes.clone()));
         }
     }
