@@ -1,3 +1,74 @@
-//! The mainstay command.
+//! The `mainstay` command.
 
-fn main() {}
+mod args;
+mod commands;
+mod connect;
+mod dev;
+mod exit;
+mod generate;
+mod output;
+
+use args::{Cli, Command};
+use clap::Parser as _;
+use exit::{Failure, Outcome};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap; only real ones go to standard error.
+            let code = if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            output::note(format_args!(
+                "{} {failure}",
+                output::paint(output::BAD, "mainstay:")
+            ));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    let global = cli.global;
+    match cli.command {
+        Command::Init(args) => commands::init::run(&global, args),
+        Command::Node(args) => commands::node::run(&global, &args),
+        Command::Dev(args) => dev::run(&global, args),
+        Command::DevProxy { dir } => block_on(dev::proxy::run(dir)),
+        Command::Status => block_on(commands::status::run(global)),
+        Command::Lock(args) => block_on(commands::lock::run(global, args)),
+        Command::Value(command) => block_on(commands::value::run(global, command)),
+        Command::Locks(args) => block_on(commands::locks::locks(global, args)),
+        Command::Why(args) => block_on(commands::locks::why(global, args)),
+        Command::Events(args) => block_on(commands::events::run(global, args)),
+        Command::Leave => block_on(commands::admin::leave(global)),
+        Command::Vouch(args) => block_on(commands::admin::vouch(global, args)),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { dir } => generate::man(dir.as_deref()),
+        Command::Help { topic } => generate::help(&topic),
+    }
+}
+
+fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(
+                exit::INTERNAL,
+                format!("cannot start the event loop: {error}"),
+            )
+        })?
+        .block_on(work)
+}

@@ -13,7 +13,7 @@ use crate::{
     page::SharedPage,
     start,
 };
-use mainstay_base::{ClusterId, Instant, LinkId, NodeId, SessionId};
+use mainstay_base::{Instant, LinkId, NodeId, SessionId};
 use mainstay_node::{Effect, Input, Node, Outbox, PersistSeq};
 use mainstay_store::{Completion, Write, WriteKind, Writer};
 use mainstay_transport::{EventReceiver, SendError, Transport, TransportEvent};
@@ -80,8 +80,8 @@ pub(crate) struct Runtime {
     /// When the daemon gives up leaving cleanly.
     stop_by: Option<Instant>,
     disk_failed: bool,
-    /// Whether a frame was refused for lack of room in this round; `None` if none was sent.
-    congested: Option<bool>,
+    /// A frame was refused for lack of room in this round.
+    backlog: bool,
     end: Option<u8>,
 }
 
@@ -106,7 +106,7 @@ impl Runtime {
             now: mainstay_lease::now(),
             stop_by: None,
             disk_failed: false,
-            congested: None,
+            backlog: false,
             end: None,
         }
     }
@@ -177,7 +177,7 @@ impl Runtime {
         if self.node.deadline().is_some_and(|d| d <= self.now) {
             self.step(Input::Wake);
         }
-        self.congested = None;
+        self.backlog = false;
         loop {
             self.node.flush(self.now, &mut self.outbox);
             self.carry_out();
@@ -206,11 +206,8 @@ impl Runtime {
             .writer
             .as_ref()
             .is_some_and(|w| w.queued_bytes() > DISK_BACKLOG_MAX);
-        if let Some(links) = self.congested {
-            self.gate.set_closed(links || disk);
-        } else if disk {
-            self.gate.set_closed(true);
-        }
+        self.gate
+            .set_closed(disk || self.backlog || self.node.congested());
     }
 
     fn transport_event(&mut self, event: TransportEvent) {
@@ -315,15 +312,11 @@ impl Runtime {
             node: this.id,
             node_name: this.name.clone(),
             cluster: self.config.cluster.clone(),
-            cluster_id: self.cluster_id(),
+            cluster_id: self.node.cluster_state().id(),
             generation: self.life,
             lease_until: self.page.until(),
         };
         self.answer(session, request, Ok(Answer::Welcome(welcome)));
-    }
-
-    fn cluster_id(&self) -> Option<ClusterId> {
-        None
     }
 
     fn answer(&mut self, session: SessionId, request: u64, result: Result<Answer, Refusal>) {
@@ -479,10 +472,9 @@ impl Runtime {
 
     /// Sends a frame. One that cannot leave is lost, as on the wire; the node repeats what matters.
     fn send(&mut self, to: NodeId, link: LinkId, frame: &[u8]) {
-        let congested = self.congested.get_or_insert(false);
         match self.transport.send(to, link, frame) {
             Ok(()) | Err(SendError::NotConnected) => {}
-            Err(SendError::Backlog) => *congested = true,
+            Err(SendError::Backlog) => self.backlog = true,
             Err(error @ SendError::TooLong(_)) => {
                 tracing::error!(peer = %to, %link, %error, "a frame was not sent");
             }

@@ -1,0 +1,136 @@
+//! `mainstay lock`
+
+mod deadline;
+mod process;
+mod supervise;
+
+use super::locks::lockspace_name;
+use crate::{
+    args::Global,
+    exit::{CONFLICT, Failure, Outcome},
+    output,
+};
+use clap::Args;
+use mainstay_base::LockMode;
+use mainstay_client::{
+    ClientBuilder, LockError, Refusal,
+    asynchronous::{Client, Lock, Lockspace},
+};
+use std::{ffi::OsString, time::Duration};
+
+/// The lockspace of those who name none; created on first use.
+pub(crate) const DEFAULT_LOCKSPACE: &str = "default";
+
+/// How to wait for a lock, for all commands that take one.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Acquire {
+    /// The lockspace; created on first use
+    #[arg(long, value_name = "LS", default_value = DEFAULT_LOCKSPACE)]
+    pub(crate) lockspace: String,
+    /// Fail at once if the lock is not free
+    #[arg(long = "try", conflicts_with = "wait")]
+    pub(crate) try_lock: bool,
+    /// Fail if the lock is not granted within so many seconds
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) wait: Option<Duration>,
+    /// Exit code if the lock is not granted
+    #[arg(long, value_name = "N", default_value_t = CONFLICT)]
+    pub(crate) conflict_exit_code: u8,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "COMMAND runs in a process group of its own and sees MAINSTAY_TOKEN, \
+        MAINSTAY_RESOURCE and MAINSTAY_MODE. If the lock is lost, the group is sent TERM, and \
+        KILL before the node's lease ends; the exit code is then 75. MAINSTAY_TOKEN only ever \
+        grows for a resource: storage that remembers the largest one it has seen can refuse a \
+        holder that does not know it lost its lock.\n\n\
+        Examples:\n  mainstay lock backup -- /usr/local/bin/backup --full\n  \
+        mainstay lock --try nightly -- ./report.sh || echo 'already running somewhere'\n  \
+        mainstay lock --mode pr --wait 30 config -- cat /shared/config\n  \
+        mainstay lock disk-1 -- sh -c 'echo token $MAINSTAY_TOKEN'"
+)]
+pub(crate) struct LockArgs {
+    /// ex (exclusive), pw (one writer, readers in cr), pr (readers), cw, cr or nl
+    #[arg(long, value_name = "MODE", default_value = "ex")]
+    pub(crate) mode: LockMode,
+    #[command(flatten)]
+    pub(crate) acquire: Acquire,
+    /// Time between TERM and KILL when the lock is lost, in seconds; at most half of the lease
+    #[arg(long, value_name = "SECS", default_value = "0.5", value_parser = seconds)]
+    pub(crate) grace: Duration,
+    /// The resource to lock, at most 64 bytes
+    pub(crate) name: String,
+    /// What to run, with its arguments
+    #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Seconds, possibly with a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a number of seconds from 0 to 4000000");
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    if (0.0..=4_000_000.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(wrong())
+    }
+}
+
+/// What came of trying to get a lock.
+pub(crate) enum Acquired {
+    Granted(Lock),
+    /// Not granted: the exit code to end with.
+    Conflict(u8),
+}
+
+/// Opens the lockspace that the command line names.
+pub(crate) async fn open(client: &Client, acquire: &Acquire) -> Result<Lockspace, Failure> {
+    let name = lockspace_name(&acquire.lockspace)?;
+    Ok(client.lockspace(name.as_str()).open().await?)
+}
+
+/// Takes a lock as the command line says; a lock that is not granted is no failure.
+pub(crate) async fn take(
+    space: &Lockspace,
+    name: &str,
+    mode: LockMode,
+    with_value: bool,
+    acquire: &Acquire,
+) -> Result<Acquired, Failure> {
+    let mut request = space.lock(name).mode(mode);
+    if with_value {
+        request = request.with_value_block();
+    }
+    if acquire.try_lock {
+        request = request.try_lock();
+    }
+    if let Some(wait) = acquire.wait {
+        request = request.timeout(wait);
+    }
+    match request.acquire().await {
+        Ok(lock) => Ok(Acquired::Granted(lock)),
+        Err(LockError::Refused(
+            refusal @ (Refusal::NotQueued | Refusal::TimedOut | Refusal::NoQuorum),
+        )) => {
+            output::note(format_args!("mainstay: {name}: {refusal}"));
+            Ok(Acquired::Conflict(acquire.conflict_exit_code))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) async fn run(global: Global, args: LockArgs) -> Outcome {
+    let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
+    let client = ClientBuilder::new(&global.socket)
+        .command(&words.join(" "))
+        .connect()
+        .await?;
+    let space = open(&client, &args.acquire).await?;
+    match take(&space, &args.name, args.mode, false, &args.acquire).await? {
+        Acquired::Conflict(code) => Ok(code),
+        Acquired::Granted(lock) => {
+            supervise::hold_and_run(&args.name, lock, &args.command, args.grace).await
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Running a command while a lock is held, and ending it when the lock ends.
+
+use super::{
+    deadline::{Rules, Verdict},
+    process::Group,
+};
+use crate::{
+    exit::{Failure, INTERNAL, LOST, Outcome},
+    output,
+};
+use mainstay_base::Instant;
+use mainstay_client::{asynchronous::Lock, now};
+use rustix::process::Signal;
+use std::{
+    ffi::OsString, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration,
+};
+use tokio::signal::unix::{Signal as Incoming, SignalKind, signal};
+
+pub(super) async fn hold_and_run(
+    name: &str,
+    lock: Lock,
+    words: &[OsString],
+    grace: Duration,
+) -> Outcome {
+    let started = now();
+    let mut until = lock.valid_until();
+    let rules = Rules::new(grace, until.since(started));
+    let mut signals = Signals::listen()?;
+    let variables = [
+        ("MAINSTAY_TOKEN", lock.token().to_string()),
+        ("MAINSTAY_RESOURCE", name.to_owned()),
+        ("MAINSTAY_MODE", lock.mode().to_string()),
+    ];
+    let mut group = Group::spawn(words, &variables)?;
+    // Why the command was told to end, and when it is killed.
+    let mut ending: Option<(String, Instant)> = None;
+    let mut killed = false;
+    let status = loop {
+        let wake = match &ending {
+            Some((_, kill_at)) if !killed && now() >= *kill_at => {
+                group.signal(Signal::KILL);
+                killed = true;
+                continue;
+            }
+            Some((_, kill_at)) => *kill_at,
+            None => match rules.judge(now(), latest(&lock, &mut until)) {
+                Verdict::Look(at) => at,
+                Verdict::Terminate if lock.is_valid() => {
+                    let why = "the node's lease is about to end and was not renewed";
+                    ending = Some(terminate(&group, rules, until, why.to_owned()));
+                    continue;
+                }
+                // The session is over; `lost` below says why.
+                Verdict::Terminate => now(),
+            },
+        };
+        let timed = !killed && (ending.is_some() || lock.is_valid());
+        tokio::select! {
+            status = group.child.wait() => break status?,
+            lost = lock.lost(), if ending.is_none() => {
+                let why = match lost {
+                    Ok(lost) => lost.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                ending = Some(terminate(&group, rules, until, why));
+            }
+            () = tokio::time::sleep(wake.since(now())), if timed => {}
+            signal = signals.next() => match signal {
+                Some(signal) => group.signal(signal),
+                None => {
+                    group.follow_stop(|| lock.is_valid());
+                }
+            },
+        }
+    };
+    group.reclaim_terminal();
+    // Lost in the moment in which the command ended.
+    let late = lock.check().err().map(|lost| lost.to_string());
+    if let Some(why) = ending.map(|(why, _)| why).or(late) {
+        output::note(format_args!("mainstay: the lock on {name} was lost: {why}"));
+        return Ok(LOST);
+    }
+    if let Err(error) = lock.unlock().await {
+        output::note(format_args!(
+            "mainstay: the lock on {name} was lost: {error}"
+        ));
+        return Ok(LOST);
+    }
+    code_of(status)
+}
+
+/// The end of the lease as last seen. A session that is over shows none; its deadline stays what
+/// it was, because the node may have gone on without us until then.
+fn latest(lock: &Lock, until: &mut Instant) -> Instant {
+    let shown = lock.valid_until();
+    if shown > Instant::ZERO {
+        *until = shown;
+    }
+    shown
+}
+
+fn terminate(group: &Group, rules: Rules, until: Instant, why: String) -> (String, Instant) {
+    group.signal(Signal::TERM);
+    // A stopped process does not see TERM.
+    group.signal(Signal::CONT);
+    (why, rules.kill_at(now(), until))
+}
+
+fn code_of(status: ExitStatus) -> Outcome {
+    let code = match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => i32::from(INTERNAL),
+    };
+    Ok(u8::try_from(code & 0xff).unwrap_or(INTERNAL))
+}
+
+/// Signals to this process that concern the command.
+struct Signals {
+    interrupt: Incoming,
+    terminate: Incoming,
+    hangup: Incoming,
+    quit: Incoming,
+    child: Incoming,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, Failure> {
+        let on = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(INTERNAL, format!("cannot listen for signals: {error}"))
+            })
+        };
+        Ok(Signals {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+            quit: on(SignalKind::quit())?,
+            child: on(SignalKind::child())?,
+        })
+    }
+
+    /// The next signal to pass on; `None` if a child changed its state.
+    async fn next(&mut self) -> Option<Signal> {
+        tokio::select! {
+            _ = self.interrupt.recv() => Some(Signal::INT),
+            _ = self.terminate.recv() => Some(Signal::TERM),
+            _ = self.hangup.recv() => Some(Signal::HUP),
+            _ = self.quit.recv() => Some(Signal::QUIT),
+            _ = self.child.recv() => None,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! One module per command, or per few that belong together.
+
+pub(crate) mod admin;
+pub(crate) mod events;
+pub(crate) mod init;
+pub(crate) mod lock;
+pub(crate) mod locks;
+pub(crate) mod node;
+pub(crate) mod status;
+pub(crate) mod value;
