@@ -1,5 +1,5 @@
 use super::world::World;
-use crate::Command;
+use crate::{Command, Output};
 use mainstay_base::{Instant, LinkId, NodeId};
 use mainstay_fencing::Proof;
 use mainstay_wire::event::Reason;
@@ -333,6 +333,21 @@ fn a_late_promise_makes_no_longer_lease() {
             w.members() == [1, 2] && not_pending(w)
         });
     }
+}
+
+/// Protects against hostile or damaged bytes: they make a complaint, one per text, and change nothing.
+#[test]
+fn garbage_makes_one_complaint_and_nothing_else() {
+    let mut world = World::running(&[1, 1, 1], 16);
+    let clock = world.clock(1);
+    let agent = world.host_mut(1).agent.as_mut().expect("a running node");
+    let mut out = Vec::new();
+    for _ in 0..3 {
+        agent.receive(clock, NodeId(2), LinkId(0), &[0xff; 40], &mut out);
+        agent.receive(clock, NodeId(9), LinkId(0), &[1, 1, 1, 1, 0, 1], &mut out);
+    }
+    let complaints = out.iter().filter(|o| matches!(o, Output::Complaint { .. }));
+    assert_eq!((complaints.count(), out.len()), (2, 2));
 }
 
 /// Protects S4 and L1 under arbitrary faults: no lease is valid when it is said to have run out (the
