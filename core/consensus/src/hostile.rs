@@ -279,3 +279,66 @@ fn bent_bytes_are_refused_or_harmless() {
         Err(ReceiveError::TooLong { .. })
     ));
 }
+
+/// Protects a candidate whose log is still being written from votes that come too early, because
+/// a peer is at fault or the caller sent a request before its write was durable: they do not make
+/// it leader. Once the log is durable they do.
+#[test]
+fn early_votes_do_not_count() {
+    let config = ConsensusConfig::new(DiskId(ME));
+    let voters = [DiskId(1), DiskId(2), DiskId(3)];
+    let entropy = Entropy::new(1);
+    let mut member = Consensus::found(config, &voters, Instant::ZERO, entropy).expect("starts");
+    let send = |member: &mut Consensus, term, body| {
+        let envelope = Envelope {
+            to: ME,
+            from: 2,
+            term,
+            body,
+        };
+        let received = member.receive(&encode(MESSAGE_VERSION, &envelope));
+        received.expect("it makes sense");
+    };
+    let entries = vec![LogEntry {
+        term: 2,
+        payload: Payload::Nothing,
+    }];
+    send(
+        &mut member,
+        2,
+        Body::Append {
+            prev_index: 1,
+            prev_term: 1,
+            commit: 1,
+            entries,
+        },
+    );
+    let mut outputs = Vec::new();
+    member.take_outputs(&mut outputs);
+    let mut now = Instant::ZERO;
+    let mut elect = |member: &mut Consensus| {
+        for _ in 0..60 {
+            if member.is_leader() {
+                return;
+            }
+            now = now + Duration::from_millis(50);
+            member.tick_to(now);
+            let term = member.status().term;
+            for pre in [true, false] {
+                let body = Body::VoteReply {
+                    pre,
+                    reject: false,
+                    commit: 0,
+                    commit_term: 0,
+                };
+                send(member, term + u64::from(pre), body);
+            }
+        }
+    };
+    elect(&mut member);
+    assert!(!member.is_leader());
+    member.take_outputs(&mut outputs);
+    member.persisted(PersistSeq(u64::MAX));
+    elect(&mut member);
+    assert!(member.is_leader());
+}
