@@ -1,32 +1,36 @@
-//! Flags of lock calls.
+//! Flags of lock calls: what a caller may ask for beside the mode.
 
 use core::{fmt, ops};
 use serde::{Deserialize, Serialize};
 
-/// Flags of a lock call. Bits and meanings are libdlm's `LKF_*` where the names agree.
+/// A set of request, conversion and unlock flags. The bits are those of libdlm's `LKF_*`. Bits
+/// without a meaning can be carried, so that whoever decides about a call can say what is wrong
+/// with it; no call with such a bit is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Flags(pub u32);
 
 impl Flags {
-    /// None.
+    /// No flag.
     pub const NONE: Flags = Flags(0);
     /// Refuse rather than wait.
     pub const NOQUEUE: Flags = Flags(0x1);
-    /// The caller reads and writes the resource's value block.
+    /// Transfer the value block with this operation.
     pub const VALBLK: Flags = Flags(0x8);
-    /// A conversion that does not overtake queued conversions.
+    /// A conversion that may not overtake conversions that wait already.
     pub const QUECVT: Flags = Flags(0x10);
-    /// Mark the value block possibly stale on leaving PW or EX, instead of publishing.
+    /// Mark the value block as possibly stale when leaving PW or EX, and write nothing.
     pub const IVVALBLK: Flags = Flags(0x20);
-    /// A new NL request that is granted past any queue.
+    /// Grant this NL request whatever waits.
     pub const EXPEDITE: Flags = Flags(0x400);
-    /// With NOQUEUE: tell the holders that they block although the request fails.
+    /// With NOQUEUE: tell the holders that they were in the way although nobody waits.
     pub const NOQUEUEBAST: Flags = Flags(0x800);
-    /// Join the head of the queue.
+    /// Wait at the head of the queue.
     pub const HEADQUE: Flags = Flags(0x1000);
-    /// Ignore the order of the queues; only holders count.
+    /// May be granted past locks that wait.
     pub const NOORDER: Flags = Flags(0x2000);
+    /// Every flag of this release.
+    pub const ALL: Flags = Flags(0x3c39);
 
     const NAMES: [(Flags, &'static str); 8] = [
         (Flags::NOQUEUE, "NOQUEUE"),
@@ -39,18 +43,43 @@ impl Flags {
         (Flags::NOORDER, "NOORDER"),
     ];
 
-    /// Whether all bits of `other` are set.
+    /// The bits that have no meaning in this release.
     #[must_use]
-    pub fn contains(self, other: Flags) -> bool {
+    pub const fn unknown(self) -> u32 {
+        self.0 & !Flags::ALL.0
+    }
+
+    /// The bits, as in libdlm.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The flag of this name, in capitals and without the `LKF_`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Flags> {
+        Flags::NAMES
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(flag, _)| *flag)
+    }
+
+    /// Whether all of `other` is in this set.
+    #[must_use]
+    pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The bits that have no meaning in this release.
+    /// Whether there is no flag.
     #[must_use]
-    pub fn unknown(self) -> u32 {
-        Flags::NAMES
-            .iter()
-            .fold(self.0, |bits, (flag, _)| bits & !flag.0)
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// This set without `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 }
 
@@ -62,32 +91,58 @@ impl ops::BitOr for Flags {
     }
 }
 
-/// Names joined by `+`, unknown bits in hex, `-` for none.
+impl ops::BitOrAssign for Flags {
+    fn bitor_assign(&mut self, other: Flags) {
+        self.0 |= other.0;
+    }
+}
+
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        let mut part = |f: &mut fmt::Formatter<'_>, text: &str| {
-            let sep = if std::mem::take(&mut first) { "" } else { "+" };
-            write!(f, "{sep}{text}")
-        };
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        let mut bar = "";
         for (flag, name) in Flags::NAMES {
             if self.contains(flag) {
-                part(f, name)?;
+                write!(f, "{bar}{name}")?;
+                bar = "|";
             }
         }
         if self.unknown() != 0 {
-            part(f, &format!("{:#x}", self.unknown()))?;
+            write!(f, "{bar}{:#x}", self.unknown())?;
         }
-        if self.0 == 0 {
-            f.write_str("-")
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        write!(f, "Flags({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects the bits, which the libdlm ABI and the wire share, and the set of all of them.
+    #[test]
+    fn bits_names_and_the_whole_set_agree() {
+        let mut all = Flags::NONE;
+        for (flag, name) in Flags::NAMES {
+            assert_eq!(flag.bits().count_ones(), 1, "{name}");
+            assert!(!all.contains(flag), "{name} shares its bit");
+            assert_eq!(Flags::from_name(name), Some(flag));
+            all |= flag;
+        }
+        assert_eq!(all, Flags::ALL);
+        assert_eq!(Flags::NOQUEUEBAST.bits(), 0x800);
+        assert_eq!(Flags(0x4000_0001).unknown(), 0x4000_0000);
+        assert_eq!(Flags(0x4000_0001).to_string(), "NOQUEUE|0x40000000");
+        assert_eq!(
+            format!("{:?}", Flags::NOQUEUE | Flags::VALBLK),
+            "Flags(NOQUEUE|VALBLK)"
+        );
     }
 }

@@ -8,7 +8,7 @@ use mainstay_base::{Incarnation, Instant, LockId, NodeId, Token};
 use mainstay_lock::{Effect, Invalid, Resource as Engine};
 use mainstay_wire::{
     dlm::{Body, ResourceId},
-    lock::{Flags, Granted, Refusal},
+    lock::{Granted, Refusal},
 };
 
 /// A lock, as its master tells it from all others.
@@ -174,9 +174,7 @@ impl Dlm {
                 ..
             } => (
                 *lock,
-                with_flags(*flags, |flags| {
-                    engine.request(Key::of(from, *lock), *mode, flags, *blocking, &mut effects)
-                }),
+                engine.request(Key::of(from, *lock), *mode, *flags, *blocking, &mut effects),
             ),
             Body::Convert {
                 lock,
@@ -187,18 +185,20 @@ impl Dlm {
                 ..
             } => (
                 *lock,
-                with_flags(*flags, |flags| {
-                    let key = Key::of(from, *lock);
-                    engine.convert(key, *mode, flags, *blocking, value.as_ref(), &mut effects)
-                }),
+                engine.convert(
+                    Key::of(from, *lock),
+                    *mode,
+                    *flags,
+                    *blocking,
+                    value.as_ref(),
+                    &mut effects,
+                ),
             ),
             Body::Unlock {
                 lock, flags, value, ..
             } => (
                 *lock,
-                with_flags(*flags, |flags| {
-                    engine.unlock(Key::of(from, *lock), flags, value.as_ref(), &mut effects)
-                }),
+                engine.unlock(Key::of(from, *lock), *flags, value.as_ref(), &mut effects),
             ),
             Body::Drop {
                 lock, invalidate, ..
@@ -217,7 +217,7 @@ impl Dlm {
         };
         self.deliver(now, effects);
         if let Err(invalid) = result {
-            self.tell_refused(now, from, lock, Refusal::Invalid(invalid));
+            self.tell_refused(now, from, lock, Refusal::Invalid(invalid.to_string()));
         }
         self.note_idle(now, place);
     }
@@ -236,7 +236,7 @@ impl Dlm {
         let result = apply_pending(&mut master.engine, Key::of(from, lock), owned, &mut effects);
         self.deliver(now, effects);
         if let Err(invalid) = result {
-            self.on_refused(now, lock, Refusal::Invalid(invalid));
+            self.on_refused(now, lock, Refusal::Invalid(invalid.to_string()));
         }
     }
 
@@ -376,27 +376,17 @@ fn apply_pending(
     key: Key,
     owned: &Owned,
     effects: &mut Vec<Effect<Key>>,
-) -> Result<(), String> {
+) -> Result<(), Invalid> {
     match &owned.pending {
-        Pending::Request { mode, flags } => with_flags(*flags, |flags| {
-            engine.request(key, *mode, flags, owned.blocking, effects)
-        }),
-        Pending::Convert { mode, flags, value } => with_flags(*flags, |flags| {
-            engine.convert(key, *mode, flags, owned.blocking, value.as_ref(), effects)
-        }),
-        Pending::Unlock { flags, value } => with_flags(*flags, |flags| {
-            engine.unlock(key, flags, value.as_ref(), effects)
-        }),
+        Pending::Request { mode, flags } => {
+            engine.request(key, *mode, *flags, owned.blocking, effects)
+        }
+        Pending::Convert { mode, flags, value } => {
+            engine.convert(key, *mode, *flags, owned.blocking, value.as_ref(), effects)
+        }
+        Pending::Unlock { flags, value } => engine.unlock(key, *flags, value.as_ref(), effects),
         Pending::None => Ok(()),
     }
-}
-
-fn with_flags(
-    flags: Flags,
-    call: impl FnOnce(mainstay_lock::Flags) -> Result<(), Invalid>,
-) -> Result<(), String> {
-    let flags = mainstay_lock::Flags::from_bits(flags.0).map_err(|e| e.to_string())?;
-    call(flags).map_err(|e| e.to_string())
 }
 
 fn granted(grant: mainstay_lock::Grant) -> Granted {

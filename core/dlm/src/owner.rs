@@ -314,7 +314,11 @@ impl Dlm {
         };
         match &owned.pending {
             Pending::Request { .. } => {}
-            Pending::Convert { flags, .. } => owned.valblk = flags.contains(Flags::VALBLK),
+            // A copy that no value came with belongs to the mode only if it was fresh before.
+            Pending::Convert { flags, .. } => {
+                owned.valblk =
+                    flags.contains(Flags::VALBLK) && (granted.value.is_some() || owned.valblk);
+            }
             Pending::Unlock { .. } => {
                 // The release was restated as a conversion to NL that publishes: now it has.
                 let version = granted.value.as_ref().map(|v| v.version);

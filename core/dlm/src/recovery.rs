@@ -662,7 +662,9 @@ fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
 fn to_engine(lock: RestatedLock) -> Result<Restated, u32> {
     let pending = match lock.pending {
         Some((mode, flags)) => {
-            let flags = mainstay_lock::Flags::from_bits(flags.0).map_err(|e| e.unknown)?;
+            if flags.unknown() != 0 {
+                return Err(flags.unknown());
+            }
             Some((mode, flags))
         }
         None => None,

@@ -6,13 +6,13 @@ use crate::{
     queue::{Ask, Held},
 };
 use core::fmt::Debug;
-use mainstay_base::{LockMode, Token};
+use mainstay_base::{LockMode, Mutant, Token};
 
 impl<K: Copy + Ord + Debug> Resource<K> {
     /// Whether a request that just arrived is granted (rules 1, 4, 6 and 8 of the crate's
     /// documentation).
     pub(crate) fn grants_request(&self, ask: Ask) -> bool {
-        if self.held.conflict(ask.mode, None) {
+        if self.in_the_way(ask.mode, None) {
             return false;
         }
         let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
@@ -26,7 +26,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
 
     /// Whether a conversion that just arrived is granted (rules 2, 3 and 8).
     pub(crate) fn grants_conversion(&self, from: LockMode, ask: Ask) -> bool {
-        if self.held.conflict(ask.mode, Some(from)) {
+        if self.in_the_way(ask.mode, Some(from)) {
             return false;
         }
         if !ask.flags.contains(Flags::QUECVT) || self.nothing_converts() {
@@ -34,6 +34,16 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         }
         let at_once = ask.flags.contains(Flags::NOORDER) || ask.flags.contains(Flags::HEADQUE);
         at_once && !ask.flags.contains(Flags::NOQUEUE)
+    }
+
+    /// Whether a lock that is held, be it converting, conflicts with `mode`; a converting lock's own
+    /// old mode, `except`, does not count.
+    fn in_the_way(&self, mode: LockMode, except: Option<LockMode>) -> bool {
+        if Mutant::GrantIgnoresConverting.active() {
+            let others = self.granted.iter().filter(|held| Some(held.mode) != except);
+            return others.into_iter().any(|held| !held.mode.compatible(mode));
+        }
+        self.held.conflict(mode, except)
     }
 
     fn nothing_converts(&self) -> bool {

@@ -37,7 +37,6 @@
 
 mod check;
 mod deadlock;
-mod flags;
 mod grant;
 mod invalid;
 pub mod mode_tables;
@@ -46,8 +45,8 @@ mod recover;
 mod resource;
 mod value;
 
-pub use flags::{Flags, UnknownFlags};
 pub use invalid::{Invalid, check_convert, check_request, check_unlock};
+pub use mainstay_base::Flags;
 pub use queue::{LockView, Ticket};
 pub use recover::Restated;
 pub use resource::{Effect, Grant, Refusal, Resource};

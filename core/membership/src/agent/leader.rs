@@ -5,7 +5,7 @@
 
 use super::{Membership, connected};
 use crate::{Command, Member, Output, message::Wish};
-use mainstay_base::{BootId, DiskId, Epoch, FencePolicy, Incarnation, Instant, NodeId};
+use mainstay_base::{BootId, DiskId, Epoch, FencePolicy, Incarnation, Instant, Mutant, NodeId};
 use mainstay_fencing::{
     Proof,
     lease::{self, Verdict},
@@ -134,7 +134,9 @@ impl Membership {
         }
         let wait = lease::wait(&self.timings);
         for ((node, incarnation), watch) in &self.watches {
-            if self.verdict(now, watch, wait) == Verdict::Expired {
+            if self.verdict(now, watch, wait) == Verdict::Expired
+                || Mutant::ProofWithoutWaiting.active()
+            {
                 let command = Command::Fenced {
                     node: *node,
                     incarnation: *incarnation,
