@@ -105,3 +105,7 @@ pub(crate) enum Command {
         dir: PathBuf,
     },
 }
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

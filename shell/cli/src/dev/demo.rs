@@ -93,19 +93,28 @@ pub(super) async fn run(cluster: &Cluster) -> Outcome {
 
     let holder_ended = async {
         let ended = tokio::time::timeout(STEP, holder.wait()).await;
-        (ended, Instant::now())
+        let at = Instant::now();
+        let code = match &ended {
+            Ok(Ok(status)) => status.code(),
+            _ => None,
+        };
+        story.tell(format_args!(
+            "{:.2} s after the kill, before n1's lease has run out, the command on n1 is ended \
+             (exit code {}).",
+            (at - killed).as_secs_f64(),
+            code.map_or_else(|| "unknown".to_owned(), |code| code.to_string()),
+        ));
+        (ended, at)
     };
     let ((ended, ended_at), (granted, granted_at)) = tokio::join!(holder_ended, waiter);
-    let status = ended.map_err(|_| Failure::new(INTERNAL, "the command on n1 did not end"))??;
+    ended.map_err(|_| Failure::new(INTERNAL, "the command on n1 did not end"))??;
     let lock = granted?;
     story.tell(format_args!(
-        "{:.2} s after the kill the command on n1 was ended, before n1's lease ran out (exit code {}).",
-        (ended_at - killed).as_secs_f64(),
-        status.code().map_or_else(|| "none".to_owned(), |c| c.to_string()),
+        "{:.2} s after the kill, n1 can certainly do no more harm, and n2 is granted the lock.",
+        (granted_at - killed).as_secs_f64(),
     ));
     story.tell(format_args!(
-        "{:.2} s after the kill n2 was granted the lock, token {}: larger than {old}, so storage can refuse the old holder.",
-        (granted_at - killed).as_secs_f64(),
+        "Its token is {}, larger than {old}: storage can refuse whoever still shows the old one.",
         lock.token(),
     ));
     if ended_at > granted_at || lock.token() <= old {

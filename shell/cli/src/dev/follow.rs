@@ -1,18 +1,18 @@
 //! Following the events of all nodes.
 
 use super::{
+    StopSignals,
     cluster::{Cluster, DevNode},
     start::Started,
 };
 use crate::{
     args::Global,
     commands::events::render,
-    exit::{Failure, INTERNAL, OK, Outcome},
+    exit::{OK, Outcome},
     output::{self, BAD, FAINT, node_style, paint},
 };
 use mainstay_client::{ClientBuilder, ClusterEvent};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Between two attempts to reach a node.
 const RETRY: Duration = Duration::from_millis(200);
@@ -20,23 +20,18 @@ const RETRY: Duration = Duration::from_millis(200);
 const BACKLOG: u32 = 100;
 
 /// Prints what happens until this process is told to stop, or another has stopped all nodes.
-pub(super) async fn follow(global: &Global, started: &mut Started) -> Outcome {
-    let listen = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::new(INTERNAL, format!("cannot listen for signals: {error}")))
-    };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hangup = listen(SignalKind::hangup())?;
+pub(super) async fn follow(
+    global: &Global,
+    started: &mut Started,
+    stopped: &mut StopSignals,
+) -> Outcome {
     let mut tasks = tokio::task::JoinSet::new();
     for (index, node) in started.cluster.nodes.iter().enumerate() {
         tasks.spawn(follow_node(global.json, index, node.clone()));
     }
     loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            _ = hangup.recv() => break,
+            _ = stopped.next() => break,
             ended = started.ended.recv() => {
                 let Some((name, status)) = ended else { break };
                 if !global.json {

@@ -17,12 +17,13 @@ mod table;
 use crate::{
     args::Global,
     block_on,
-    exit::{Failure, OK, Outcome},
+    exit::{self, Failure, OK, Outcome},
     output::{self, FAINT, paint},
 };
 use clap::{Args, Subcommand};
 use cluster::Cluster;
 use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Nodes of a cluster unless told otherwise.
 const NODES: u16 = 3;
@@ -122,9 +123,13 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Outcome {
 
 async fn launch(global: &Global, args: DevArgs) -> Outcome {
     let temporary = args.dir.is_none();
+    let mut stopped = StopSignals::listen()?;
     let mut started = start::start(args.dir, args.nodes).await?;
     if args.demo {
-        let shown = demo::run(&started.cluster).await;
+        let shown = tokio::select! {
+            shown = demo::run(&started.cluster) => shown,
+            code = stopped.next() => Ok(code),
+        };
         return finish(&mut started.cluster, temporary && shown.is_ok(), shown).await;
     }
     if !global.json {
@@ -134,7 +139,13 @@ async fn launch(global: &Global, args: DevArgs) -> Outcome {
             started.cluster.dir.display()
         ));
     }
-    if let Err(failure) = start::wait_until_whole(&started.cluster).await {
+    let formed = tokio::select! {
+        formed = start::wait_until_whole(&started.cluster) => formed,
+        code = stopped.next() => {
+            return finish(&mut started.cluster, temporary, Ok(code)).await;
+        }
+    };
+    if let Err(failure) = formed {
         return finish(&mut started.cluster, false, Err(failure)).await;
     }
     table::show(global, &started.cluster).await?;
@@ -158,13 +169,49 @@ async fn launch(global: &Global, args: DevArgs) -> Outcome {
             )
         ));
     }
-    let followed = follow::follow(global, &mut started).await;
+    let followed = follow::follow(global, &mut started, &mut stopped).await;
     finish(
         &mut started.cluster,
         temporary && followed.is_ok(),
         followed,
     )
     .await
+}
+
+/// What ends `mainstay dev`.
+#[derive(Debug)]
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<StopSignals, Failure> {
+        let on = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(
+                    exit::INTERNAL,
+                    format!("cannot listen for signals: {error}"),
+                )
+            })
+        };
+        Ok(StopSignals {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop; returns the exit code for it.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+        OK
+    }
 }
 
 /// Stops the cluster whatever came before.
