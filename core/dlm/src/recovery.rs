@@ -64,6 +64,7 @@ struct Rebuild {
 
 impl Dlm {
     /// A new view is in force. Views must be given in order, none left out since this node's first.
+    /// The proofs that belong to it follow by [`Dlm::recover`], then [`Dlm::view_settled`].
     pub fn install(&mut self, now: Instant, view: View) {
         assert!(view.epoch > self.view.epoch, "views are installed in order");
         let Some(me) = view.member(self.me) else {
@@ -122,7 +123,6 @@ impl Dlm {
             self.move_resources(now, &old, &old_ids, &gone);
             self.say_registered(now);
         }
-        self.hear_early(now);
     }
 
     /// Keeps the entries whose directory this node still is, and remembers what is lost.
@@ -231,8 +231,9 @@ impl Dlm {
         debug_assert!(old.epoch < self.view.epoch);
     }
 
-    /// What was said too early may be heard now.
-    fn hear_early(&mut self, now: Instant) {
+    /// The view, and every proof that came with it, has been given: what was said too early may be
+    /// heard now.
+    pub fn view_settled(&mut self, now: Instant) {
         let peers: Vec<NodeId> = self.early.keys().copied().collect();
         for from in peers {
             while let Some(queue) = self.early.get_mut(&from) {

@@ -84,7 +84,7 @@ impl Node {
             next_query: 1,
             writes: VecDeque::new(),
             last_write: PersistSeq(0),
-            leader: None,
+            leader_disk: None,
             term: 0,
             installed: None,
             joined: false,

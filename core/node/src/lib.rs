@@ -72,7 +72,7 @@ pub struct Node {
 
     writes: VecDeque<(PersistSeq, Write)>,
     last_write: PersistSeq,
-    leader: Option<NodeId>,
+    leader_disk: Option<DiskId>,
     term: u64,
     /// The view that was acted upon last.
     installed: Option<Arc<View>>,

@@ -144,15 +144,11 @@ impl Node {
 
     fn on_leader(&mut self, now: Instant, term: u64, leader: Option<DiskId>, me: bool) {
         self.term = term;
-        let node = match leader {
-            Some(disk) if disk == self.disk => Some(self.config.me),
-            Some(disk) => self.disks.get(&disk).copied(),
-            None => None,
-        };
-        if self.leader != node || me {
+        if self.leader_disk != leader || me {
+            self.leader_disk = leader;
+            let node = self.leader();
             self.event(What::Leader { node, term }, Reason::Elected, String::new());
         }
-        self.leader = node;
         if me
             && self.state.id().is_none()
             && self.wishes.is_empty()
@@ -163,6 +159,14 @@ impl Node {
         let mut out = Vec::new();
         self.membership.set_leader(now, me, &mut out);
         self.on_membership(now, out);
+    }
+
+    /// The node that leads the log, as far as known.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match self.leader_disk? {
+            disk if disk == self.disk => Some(self.config.me),
+            disk => self.disks.get(&disk).copied(),
+        }
     }
 
     fn apply(&mut self, now: Instant, index: u64, data: &[u8]) {
@@ -263,11 +267,12 @@ impl Node {
                 Change::DiskReplaced { node, new, .. } => {
                     self.disks.insert(new, node);
                     let detail = format!("node {node} is known by disk {new} from now on");
-                    let incarnation = self.state.incarnation(node);
-                    let what = What::MemberLeft { node, incarnation };
-                    self.event(what, Reason::DiskReplaced, detail);
+                    self.event(What::DiskReplaced { node }, Reason::DiskReplaced, detail);
                 }
             }
+        }
+        if self.joined {
+            self.dlm.view_settled(now);
         }
         let mut out = Vec::new();
         self.membership.install(now, &self.state, &mut out);

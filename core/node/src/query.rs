@@ -18,10 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const PATIENCE: Duration = Duration::from_millis(1000);
 /// Most resources in a report.
 const LIMIT_MAX: u32 = 10_000;
-/// Resources and owners in one message between nodes.
-const PART: usize = 64;
-/// Locks of one resource that travel in a report; a longer queue is cut.
-const LOCKS_PER_RESOURCE: usize = 1000;
+/// Bytes of resources in one message between nodes, which may exceed it by one resource.
+const PART_LEN: usize = 32 << 10;
+/// Owners in one message between nodes, each of at most some 300 bytes.
+const PART_OWNERS: usize = 128;
+/// Locks of one queue that travel in a report; a longer one is cut. They take some 30 bytes each.
+const LOCKS_PER_QUEUE: usize = 500;
 
 /// A report that is being gathered.
 #[derive(Debug)]
@@ -151,9 +153,9 @@ impl Node {
     ) -> (Vec<MasteredResource>, Vec<OwnedLock>, bool) {
         let (mut resources, truncated) = self.dlm.mastered_resources(filter);
         for resource in &mut resources {
-            resource.granted.truncate(LOCKS_PER_RESOURCE);
-            resource.converting.truncate(LOCKS_PER_RESOURCE);
-            resource.waiting.truncate(LOCKS_PER_RESOURCE);
+            resource.granted.truncate(LOCKS_PER_QUEUE);
+            resource.converting.truncate(LOCKS_PER_QUEUE);
+            resource.waiting.truncate(LOCKS_PER_QUEUE);
         }
         let owners = self
             .dlm
@@ -181,8 +183,15 @@ impl Node {
     ) {
         let (mut resources, mut owners, truncated) = self.own_part(now, filter);
         loop {
-            let rest = resources.split_off(resources.len().min(PART));
-            let rest_owners = owners.split_off(owners.len().min(PART * 4));
+            let mut len = 0;
+            let fits = resources.iter().take_while(|resource| {
+                let before = len;
+                len += mainstay_wire::codec::to_vec(*resource).len();
+                before < PART_LEN
+            });
+            let fits = fits.count();
+            let rest = resources.split_off(fits);
+            let rest_owners = owners.split_off(owners.len().min(PART_OWNERS));
             let last = rest.is_empty() && rest_owners.is_empty();
             self.say(
                 from,
@@ -408,7 +417,7 @@ impl Node {
             node: self.name(me),
             active: self.active,
             lease_ms: millis(self.lease.since(now)),
-            leader: self.leader.map(|node| self.name(node)),
+            leader: self.leader().map(|node| self.name(node)),
             term: self.term,
             votes: self.state.votes_of_members(),
             votes_total: self.config.nodes.iter().map(|n| n.votes).sum(),

@@ -50,7 +50,7 @@ impl Node {
         if consensus.is_leader() {
             // A refusal is momentary: the wish is tried again.
             let _ = consensus.propose(command.encode());
-        } else if let Some(leader) = self.leader.filter(|l| *l != self.config.me) {
+        } else if let Some(leader) = self.leader().filter(|l| *l != self.config.me) {
             self.send_forward(leader, command);
         }
     }

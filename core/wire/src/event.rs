@@ -243,6 +243,11 @@ pub enum What {
         /// Its name.
         name: LockspaceName,
     },
+    /// A node is known by another disk from now on.
+    DiskReplaced {
+        /// Which node.
+        node: NodeId,
+    },
     /// This node drops all state and joins anew.
     Reborn,
     /// This node stops.
@@ -319,6 +324,7 @@ impl fmt::Display for Event {
             What::LockspaceCreated { id, name } => {
                 write!(f, "lockspace {name} exists, number {id}")?
             }
+            What::DiskReplaced { node } => write!(f, "node {node} is known by another disk")?,
             What::Reborn => f.write_str("this node drops all state and joins anew")?,
             What::Stopped => f.write_str("this node stops")?,
         }

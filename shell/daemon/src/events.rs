@@ -61,6 +61,7 @@ fn code(what: &What) -> &'static str {
         What::RecoveryStarted { .. } => "recovery-started",
         What::RecoveryDone { .. } => "recovery-done",
         What::LockspaceCreated { .. } => "lockspace-created",
+        What::DiskReplaced { .. } => "disk-replaced",
         What::Reborn => "reborn",
         What::Stopped => "stopped",
     }
