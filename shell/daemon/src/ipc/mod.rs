@@ -8,6 +8,8 @@ mod accept;
 mod listen;
 mod reader;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use accept::{Doorway, accept_clients};
 pub(crate) use listen::{SocketError, bind};
@@ -20,6 +22,8 @@ use std::time::Duration;
 pub(crate) const UNANSWERED_MAX: usize = 4096;
 /// Bytes waiting for a client beyond which events for it are dropped and counted.
 pub(crate) const EVENTS_BUFFER_MAX: usize = 1 << 20;
+/// Bytes waiting for a client beyond which it is not read until half are gone.
+pub(crate) const CHOKE: usize = 512 << 10;
 /// Bytes waiting for a client beyond which its session is closed.
 pub(crate) const BUFFER_MAX: usize = 8 << 20;
 /// Time a client has to say hello, and a closed one to take what was still for it.

@@ -1,6 +1,6 @@
 //! Reading from one client.
 
-use super::{PATIENCE, UNANSWERED_MAX, accept::Doorway};
+use super::{CHOKE, PATIENCE, UNANSWERED_MAX, accept::Doorway};
 use crate::inbox::Arrival;
 use mainstay_base::SessionId;
 use mainstay_wire::{
@@ -59,6 +59,8 @@ impl Gate {
 #[derive(Debug, Default)]
 pub(crate) struct SessionPort {
     unanswered: AtomicUsize,
+    /// The client does not take what it asked for.
+    choked: AtomicBool,
     resume: Notify,
     reader: OnceLock<AbortHandle>,
 }
@@ -88,8 +90,18 @@ impl SessionPort {
         }
     }
 
+    /// Tells how many bytes wait for the client.
+    pub(crate) fn set_waiting(&self, bytes: usize) {
+        if bytes > CHOKE {
+            self.choked.store(true, Ordering::Relaxed);
+        } else if bytes < CHOKE / 2 && self.choked.swap(false, Ordering::Relaxed) {
+            self.resume.notify_one();
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.unanswered.load(Ordering::Relaxed) >= UNANSWERED_MAX
+            || self.choked.load(Ordering::Relaxed)
     }
 }
 

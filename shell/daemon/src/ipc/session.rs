@@ -144,13 +144,10 @@ impl Sessions {
         let Some(session) = self.all.get_mut(&id) else {
             return;
         };
-        if session.waiting() >= EVENTS_BUFFER_MAX {
+        // Those that were dropped are told before any other.
+        if session.missed > 0 || session.waiting() >= EVENTS_BUFFER_MAX {
             session.missed += 1;
             return;
-        }
-        if session.missed > 0 {
-            let missed = std::mem::take(&mut session.missed);
-            self.send(id, &ToClient::EventsMissed(missed));
         }
         self.send(id, &ToClient::Event(event.clone()));
     }
@@ -178,6 +175,11 @@ impl Sessions {
             let mut works = true;
             if !session.blocked {
                 works = session.write();
+                if works && session.missed > 0 && session.waiting() < EVENTS_BUFFER_MAX / 2 {
+                    let missed = std::mem::take(&mut session.missed);
+                    session.encode(&ToClient::EventsMissed(missed));
+                    works = session.blocked || session.write();
+                }
                 if works && session.blocked {
                     let (inbox, write) = (Arc::clone(&self.inbox), Arc::clone(&session.write));
                     tokio::spawn(async move {
@@ -188,6 +190,7 @@ impl Sessions {
                 }
             }
             let waiting = session.waiting();
+            session.port.set_waiting(waiting);
             if waiting > BUFFER_MAX {
                 tracing::warn!(
                     session = %id, waiting,
