@@ -70,7 +70,7 @@ impl Held {
             .into());
         }
         if value.is_some() || (self.reads_value && !publishing) {
-            call.flags = call.flags | Flags::VALBLK;
+            call.flags |= Flags::VALBLK;
         }
         let handle = self.handle;
         self.session

@@ -79,7 +79,7 @@ macro_rules! call_options {
     () => {
         /// Adds flags of the lock protocol.
         pub fn flags(mut self, flags: $crate::Flags) -> Self {
-            self.call.flags = self.call.flags | flags;
+            self.call.flags |= flags;
             self
         }
 

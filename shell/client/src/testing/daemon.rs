@@ -9,7 +9,7 @@ use mainstay_lease::{LeasePage, now};
 use mainstay_wire::client::ToClient;
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -179,26 +179,33 @@ impl FakeDaemon {
 
 fn accept(listener: &Listener, shared: &Arc<Shared>) {
     loop {
-        let session = {
-            let mut world = shared.world();
-            if world.stopping {
-                return;
-            }
-            world.last_session += 1;
-            world.last_session
-        };
-        // Without the mutex: this waits for a client.
-        let Ok(peer) = listener.welcome_when(session, || {
-            let world = shared.world();
-            (!world.stopping).then(|| world.page.lease().generation)
-        }) else {
-            continue;
-        };
-        let Ok(writer) = peer.share() else { continue };
-        shared.world().sessions.insert(session, writer);
+        let accepted = listener.accept();
+        if shared.world().stopping {
+            return;
+        }
+        let Ok(peer) = accepted else { continue };
         let shared = shared.clone();
-        thread::spawn(move || serve(peer, session, &shared));
+        thread::spawn(move || {
+            // A client that does not get as far as a session is none of ours.
+            let _ = admit(peer, &shared).map(|(peer, session)| serve(peer, session, &shared));
+        });
     }
+}
+
+/// Welcomes a client. It is known as a session before it knows so itself, so that whatever a test
+/// does to all sessions reaches every client that has connected.
+fn admit(mut peer: Peer, shared: &Shared) -> io::Result<(Peer, u64)> {
+    let hello = peer.hello()?;
+    let writer = peer.share()?;
+    let mut world = shared.world();
+    if world.stopping {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
+    world.last_session += 1;
+    let session = world.last_session;
+    peer.welcome(hello, session, world.page.lease().generation)?;
+    world.sessions.insert(session, writer);
+    Ok((peer, session))
 }
 
 fn serve(mut peer: Peer, session: u64, shared: &Shared) {

@@ -73,35 +73,9 @@ impl Listener {
     /// # Errors
     /// If the system refuses, or the client does not begin with hello.
     pub fn welcome(&self, session: u64, generation: u64) -> io::Result<Peer> {
-        self.welcome_when(session, || Some(generation))
-    }
-
-    /// As [`Listener::welcome`], of the generation that `generation` tells once a client has
-    /// connected; none refuses it.
-    pub(super) fn welcome_when(
-        &self,
-        session: u64,
-        generation: impl FnOnce() -> Option<u64>,
-    ) -> io::Result<Peer> {
-        let (stream, _) = self.socket.accept()?;
-        let generation = generation().ok_or(io::ErrorKind::ConnectionAborted)?;
-        send_page(&stream, self.fd.as_fd())?;
-        let mut peer = Peer { stream };
-        let hello = peer.recv()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if !matches!(hello.ask, Ask::Hello { .. }) {
-            return Err(io::Error::other(format!("{hello:?} instead of hello")));
-        }
-        let welcome = Answer::Welcome(Welcome {
-            protocol: PROTOCOL,
-            session: SessionId(session),
-            node: NodeId(1),
-            node_name: NodeName::new("fake").map_err(io::Error::other)?,
-            cluster: "fake".to_owned(),
-            cluster_id: None,
-            generation,
-            lease_until: Instant::ZERO,
-        });
-        peer.done(hello.request, Ok(welcome))?;
+        let mut peer = self.accept()?;
+        let hello = peer.hello()?;
+        peer.welcome(hello, session, generation)?;
         Ok(peer)
     }
 }
@@ -124,6 +98,30 @@ impl Peer {
         Ok(Peer {
             stream: self.stream.try_clone()?,
         })
+    }
+
+    /// Waits for the client's hello, and tells its number.
+    pub(super) fn hello(&mut self) -> io::Result<u64> {
+        let hello = self.recv()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match hello.ask {
+            Ask::Hello { .. } => Ok(hello.request),
+            other => Err(io::Error::other(format!("{other:?} instead of hello"))),
+        }
+    }
+
+    /// Answers a hello.
+    pub(super) fn welcome(&mut self, hello: u64, session: u64, generation: u64) -> io::Result<()> {
+        let welcome = Answer::Welcome(Welcome {
+            protocol: PROTOCOL,
+            session: SessionId(session),
+            node: NodeId(1),
+            node_name: NodeName::new("fake").map_err(io::Error::other)?,
+            cluster: "fake".to_owned(),
+            cluster_id: None,
+            generation,
+            lease_until: Instant::ZERO,
+        });
+        self.done(hello, Ok(welcome))
     }
 
     /// Waits for the client's next call; none if it closed the connection.
