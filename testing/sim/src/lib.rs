@@ -1,1 +1,32 @@
-//! Deterministic simulator: world, network, disks, clocks, faults, checkers, workloads.
+//! Deterministic simulator: hosts, clients, network, disks, clocks and faults around the very node
+//! that the daemon runs, with one checker per promise.
+//!
+//! One `u64` seed determines a whole run. Time is virtual: a queue of events, ordered by time and
+//! then by the order in which they were scheduled.
+
+#![forbid(unsafe_code)]
+
+pub mod checkers;
+pub mod client;
+pub mod clock;
+pub mod dice;
+pub mod disk;
+pub mod faults;
+mod links;
+pub mod machine;
+pub mod network;
+pub mod params;
+mod process;
+pub mod replay;
+pub mod run;
+mod sessions;
+pub mod stats;
+pub mod trace;
+mod witness;
+pub mod workloads;
+pub mod world;
+
+pub use machine::{Machine, Maker};
+pub use params::{Params, Profile, Wishes};
+pub use run::{Report, Run, Stage, run};
+pub use trace::Trace;

@@ -1,0 +1,164 @@
+//! S2: a lock that its holder has not released, on a node that is still a member, stays granted.
+//!
+//! It may end only by release, with its session, or with proof against its node's incarnation (S4).
+//! Judged when a conflicting grant arrives, when the cluster claims not to know the lock, and at
+//! the end of the run against what the masters tell.
+
+use super::{
+    Checker, Fact,
+    books::{Books, Res, Who},
+    conflict, tell,
+};
+use mainstay_base::{Incarnation, NodeId};
+use mainstay_wire::report::ResourceReport;
+use std::collections::BTreeSet;
+
+/// Watches S2.
+#[derive(Debug, Default)]
+pub struct NoLostGrant {
+    gone: BTreeSet<(NodeId, Incarnation)>,
+}
+
+impl NoLostGrant {
+    fn member(&self, who: Who, books: &Books) -> bool {
+        books.claim(who).is_some_and(|claim| {
+            let life = &books.lives[claim.life as usize];
+            life.incarnation
+                .is_some_and(|incarnation| !self.gone.contains(&(life.node, incarnation)))
+        })
+    }
+}
+
+/// Compares the masters' tale with the books, both ways.
+fn audit(told: &[(Res, &ResourceReport)], books: &Books) -> Result<(), String> {
+    let told: BTreeSet<(Res, u32, u8)> = told
+        .iter()
+        .flat_map(|(res, report)| {
+            report
+                .holders
+                .iter()
+                .chain(&report.converters)
+                .filter_map(|lock| Some((*res, lock.owner.pid, lock.granted? as u8)))
+        })
+        .collect();
+    let known: BTreeSet<(Res, u32, u8)> = books
+        .all()
+        .filter(|(_, claim)| claim.standing)
+        .map(|(who, claim)| {
+            let mode = claim.restore.unwrap_or(claim.mode);
+            (claim.res, who.client, mode as u8)
+        })
+        .collect();
+    if let Some((res, client, mode)) = known.difference(&told).next() {
+        return Err(format!(
+            "resource {res}: no master knows the lock that client {client} holds in mode number {mode}"
+        ));
+    }
+    if let Some((res, client, mode)) = told.difference(&known).next() {
+        return Err(format!(
+            "resource {res}: a master keeps a lock in mode number {mode} that client {client} does not hold"
+        ));
+    }
+    Ok(())
+}
+
+impl Checker for NoLostGrant {
+    fn promise(&self) -> &'static str {
+        "S2 no lost grant"
+    }
+
+    fn observe(&mut self, _: u64, fact: &Fact<'_>, books: &Books) -> Result<(), String> {
+        match *fact {
+            Fact::Left {
+                node, incarnation, ..
+            } => {
+                self.gone.insert((node, incarnation));
+                Ok(())
+            }
+            Fact::Granted { who, .. } => {
+                let Some(claim) = books.claim(who) else {
+                    return Ok(());
+                };
+                for (other, theirs) in books.on(claim.res) {
+                    if *other != who
+                        && theirs.standing
+                        && conflict(claim.mode, theirs.mode)
+                        && self.member(*other, books)
+                        && self.member(who, books)
+                    {
+                        return Err(format!(
+                            "resource {} was given to {} while {} has not released it and its node is a member",
+                            claim.res,
+                            tell(who, claim, books),
+                            tell(*other, theirs, books)
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            Fact::LockUnknown { who } => Err(format!(
+                "the node of client {} does not know its lock {}",
+                who.client, who.handle.0
+            )),
+            Fact::Audit { resources, .. } => audit(resources, books),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::testing::{grant, two_nodes, who};
+    use mainstay_base::LockMode::Ex;
+    use mainstay_wire::event::Reason;
+
+    fn granted(client: u32) -> Fact<'static> {
+        Fact::Granted {
+            who: who(client),
+            read: None,
+        }
+    }
+
+    /// Protects the net: a grant over a lock that its holder still has is seen, lease or no lease.
+    #[test]
+    fn a_grant_given_away_is_seen() {
+        let (mut checker, mut books) = (NoLostGrant::default(), two_nodes());
+        grant(&mut books, 1, 0, Ex, 5);
+        grant(&mut books, 2, 1, Ex, 6);
+        assert!(checker.observe(5000, &granted(2), &books).is_err());
+    }
+
+    /// Protects honest clusters: S2 speaks of members only, and of locks that stand.
+    #[test]
+    fn vanished_and_ended_holders_do_not_count() {
+        let (mut checker, mut books) = (NoLostGrant::default(), two_nodes());
+        grant(&mut books, 1, 0, Ex, 5);
+        grant(&mut books, 2, 1, Ex, 6);
+        let left = Fact::Left {
+            node: NodeId(1),
+            incarnation: Incarnation(1),
+            reason: Reason::HeartbeatsMissed,
+        };
+        checker.observe(1, &left, &books).expect("no grant");
+        assert!(checker.observe(2, &granted(2), &books).is_ok());
+        let mut other = NoLostGrant::default();
+        books.end_standing(|w, _| w == who(1));
+        assert!(other.observe(2, &granted(2), &books).is_ok());
+    }
+
+    /// Protects the net: at the end a lock that no master knows, and one that nobody holds, are seen.
+    #[test]
+    fn the_audit_looks_both_ways() {
+        let (mut checker, mut books) = (NoLostGrant::default(), two_nodes());
+        let none = Fact::Audit {
+            node: NodeId(1),
+            resources: &[],
+        };
+        assert!(checker.observe(1, &none, &books).is_ok());
+        grant(&mut books, 1, 0, Ex, 5);
+        assert!(checker.observe(1, &none, &books).is_err());
+        let unknown = Fact::LockUnknown { who: who(1) };
+        assert!(checker.observe(1, &unknown, &books).is_err());
+    }
+}

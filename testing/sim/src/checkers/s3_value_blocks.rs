@@ -1,0 +1,341 @@
+//! S3: a grant reads the last value published under PW or EX; it is marked possibly stale exactly
+//! when a write may have been lost, and then an old value and its version come with the mark.
+//!
+//! Publications are ordered by the locks themselves: who publishes excludes every other writer. So
+//! the last value is simply the one handed in last. A reader whose mode excludes writers (CW, PR,
+//! PW, EX) must get it; a reader in NL or CR may get an earlier one, since a writer may be at work.
+//! A resource on which no lock stands may be forgotten, and its value with it.
+
+use super::{
+    Checker, Fact,
+    books::{Books, Res, Who},
+};
+use crate::dice::SEC;
+use mainstay_base::{LockMode, Value, ValueBlock, ValueVersion};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A block, and its version once known.
+type Publication = (Vec<u8>, Option<ValueVersion>);
+
+/// A publication that is not answered yet.
+#[derive(Debug)]
+struct Pending {
+    block: Vec<u8>,
+    at: u64,
+    /// What `last` and `lost` were before it.
+    last: Option<Publication>,
+    lost: bool,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    /// Every block ever handed in.
+    written: BTreeSet<Vec<u8>>,
+    /// Blocks by version, as acknowledged or read.
+    known: BTreeMap<ValueVersion, Vec<u8>>,
+    /// The block handed in last and not refused.
+    last: Option<Publication>,
+    /// Those not answered yet: the next writer may read before the last one has its answer.
+    pending: BTreeMap<Who, Pending>,
+    /// A writer was lost since `last` was handed in: readers must be told.
+    lost: bool,
+    /// Something happened since the last acknowledged write that excuses a mark.
+    excuse: bool,
+    /// When something that excuses a mark last happened, in nanoseconds.
+    excused_at: Option<u64>,
+    /// No lock stood on the resource at some time since the last write.
+    forgotten: bool,
+    /// When last no lock stood on the resource.
+    forgotten_at: Option<u64>,
+}
+
+/// A lock that was granted to a dead client, but never told to it, is dropped some time after the
+/// client's death, and the mark comes only then.
+const EXCUSE_LASTS: u64 = 20 * SEC;
+
+/// Watches S3.
+#[derive(Debug, Default)]
+pub struct ValueBlocks {
+    cells: BTreeMap<Res, Cell>,
+}
+
+/// A block without the zeros that the engine pads with.
+fn trimmed(block: &ValueBlock) -> Vec<u8> {
+    let bytes = block.as_bytes();
+    let used = bytes.iter().rposition(|&b| b != 0).map_or(0, |at| at + 1);
+    bytes[..used].to_vec()
+}
+
+impl Cell {
+    fn excuse(&mut self, now: u64) {
+        self.excuse = true;
+        self.excused_at = Some(now);
+    }
+
+    fn published(&mut self, who: Who, version: Option<ValueVersion>) -> Result<(), String> {
+        let Some(pending) = self.pending.remove(&who) else {
+            return Ok(());
+        };
+        let Some(version) = version else {
+            return Err("the publication was acknowledged without a version".to_owned());
+        };
+        if self.excused_at.is_none_or(|at| at < pending.at) {
+            self.excuse = false;
+        }
+        if self.forgotten && self.forgotten_at.is_none_or(|at| at < pending.at) {
+            // The publisher's own lock keeps the resource: a new count of versions holds.
+            self.forgotten = false;
+            self.known.clear();
+        }
+        if let Some((block, known)) = &mut self.last
+            && *block == pending.block
+        {
+            *known = Some(version);
+        }
+        if self.forgotten {
+            return Ok(());
+        }
+        let known = self
+            .known
+            .entry(version)
+            .or_insert_with(|| pending.block.clone());
+        if *known != pending.block {
+            return Err(format!("version {version} stands for two values"));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, now: u64, mode: LockMode, value: &Value) -> Result<(), String> {
+        let block = trimmed(&value.block);
+        let never = value.version == ValueVersion::default();
+        if never && !block.is_empty() {
+            return Err("version 0 came with a value".to_owned());
+        }
+        if !never && !self.written.contains(&block) {
+            return Err("a value came that nobody ever published".to_owned());
+        }
+        if !never && !self.forgotten {
+            let known = self.known.entry(value.version).or_insert_with(|| block.clone());
+            if *known != block {
+                return Err(format!("version {} stands for two values", value.version));
+            }
+        }
+        let lately = self.excused_at.is_some_and(|at| now < at + EXCUSE_LASTS);
+        if value.maybe_stale && !self.excuse && !lately {
+            return Err("the value is marked although no write can have been lost".to_owned());
+        }
+        let strict = !mode.compatible(LockMode::Ex) && !mode.compatible(LockMode::Pw);
+        if value.maybe_stale || !strict {
+            return Ok(());
+        }
+        let is_last = match &self.last {
+            Some((last, version)) => {
+                *last == block && version.is_none_or(|v| v == value.version || self.forgotten)
+            }
+            None => never,
+        };
+        if never && self.forgotten && (!is_last || self.lost) {
+            *self = Cell {
+                written: std::mem::take(&mut self.written),
+                forgotten: true,
+                excuse: true,
+                excused_at: self.excused_at,
+                forgotten_at: self.forgotten_at,
+                ..Cell::default()
+            };
+            return Ok(());
+        }
+        if !is_last {
+            return Err(format!(
+                "the last publication was {:02x?}, yet an unmarked older value came",
+                self.last
+            ));
+        }
+        if self.lost {
+            return Err("the value is not marked although its last writer was lost".to_owned());
+        }
+        if let Some((_, version)) = &mut self.last {
+            *version = Some(value.version);
+        }
+        Ok(())
+    }
+}
+
+impl Checker for ValueBlocks {
+    fn promise(&self) -> &'static str {
+        "S3 value blocks"
+    }
+
+    fn observe(&mut self, now: u64, fact: &Fact<'_>, books: &Books) -> Result<(), String> {
+        match *fact {
+            Fact::Granted {
+                who,
+                read: Some(value),
+            } => {
+                let Some(claim) = books.claim(who) else {
+                    return Ok(());
+                };
+                // A grant that came too late says nothing about the present.
+                if !claim.standing {
+                    return Ok(());
+                }
+                let cell = self.cells.entry(claim.res).or_default();
+                cell.read(now, claim.mode, value).map_err(|why| {
+                    format!(
+                        "resource {}, read by client {} in {}: {why}; got version {} {:02x?}, mark {}",
+                        claim.res,
+                        who.client,
+                        claim.mode,
+                        value.version,
+                        trimmed(&value.block),
+                        value.maybe_stale
+                    )
+                })
+            }
+            Fact::Publishing { who, res, block } => {
+                let cell = self.cells.entry(res).or_default();
+                let block = trimmed(block);
+                cell.written.insert(block.clone());
+                let pending = Pending {
+                    block: block.clone(),
+                    at: now,
+                    last: cell.last.replace((block, None)),
+                    lost: std::mem::take(&mut cell.lost),
+                };
+                cell.pending.insert(who, pending);
+                Ok(())
+            }
+            Fact::Published { res, version, who } => {
+                let cell = self.cells.entry(res).or_default();
+                cell.published(who, version)
+                    .map_err(|why| format!("resource {res}, written by client {}: {why}", who.client))
+            }
+            Fact::PublicationRefused { res, who } => {
+                let cell = self.cells.entry(res).or_default();
+                if let Some(pending) = cell.pending.remove(&who)
+                    && cell.last.as_ref().is_some_and(|(b, _)| *b == pending.block)
+                {
+                    cell.last = pending.last;
+                    cell.lost |= pending.lost;
+                }
+                Ok(())
+            }
+            Fact::MayInvalidate { res } => {
+                self.cells.entry(res).or_default().excuse(now);
+                Ok(())
+            }
+            Fact::HolderDied { claim } => {
+                let cell = self.cells.entry(claim.res).or_default();
+                cell.excuse(now);
+                if claim.mode.writes_value() && claim.valblk {
+                    cell.lost = true;
+                }
+                Ok(())
+            }
+            // A lost master may have taken values with it that only weak locks remember.
+            Fact::Left { .. } | Fact::LifeEnded { .. } => {
+                for cell in self.cells.values_mut() {
+                    cell.excuse(now);
+                }
+                Ok(())
+            }
+            Fact::Emptied { res } => {
+                let cell = self.cells.entry(res).or_default();
+                cell.forgotten = true;
+                cell.forgotten_at = Some(now);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::testing::{grant, two_nodes, who};
+    use LockMode::{Cr, Ex, Nl};
+
+    fn value(text: &[u8], version: u64, maybe_stale: bool) -> Value {
+        Value {
+            block: ValueBlock::new(text).expect("short").padded(32).expect("short"),
+            version: ValueVersion(version),
+            maybe_stale,
+        }
+    }
+
+    fn read(checker: &mut ValueBlocks, books: &Books, client: u32, value: &Value) -> bool {
+        let fact = Fact::Granted {
+            who: who(client),
+            read: Some(value),
+        };
+        checker.observe(1, &fact, books).is_ok()
+    }
+
+    fn publish(checker: &mut ValueBlocks, books: &Books, text: &[u8], version: u64) -> bool {
+        let block = ValueBlock::new(text).expect("short");
+        let (who, res) = (who(1), 0);
+        let fact = Fact::Publishing {
+            who,
+            res,
+            block: &block,
+        };
+        checker.observe(1, &fact, books).expect("never judged");
+        let version = Some(ValueVersion(version));
+        let fact = Fact::Published { who, res, version };
+        checker.observe(1, &fact, books).is_ok()
+    }
+
+    /// Protects the net: an old value without a mark, and a value from nowhere, are seen.
+    #[test]
+    fn old_and_invented_values_are_seen() {
+        let (mut checker, mut books) = (ValueBlocks::default(), two_nodes());
+        grant(&mut books, 1, 0, Ex, 1);
+        assert!(read(&mut checker, &books, 1, &value(b"", 0, false)));
+        assert!(publish(&mut checker, &books, b"a", 1));
+        assert!(publish(&mut checker, &books, b"b", 2));
+        assert!(!publish(&mut checker, &books, b"c", 2));
+        assert!(publish(&mut checker, &books, b"c", 3));
+        assert!(read(&mut checker, &books, 1, &value(b"c", 3, false)));
+        assert!(!read(&mut checker, &books, 1, &value(b"b", 2, false)));
+        assert!(!read(&mut checker, &books, 1, &value(b"x", 9, false)));
+        assert!(!read(&mut checker, &books, 1, &value(b"", 0, false)));
+        assert!(!read(&mut checker, &books, 1, &value(b"a", 3, false)));
+        grant(&mut books, 2, 1, Cr, 1);
+        assert!(read(&mut checker, &books, 2, &value(b"b", 2, false)));
+    }
+
+    /// Protects the net: a missing mark after a writer's death and a mark without cause are seen;
+    /// with the mark the old value is right.
+    #[test]
+    fn marks_are_exact() {
+        let (mut checker, mut books) = (ValueBlocks::default(), two_nodes());
+        grant(&mut books, 3, 1, Nl, 1);
+        grant(&mut books, 1, 0, Ex, 1);
+        assert!(publish(&mut checker, &books, b"a", 1));
+        assert!(!read(&mut checker, &books, 1, &value(b"a", 1, true)));
+        let claim = books.claim(who(1)).expect("granted").clone();
+        let died = Fact::HolderDied { claim: &claim };
+        checker.observe(1, &died, &books).expect("a fact of life");
+        grant(&mut books, 2, 1, Ex, 2);
+        assert!(!read(&mut checker, &books, 2, &value(b"a", 1, false)));
+        assert!(read(&mut checker, &books, 2, &value(b"a", 1, true)));
+        assert!(publish(&mut checker, &books, b"b", 2));
+        assert!(read(&mut checker, &books, 2, &value(b"b", 2, false)));
+    }
+
+    /// Protects honest clusters: a resource without locks may be forgotten, but not half.
+    #[test]
+    fn an_empty_resource_may_be_forgotten() {
+        let (mut checker, mut books) = (ValueBlocks::default(), two_nodes());
+        grant(&mut books, 1, 0, Ex, 1);
+        assert!(publish(&mut checker, &books, b"a", 1));
+        assert!(publish(&mut checker, &books, b"b", 2));
+        let emptied = Fact::Emptied { res: 0 };
+        checker.observe(1, &emptied, &books).expect("a fact of life");
+        assert!(!read(&mut checker, &books, 1, &value(b"a", 1, false)));
+        assert!(read(&mut checker, &books, 1, &value(b"", 0, false)));
+        assert!(publish(&mut checker, &books, b"c", 1));
+        assert!(read(&mut checker, &books, 1, &value(b"c", 1, false)));
+    }
+}

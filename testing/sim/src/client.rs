@@ -1,0 +1,305 @@
+//! A client process: its session, its locks, and the workload that decides what it asks.
+
+use crate::{
+    checkers::books::{ClientNo, LifeNo, Res, Who},
+    workloads::{Brain, Happened},
+};
+use mainstay_base::{Entropy, Flags, LockMode, LockspaceId, Value, ValueBlock};
+use mainstay_wire::{
+    client::{Answer, Ask, Handle, ToClient},
+    lock::Granted,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Where a lock is in its life, as its owner knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Asked for, not answered.
+    Asking,
+    /// Granted, nothing under way.
+    Held(LockMode),
+    /// Granted, a conversion under way.
+    Converting {
+        /// The mode held.
+        from: LockMode,
+    },
+    /// Unlock under way.
+    Releasing,
+}
+
+/// A lock as its owner knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock {
+    /// On what.
+    pub res: Res,
+    /// Where in its life.
+    pub phase: Phase,
+}
+
+/// A call that is not answered yet.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// Open a lockspace of the terrain.
+    Open(usize),
+    /// A new lock.
+    Lock {
+        /// Its name.
+        handle: Handle,
+        /// The mode asked for.
+        mode: LockMode,
+        /// The value block was asked for.
+        valblk: bool,
+    },
+    /// A conversion.
+    Convert {
+        /// Of which lock.
+        handle: Handle,
+        /// To which mode.
+        mode: LockMode,
+        /// The value block was asked for or handed in.
+        valblk: bool,
+        /// A value block was handed in.
+        publish: bool,
+    },
+    /// An unlock.
+    Unlock {
+        /// Of which lock.
+        handle: Handle,
+        /// A value block was handed in.
+        publish: bool,
+    },
+    /// A cancel.
+    Cancel {
+        /// Of which lock's call.
+        handle: Handle,
+    },
+    /// A question about the cluster.
+    Question,
+    /// The end-of-run question for all locks.
+    Audit,
+}
+
+/// Something a workload wants done.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Ask for a new lock.
+    Lock {
+        /// Its name.
+        handle: Handle,
+        /// On what.
+        res: Res,
+        /// In which mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// Want blocking notices.
+        blocking: bool,
+        /// Give up after so many milliseconds.
+        timeout_ms: Option<u32>,
+    },
+    /// Convert a lock.
+    Convert {
+        /// Which.
+        handle: Handle,
+        /// To which mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// Value block to publish.
+        value: Option<ValueBlock>,
+        /// Give up after so many milliseconds.
+        timeout_ms: Option<u32>,
+    },
+    /// Release a lock.
+    Unlock {
+        /// Which.
+        handle: Handle,
+        /// How.
+        flags: Flags,
+        /// Value block to publish.
+        value: Option<ValueBlock>,
+    },
+    /// Cancel what is pending on a lock.
+    Cancel {
+        /// Which.
+        handle: Handle,
+    },
+    /// Ask something that concerns no lock.
+    Ask(Ask),
+    /// Wake after so many nanoseconds; replaces an earlier alarm.
+    Sleep(u64),
+    /// Die.
+    Exit,
+}
+
+/// Where the connection to the daemon stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// None.
+    Down,
+    /// Connected; the daemon has not answered the hello.
+    Dialing,
+    /// A session is open.
+    Open,
+}
+
+/// What reaches a client from its daemon.
+#[derive(Clone, Debug)]
+pub enum Mail {
+    /// The answer to hello: the life of the node that the session belongs to.
+    Welcome {
+        /// Which life.
+        life: LifeNo,
+    },
+    /// A message.
+    Message(Box<ToClient>),
+    /// The connection closed.
+    Closed,
+}
+
+/// A client process and the place on its host where it runs; a dead one is followed by another.
+pub struct Client {
+    /// This process.
+    pub no: ClientNo,
+    /// Its host, counted from 0.
+    pub host: usize,
+    /// Draws for its workload.
+    pub dice: Entropy,
+    /// What decides.
+    pub brain: Box<dyn Brain>,
+    /// It lives; a dead one waits to be followed.
+    pub alive: bool,
+    /// It was stopped, alone.
+    pub stalled: bool,
+    /// Where the connection stands.
+    pub link: Link,
+    /// The connection's number; changes with each.
+    pub conn: u64,
+    /// The node's life that the session belongs to.
+    pub life: LifeNo,
+    /// Lockspaces by place in the terrain.
+    pub spaces: Vec<Option<LockspaceId>>,
+    /// It has told its workload that it may begin.
+    pub ready: bool,
+    /// Its locks.
+    pub locks: BTreeMap<Handle, Lock>,
+    /// Its unanswered calls.
+    pub calls: BTreeMap<u64, Call>,
+    /// Number of the next call.
+    pub next_request: u64,
+    /// Name of the next lock.
+    pub next_handle: u64,
+    /// Mail that arrived while it was stopped.
+    pub mail: VecDeque<(u64, Mail)>,
+    /// What its workload has not been told because the world is frozen.
+    pub untold: VecDeque<Happened>,
+    /// Number of the alarm that counts.
+    pub alarm: u64,
+    /// The alarm rang while it was stopped or frozen.
+    pub rang: bool,
+    /// The last thing sent to the node arrives then; nothing overtakes on a stream.
+    pub last_up: u64,
+    /// The last thing sent from the node arrives then.
+    pub last_down: u64,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("no", &self.no)
+            .field("host", &self.host)
+            .field("brain", &self.brain.name())
+            .field("alive", &self.alive)
+            .field("stalled", &self.stalled)
+            .field("link", &self.link)
+            .field("locks", &self.locks)
+            .field("calls", &self.calls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A new process without a connection.
+    #[must_use]
+    pub fn new(
+        no: ClientNo,
+        host: usize,
+        spaces: usize,
+        dice: Entropy,
+        brain: Box<dyn Brain>,
+    ) -> Client {
+        Client {
+            no,
+            host,
+            dice,
+            brain,
+            alive: true,
+            stalled: false,
+            link: Link::Down,
+            conn: 0,
+            life: 0,
+            spaces: vec![None; spaces],
+            ready: false,
+            locks: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            next_request: 1,
+            next_handle: 1,
+            mail: VecDeque::new(),
+            untold: VecDeque::new(),
+            alarm: 0,
+            rang: false,
+            last_up: 0,
+            last_down: 0,
+        }
+    }
+
+    /// The lock's name in the books.
+    #[must_use]
+    pub fn who(&self, handle: Handle) -> Who {
+        Who {
+            client: self.no,
+            handle,
+        }
+    }
+
+    /// Forgets the session and everything that went with it.
+    pub fn forget_session(&mut self) {
+        self.link = Link::Down;
+        self.conn = 0;
+        self.ready = false;
+        self.locks.clear();
+        self.calls.clear();
+        self.spaces.fill(None);
+    }
+
+    /// Whether it neither waits for an answer nor holds more than interest in anything.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        !self.alive || (self.calls.is_empty() && self.locks.is_empty())
+    }
+}
+
+/// The value that a grant read, as opposed to the caller's own publication.
+#[must_use]
+pub fn read_of<'a>(granted: &'a Granted, publish: bool) -> Option<&'a Value> {
+    if publish { None } else { granted.value.as_ref() }
+}
+
+/// The answer's kind, for people.
+#[must_use]
+pub fn answer_name(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Welcome(_) => "welcome",
+        Answer::Lockspace { .. } => "lockspace",
+        Answer::Granted(_) => "granted",
+        Answer::Unlocked { .. } => "unlocked",
+        Answer::Cancelled => "cancelled",
+        Answer::Status(_) => "status",
+        Answer::Locks(_) => "locks",
+        Answer::Why(_) => "why",
+        Answer::Subscribed => "subscribed",
+        Answer::Left => "left",
+        Answer::Vouched { .. } => "vouched",
+        Answer::Pong => "pong",
+    }
+}

@@ -1,0 +1,42 @@
+//! What the simulator drives: the node, or a stand-in for it.
+
+use mainstay_base::Instant;
+use mainstay_node::{BootError, BootInfo, Input, Node, NodeConfig, Outbox};
+use std::sync::Arc;
+
+/// The part of the node that a driver sees. A mutant or a test's stand-in takes its place.
+pub trait Machine {
+    /// Something happened.
+    fn step(&mut self, now: Instant, input: Input, out: &mut Outbox);
+    /// Everything that had happened has been told.
+    fn flush(&mut self, now: Instant, out: &mut Outbox);
+    /// When to wake it at the latest.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+/// Makes machines: called at each start and each rebirth of a node.
+pub type Maker =
+    dyn Fn(Instant, NodeConfig, BootInfo) -> Result<Box<dyn Machine>, BootError> + Send + Sync;
+
+impl Machine for Node {
+    fn step(&mut self, now: Instant, input: Input, out: &mut Outbox) {
+        Node::step(self, now, input, out);
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Outbox) {
+        Node::flush(self, now, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Node::deadline(self)
+    }
+}
+
+/// Makes the very node that the daemon runs.
+#[must_use]
+pub fn real_node() -> Arc<Maker> {
+    Arc::new(|now, config, info| {
+        let node = Node::boot(now, config, info)?;
+        Ok(Box::new(node) as Box<dyn Machine>)
+    })
+}

@@ -1,0 +1,264 @@
+//! Everything that is drawn before a run starts; printed with every failure.
+
+use crate::{
+    dice::{Dice, MS},
+    faults::FaultKind,
+    network::NetParams,
+    workloads::Kind,
+};
+use mainstay_base::{Entropy, FencePolicy, NodeId, NodeName, NodeSpec, Timings};
+use std::time::Duration;
+
+/// Which faults a run is rich in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Profile {
+    /// None: what fails here fails always.
+    Quiet,
+    /// The network.
+    Lossy,
+    /// Processes and hosts.
+    Crashy,
+    /// Disks.
+    Disky,
+    /// Pauses and clocks.
+    Pausy,
+    /// All of it.
+    Mixed,
+}
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Profile; 6] = [
+        Profile::Quiet,
+        Profile::Lossy,
+        Profile::Crashy,
+        Profile::Disky,
+        Profile::Pausy,
+        Profile::Mixed,
+    ];
+
+    /// The profile's name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Quiet => "quiet",
+            Profile::Lossy => "lossy",
+            Profile::Crashy => "crashy",
+            Profile::Disky => "disky",
+            Profile::Pausy => "pausy",
+            Profile::Mixed => "mixed",
+        }
+    }
+}
+
+/// What the caller fixes; the rest follows from the seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// The profile; drawn if absent.
+    pub profile: Option<Profile>,
+    /// The number of nodes; drawn if absent.
+    pub nodes: Option<usize>,
+}
+
+/// A run's parameters.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// The seed that all this was drawn from.
+    pub seed: u64,
+    /// The profile.
+    pub profile: Profile,
+    /// Nodes: number, name, votes, links.
+    pub nodes: Vec<NodeSpec>,
+    /// Links between every two nodes.
+    pub links: usize,
+    /// Protocol periods.
+    pub timings: Timings,
+    /// Fencing policy.
+    pub fencing: FencePolicy,
+    /// The network.
+    pub net: NetParams,
+    /// Typical fsync, in nanoseconds.
+    pub fsync: u64,
+    /// One workload per client of each host.
+    pub clients: Vec<Kind>,
+    /// Hot, cold, counter and conversion resources.
+    pub resources: [u32; 4],
+    /// How long faults last, in nanoseconds.
+    pub fire: u64,
+    /// Mean time between faults, in nanoseconds; 0 for none.
+    pub gap: u64,
+    /// Faults and how likely each is.
+    pub faults: Vec<(FaultKind, u64)>,
+    /// Mean time between deaths of a client, in nanoseconds; 0 for none.
+    pub client_life: u64,
+}
+
+impl Params {
+    /// Draws a run's parameters.
+    #[must_use]
+    pub fn draw(seed: u64, wishes: Wishes) -> Params {
+        let mut dice = Entropy::new(seed ^ 0x7061_7261_6d73);
+        let profile = match dice.below(10) {
+            0 => Profile::Quiet,
+            1 => Profile::Lossy,
+            2 => Profile::Crashy,
+            3 => Profile::Disky,
+            4 => Profile::Pausy,
+            _ => Profile::Mixed,
+        };
+        let profile = wishes.profile.unwrap_or(profile);
+        let count = *dice.pick(&[3_usize, 3, 3, 3, 3, 5, 5, 2, 4]);
+        let count = wishes.nodes.unwrap_or(count);
+        let links = *dice.pick(&[1_usize, 1, 2]);
+        let uneven = dice.percent(10) && count > 2;
+        let nodes = (1..=count)
+            .map(|i| NodeSpec {
+                id: NodeId(i as u16),
+                name: NodeName::new(format!("n{i}")).expect("letters and digits"),
+                votes: if uneven && i == 1 { 2 } else { 1 },
+                links: links as u8,
+            })
+            .collect();
+        let scale = *dice.pick(&[100_u32, 100, 100, 60, 200]);
+        let default = Timings::default();
+        let timings = Timings {
+            heartbeat: default.heartbeat * scale / 100,
+            dead: default.dead * scale / 100,
+            lease: default.lease * scale / 100,
+            ..default
+        };
+        let fencing = if dice.percent(12) {
+            FencePolicy::Manual
+        } else {
+            FencePolicy::Lease
+        };
+        let rough = matches!(profile, Profile::Lossy | Profile::Mixed);
+        let stream = dice.percent(50);
+        let net = NetParams {
+            stream,
+            delay: dice.between(MS / 10, if rough { 20 * MS } else { 3 * MS }),
+            loss: if rough { dice.below(100) } else { dice.below(5) },
+            repeat: if rough { dice.below(100) } else { dice.below(5) },
+        };
+        let fsync = match profile {
+            Profile::Quiet => MS,
+            Profile::Disky => dice.between(MS, 60 * MS),
+            _ => dice.between(MS / 2, 10 * MS),
+        };
+        let clients = (0..dice.between(3, 6))
+            .map(|_| {
+                *dice.pick(&[
+                    Kind::Locks,
+                    Kind::Locks,
+                    Kind::Counters,
+                    Kind::Counters,
+                    Kind::Conversions,
+                    Kind::Cancels,
+                    Kind::Several,
+                    Kind::Spectator,
+                ])
+            })
+            .collect::<Vec<_>>();
+        let clients = with_operator(clients, fencing);
+        let resources = [
+            dice.between(1, 4) as u32,
+            dice.between(10, 60) as u32,
+            dice.between(1, 3) as u32,
+            dice.between(1, 2) as u32,
+        ];
+        let lease = timings.lease.as_nanos() as u64;
+        let fire = dice.between(5, 14) * lease;
+        let gap = match profile {
+            Profile::Quiet => 0,
+            _ => dice.between(lease / 4, lease * 2),
+        };
+        let client_life = match profile {
+            Profile::Quiet => 0,
+            _ => dice.between(lease, lease * 6),
+        };
+        Params {
+            seed,
+            profile,
+            nodes,
+            links,
+            timings,
+            fencing,
+            net,
+            fsync,
+            clients,
+            resources,
+            fire,
+            gap,
+            faults: weights(profile, &mut dice),
+            client_life,
+        }
+    }
+
+    /// Length of a lease in nanoseconds.
+    #[must_use]
+    pub fn lease(&self) -> u64 {
+        nanos(self.timings.lease)
+    }
+
+    /// The one command that runs this again.
+    #[must_use]
+    pub fn command(&self) -> String {
+        format!(
+            "cargo xtask sim --seed {} --profile {} --nodes {} --trace",
+            self.seed,
+            self.profile.name(),
+            self.nodes.len()
+        )
+    }
+}
+
+/// A duration in nanoseconds.
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Manual fencing needs somebody who vouches.
+fn with_operator(mut clients: Vec<Kind>, fencing: FencePolicy) -> Vec<Kind> {
+    if fencing == FencePolicy::Manual && !clients.contains(&Kind::Spectator) {
+        clients.push(Kind::Spectator);
+    }
+    clients
+}
+
+fn weights(profile: Profile, dice: &mut Entropy) -> Vec<(FaultKind, u64)> {
+    FaultKind::ALL
+        .into_iter()
+        .map(|kind| {
+            let base = kind.weight(profile);
+            // Some runs know only some faults, so that rare combinations get room.
+            let weight = if profile == Profile::Mixed && dice.percent(30) {
+                0
+            } else {
+                base * dice.between(1, 4)
+            };
+            (kind, weight)
+        })
+        .filter(|(_, weight)| *weight > 0)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects replay: parameters follow from the seed, and wishes do not shift other draws.
+    #[test]
+    fn parameters_follow_from_the_seed() {
+        let plain = Params::draw(5, Wishes::default());
+        let again = Params::draw(
+            5,
+            Wishes {
+                profile: Some(plain.profile),
+                nodes: Some(plain.nodes.len()),
+            },
+        );
+        assert_eq!(format!("{plain:?}"), format!("{again:?}"));
+        assert!(plain.command().contains("--seed 5"));
+    }
+}

@@ -1,0 +1,271 @@
+//! One run: safety under fire, then the fire stops and progress is demanded, then the audit.
+
+use crate::{
+    checkers::{Fact, Violation, books::Res},
+    client::{Call, Link},
+    dice::{MS, SEC},
+    machine::Maker,
+    params::{Params, Wishes},
+    stats::Stats,
+    trace::Trace,
+    workloads::Happened,
+    world::World,
+};
+use mainstay_base::FencePolicy;
+use mainstay_wire::{client::Ask, report::ResourceReport};
+use std::sync::Arc;
+
+/// Where a run stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Faults strike.
+    Fire,
+    /// Faults are over; every node must become an active member.
+    Healing,
+    /// All is well; clients work on undisturbed.
+    Calm,
+    /// Workloads stand still; the masters are asked what they know.
+    Frozen,
+    /// Clients release everything; every call must be answered.
+    Draining,
+    /// Nobody holds anything; the masters are asked again.
+    Emptied,
+    /// The run is over.
+    Over,
+}
+
+/// A run's result.
+#[derive(Debug)]
+pub struct Report {
+    /// What was drawn.
+    pub params: Params,
+    /// Hash of everything that happened.
+    pub hash: u64,
+    /// Number of things that happened.
+    pub events: u64,
+    /// The promise that was broken, if one was.
+    pub violation: Option<Violation>,
+    /// Counts.
+    pub stats: Stats,
+    /// The last lines of the trace, if text was wanted.
+    pub tail: Vec<String>,
+}
+
+/// A run that can be stepped.
+#[derive(Debug)]
+pub struct Run {
+    world: World,
+    stage: Stage,
+    /// When the present stage ends, or must have ended.
+    until: u64,
+    asked: bool,
+}
+
+impl Run {
+    /// A run at its start.
+    #[must_use]
+    pub fn new(seed: u64, wishes: Wishes, maker: Arc<Maker>, trace: Trace) -> Run {
+        let params = Params::draw(seed, wishes);
+        let until = params.fire;
+        Run {
+            world: World::new(params, maker, trace),
+            stage: Stage::Fire,
+            until,
+            asked: false,
+        }
+    }
+
+    /// The world.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Where the run stands.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Lets the next event happen. False when the run is over.
+    pub fn step(&mut self) -> bool {
+        if self.stage == Stage::Over || !self.world.step() {
+            self.stage = Stage::Over;
+            return false;
+        }
+        self.turn();
+        self.stage != Stage::Over
+    }
+
+    fn enter(&mut self, stage: Stage, lasts: u64) {
+        self.stage = stage;
+        self.until = self.world.now + lasts;
+        self.asked = false;
+        self.world
+            .trace
+            .note(self.world.now, "stage", &[stage as u64], || {
+                format!("{stage:?}")
+            });
+    }
+
+    /// Virtual time within which the cluster owes us wholeness after the last fault.
+    fn patience(&self) -> u64 {
+        let operator = match self.world.params.fencing {
+            FencePolicy::Lease => 0,
+            // Somebody has to notice and to vouch.
+            FencePolicy::Manual => 20 * SEC,
+        };
+        30 * SEC + 10 * self.world.params.lease() + operator
+    }
+
+    /// Moves on to the next stage when it is time.
+    fn turn(&mut self) {
+        let now = self.world.now;
+        match self.stage {
+            Stage::Fire if now >= self.until => {
+                self.world.mend_all();
+                let lasts = self.patience();
+                self.enter(Stage::Healing, lasts);
+                let by = self.until;
+                self.world.fact(&Fact::Healed { by });
+            }
+            // The L1 checker complains when this takes too long.
+            Stage::Healing if self.whole() => {
+                let lasts = self.world.params.lease();
+                self.enter(Stage::Calm, lasts);
+            }
+            Stage::Calm if now >= self.until => {
+                self.world.frozen = true;
+                self.enter(Stage::Frozen, 400 * MS);
+            }
+            Stage::Frozen if now >= self.until || !self.world.audits.is_empty() => {
+                if self.audit() {
+                    self.world.draining = true;
+                    self.world.thaw();
+                    let lasts = self.patience();
+                    self.enter(Stage::Draining, lasts);
+                    let by = self.until;
+                    self.world.fact(&Fact::Draining { by });
+                    for slot in 0..self.world.clients.len() {
+                        self.world.tell(slot, Happened::Drain);
+                    }
+                }
+            }
+            Stage::Draining => {
+                if self.world.clients.iter().all(|client| client.at_rest()) {
+                    self.enter(Stage::Emptied, 400 * MS);
+                } else if now > self.until + SEC {
+                    self.complain_of_undrained();
+                }
+            }
+            Stage::Emptied if now >= self.until || !self.world.audits.is_empty() => {
+                if self.audit() {
+                    self.enter(Stage::Over, 0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn whole(&self) -> bool {
+        self.world.judge.whole()
+            && self.world.clients.iter().all(|client| client.ready)
+    }
+
+    fn complain_of_undrained(&mut self) {
+        let now = self.world.now;
+        let stuck = self
+            .world
+            .clients
+            .iter()
+            .find(|client| !client.at_rest())
+            .map(|client| format!("{client:?}"));
+        let what = format!("the clients did not come to rest: {}", stuck.unwrap_or_default());
+        self.world.judge.complain("L1 progress", now, what);
+    }
+
+    /// Asks the masters for all locks and judges the answer. True when that is done.
+    fn audit(&mut self) -> bool {
+        if !self.asked {
+            let slots: Vec<usize> = (0..self.world.clients.len())
+                .filter(|slot| self.world.clients[*slot].link == Link::Open)
+                .collect();
+            let Some(slot) = slots.first() else {
+                let what = "no client has a session at the end".to_owned();
+                self.world.judge.complain("L1 progress", self.world.now, what);
+                return false;
+            };
+            let ask = Ask::Locks {
+                lockspace: None,
+                pattern: None,
+                limit: 10_000,
+            };
+            self.world.ask(*slot, ask, Call::Audit);
+            self.asked = true;
+            self.until = self.world.now + 10 * SEC;
+            return false;
+        }
+        match self.world.audits.pop() {
+            Some(Ok(report)) => {
+                let now = self.world.now;
+                if report.truncated || !report.silent.is_empty() {
+                    let what = format!("masters keep silent in an audit: {:?}", report.silent);
+                    self.world.judge.complain("L1 progress", now, what);
+                }
+                let known: Vec<(Res, &ResourceReport)> = report
+                    .resources
+                    .iter()
+                    .filter_map(|r| Some((self.world.terrain.find(&r.lockspace, &r.name)?, r)))
+                    .collect();
+                let node = self.world.hosts[0].id;
+                self.world.stats.count("audits");
+                self.world.stats.add("locks audited", known.len() as u64);
+                let fact = Fact::Audit {
+                    node,
+                    resources: &known,
+                };
+                self.world.judge.observe(now, &fact, &self.world.books);
+                true
+            }
+            Some(Err(why)) => {
+                let what = format!("the audit was refused: {why}");
+                self.world.judge.complain("L1 progress", self.world.now, what);
+                false
+            }
+            None => {
+                let what = "the audit was never answered".to_owned();
+                self.world.judge.complain("L1 progress", self.world.now, what);
+                false
+            }
+        }
+    }
+
+    /// The result so far.
+    #[must_use]
+    pub fn report(self) -> Report {
+        let mut violation = self.world.judge.violation().cloned();
+        if violation.is_none() && self.world.stats.get("grants") == 0 {
+            violation = Some(Violation {
+                promise: "L1 progress",
+                at: self.world.now,
+                what: "nothing was granted in the whole run".to_owned(),
+            });
+        }
+        Report {
+            hash: self.world.trace.hash(),
+            events: self.world.trace.events(),
+            violation,
+            tail: self.world.trace.tail(),
+            stats: self.world.stats,
+            params: self.world.params,
+        }
+    }
+}
+
+/// Runs a seed to its end.
+#[must_use]
+pub fn run(seed: u64, wishes: Wishes, maker: &Arc<Maker>, trace: Trace) -> Report {
+    let mut run = Run::new(seed, wishes, Arc::clone(maker), trace);
+    while run.step() {}
+    run.report()
+}

@@ -1,0 +1,818 @@
+//! Clients at work: connecting, asking, believing, dying.
+
+use crate::{
+    checkers::Fact,
+    client::{Call, Client, Command, Link, Lock, Mail, Phase, answer_name, read_of},
+    dice::{Dice, MS},
+    trace::mix_bytes,
+    workloads::{Brain, Happened, Hands},
+    world::{Ev, Up, World},
+};
+use mainstay_base::{Entropy, Flags, LockMode};
+use mainstay_wire::{
+    client::{Answer, Ask, Handle, ToClient},
+    codec,
+    lock::{Granted, Refusal},
+};
+use std::fmt::Write as _;
+
+/// What an ask is about, for people.
+fn describe(ask: &Ask) -> String {
+    let mut text = String::new();
+    let written = match ask {
+        Ask::Lock {
+            handle,
+            name,
+            mode,
+            flags,
+            ..
+        } => write!(text, "lock {} on {name} in {mode}, {flags}", handle.0),
+        Ask::Convert {
+            handle,
+            mode,
+            flags,
+            ..
+        } => write!(text, "convert {} to {mode}, {flags}", handle.0),
+        Ask::Unlock { handle, flags, .. } => write!(text, "unlock {}, {flags}", handle.0),
+        Ask::Cancel { handle } => write!(text, "cancel {}", handle.0),
+        Ask::OpenLockspace { name, .. } => write!(text, "open {name}"),
+        Ask::Vouch { node } => write!(text, "vouch for {node}"),
+        other => write!(text, "{other:?}"),
+    };
+    debug_assert!(written.is_ok(), "a string takes everything");
+    text
+}
+
+impl World {
+    pub(crate) fn new_client(&mut self, host: usize, brain: Box<dyn Brain>) -> Client {
+        let no = self.next_client;
+        self.next_client += 1;
+        let dice = Entropy::new(self.dice.client.next_u64());
+        Client::new(no, host, self.terrain.spaces.len(), dice, brain)
+    }
+
+    fn stopped(&self, slot: usize) -> bool {
+        let client = &self.clients[slot];
+        client.stalled || self.hosts[client.host].clients_pause.is_some()
+    }
+
+    /// A client tries to connect to the daemon of its host.
+    pub(crate) fn hello(&mut self, slot: usize, no: u32) {
+        let client = &self.clients[slot];
+        if client.no != no || !client.alive || client.link != Link::Down {
+            return;
+        }
+        let host = client.host;
+        if self.stopped(slot) || self.hosts[host].process.is_none() {
+            let wait = self.dice.client.between(50 * MS, 400 * MS);
+            self.at(wait, Ev::Hello { slot, no });
+            return;
+        }
+        let conn = self.unique();
+        let client = &mut self.clients[slot];
+        client.link = Link::Dialing;
+        client.conn = conn;
+        client.last_up = self.now;
+        client.last_down = self.now;
+        self.send_up(slot, Up::Open { slot, no });
+    }
+
+    /// Sends something from a client to its daemon; nothing overtakes on a stream.
+    fn send_up(&mut self, slot: usize, what: Up) {
+        let delay = 5_000 + self.dice.client.spread(MS / 10);
+        let client = &mut self.clients[slot];
+        let host = client.host;
+        let Some(process) = &self.hosts[host].process else {
+            return;
+        };
+        let run = process.run;
+        client.last_up = (self.now + delay).max(client.last_up + 1);
+        let (wait, conn) = (client.last_up - self.now, client.conn);
+        self.at(
+            wait,
+            Ev::Up {
+                host,
+                run,
+                conn,
+                what,
+            },
+        );
+    }
+
+    /// Sends something from a daemon to a client.
+    pub(crate) fn mail(&mut self, slot: usize, no: u32, conn: u64, mail: Mail) {
+        let delay = 5_000 + self.dice.client.spread(MS / 10);
+        let client = &mut self.clients[slot];
+        if client.no != no || client.conn != conn {
+            return;
+        }
+        client.last_down = (self.now + delay).max(client.last_down + 1);
+        let wait = client.last_down - self.now;
+        self.at(
+            wait,
+            Ev::Down {
+                slot,
+                no,
+                conn,
+                mail,
+            },
+        );
+    }
+
+    pub(crate) fn mail_arrives(&mut self, slot: usize, no: u32, conn: u64, mail: Mail) {
+        let client = &mut self.clients[slot];
+        if client.no != no || client.conn != conn || !client.alive {
+            return;
+        }
+        client.mail.push_back((conn, mail));
+        if !self.stopped(slot) {
+            self.read_mail(slot);
+        }
+    }
+
+    pub(crate) fn resume_clients(&mut self, host: usize) {
+        for slot in 0..self.clients.len() {
+            if self.clients[slot].host == host {
+                self.resume_client(slot);
+            }
+        }
+    }
+
+    /// A client that was stopped goes on, if nothing else stops it.
+    pub(crate) fn resume_client(&mut self, slot: usize) {
+        if self.stopped(slot) || !self.clients[slot].alive {
+            return;
+        }
+        // Whether it first sees its alarm or its mail is chance.
+        let alarm_first = self.dice.client.percent(50);
+        if alarm_first {
+            self.ring(slot);
+        }
+        self.read_mail(slot);
+        if !alarm_first {
+            self.ring(slot);
+        }
+    }
+
+    fn read_mail(&mut self, slot: usize) {
+        while let Some((conn, mail)) = self.clients[slot].mail.pop_front() {
+            if self.clients[slot].conn == conn {
+                self.read(slot, mail);
+            }
+        }
+    }
+
+    fn read(&mut self, slot: usize, mail: Mail) {
+        let no = self.clients[slot].no;
+        match mail {
+            Mail::Welcome { life } => {
+                let client = &mut self.clients[slot];
+                client.link = Link::Open;
+                client.life = life;
+                self.stats.count("sessions");
+                for space in 0..self.terrain.spaces.len() {
+                    self.open_space(slot, space);
+                }
+            }
+            Mail::Message(message) => self.message(slot, *message),
+            Mail::Closed => {
+                self.trace.note(self.now, "eof", &[u64::from(no)], || {
+                    format!("client {no}")
+                });
+                self.lose_session(slot);
+            }
+        }
+    }
+
+    fn lose_session(&mut self, slot: usize) {
+        let client = &mut self.clients[slot];
+        if client.link == Link::Down {
+            return;
+        }
+        let (no, was_ready) = (client.no, client.ready);
+        client.forget_session();
+        self.books.disbelieve(no);
+        self.fact(&Fact::SessionOver { client: no });
+        self.stats.count("sessions lost");
+        if was_ready {
+            self.tell(slot, Happened::Lost);
+        }
+        let wait = self.dice.client.between(10 * MS, 300 * MS);
+        self.at(wait, Ev::Hello { slot, no });
+    }
+
+    fn open_space(&mut self, slot: usize, space: usize) {
+        let name = self.terrain.spaces[space].clone();
+        let ask = Ask::OpenLockspace {
+            name,
+            value_len: None,
+        };
+        self.ask(slot, ask, Call::Open(space));
+    }
+
+    pub(crate) fn reopen(&mut self, slot: usize, no: u32, conn: u64, space: usize) {
+        let client = &self.clients[slot];
+        if client.no == no && client.conn == conn && client.link == Link::Open {
+            self.open_space(slot, space);
+        }
+    }
+
+    /// Sends a request, and remembers what it was.
+    pub(crate) fn ask(&mut self, slot: usize, ask: Ask, call: Call) {
+        let client = &mut self.clients[slot];
+        let (no, request) = (client.no, client.next_request);
+        client.next_request += 1;
+        client.calls.insert(request, call);
+        let words = [u64::from(no), request, mix_bytes(0, &codec::to_vec(&ask))];
+        let what = describe(&ask);
+        self.trace.note(self.now, "ask", &words, || {
+            format!("client {no} call {request}: {what}")
+        });
+        self.fact(&Fact::Asked {
+            client: no,
+            request,
+            what: &what,
+        });
+        self.send_up(slot, Up::Ask { request, ask });
+    }
+
+    /// A message from the daemon.
+    fn message(&mut self, slot: usize, message: ToClient) {
+        let no = self.clients[slot].no;
+        let words = [u64::from(no), mix_bytes(0, &codec::to_vec(&message))];
+        self.trace
+            .note(self.now, "told", &words, || tell_message(no, &message));
+        match message {
+            ToClient::Done { request, result } => self.done(slot, request, result),
+            ToClient::Blocking { handle, mode } => {
+                self.stats.count("blocking notices");
+                if self.clients[slot].locks.contains_key(&handle) {
+                    self.tell(slot, Happened::Blocking(handle, mode));
+                }
+            }
+            ToClient::Suspended { .. } => self.stats.count("suspended sessions"),
+            ToClient::Resumed => self.stats.count("resumed sessions"),
+            ToClient::SessionLost { .. } => self.lose_session(slot),
+            ToClient::Event(_) | ToClient::EventsMissed(_) => {
+                self.protocol(slot, "an event that it did not ask for");
+            }
+        }
+    }
+
+    fn protocol(&mut self, slot: usize, what: &str) {
+        let what = format!("client {} got {what}", self.clients[slot].no);
+        self.judge.complain("client protocol", self.now, what);
+    }
+
+    fn done(&mut self, slot: usize, request: u64, result: Result<Answer, Refusal>) {
+        let client = &mut self.clients[slot];
+        let no = client.no;
+        let Some(call) = client.calls.remove(&request) else {
+            self.protocol(slot, &format!("an answer to call {request} that it never made or that had been answered"));
+            return;
+        };
+        self.fact(&Fact::Answered {
+            client: no,
+            request,
+        });
+        match (call, result) {
+            (Call::Open(space), result) => self.opened(slot, space, result),
+            (
+                Call::Lock {
+                    handle,
+                    mode,
+                    valblk,
+                },
+                Ok(Answer::Granted(granted)),
+            ) => self.granted(slot, handle, mode, valblk, false, granted),
+            (Call::Lock { handle, .. }, Err(refusal)) => {
+                self.count_refusal(&refusal);
+                if refusal == Refusal::NoSuchLockspace {
+                    self.protocol(slot, "no-such-lockspace for one that it has opened");
+                }
+                self.clients[slot].locks.remove(&handle);
+                self.tell(slot, Happened::Refused(handle, refusal));
+            }
+            (
+                Call::Convert {
+                    handle,
+                    mode,
+                    valblk,
+                    publish,
+                },
+                Ok(Answer::Granted(granted)),
+            ) => {
+                self.stats.count("conversions");
+                self.granted(slot, handle, mode, valblk, publish, granted);
+            }
+            (
+                Call::Convert {
+                    handle, publish, ..
+                },
+                Err(refusal),
+            ) => self.conversion_refused(slot, handle, publish, refusal),
+            (Call::Unlock { handle, publish }, result) => {
+                self.unlocked(slot, handle, publish, result);
+            }
+            (Call::Cancel { handle }, Ok(Answer::Cancelled) | Err(_)) => {
+                self.stats.count("cancels answered");
+                self.tell(slot, Happened::CancelAnswered(handle));
+            }
+            (Call::Question, result) => {
+                self.stats.count("questions answered");
+                self.tell(slot, Happened::Told(Box::new(result)));
+            }
+            (Call::Audit, Ok(Answer::Locks(report))) => self.audits.push(Ok(*report)),
+            (Call::Audit, Err(refusal)) => self.audits.push(Err(refusal.to_string())),
+            (call, Ok(answer)) => {
+                let what = format!("`{}` in answer to {call:?}", answer_name(&answer));
+                self.protocol(slot, &what);
+            }
+        }
+    }
+
+    fn opened(&mut self, slot: usize, space: usize, result: Result<Answer, Refusal>) {
+        let (no, conn) = (self.clients[slot].no, self.clients[slot].conn);
+        match result {
+            Ok(Answer::Lockspace { id, value_len }) => {
+                let name = self.terrain.spaces[space].clone();
+                self.fact(&Fact::Lockspace {
+                    name: &name,
+                    id,
+                    value_len,
+                });
+                let client = &mut self.clients[slot];
+                client.spaces[space] = Some(id);
+                if client.spaces.iter().all(Option::is_some) && !client.ready {
+                    client.ready = true;
+                    self.tell(slot, Happened::Ready);
+                }
+            }
+            Ok(answer) => {
+                let what = format!("`{}` in answer to open", answer_name(&answer));
+                self.protocol(slot, &what);
+            }
+            Err(_) => {
+                let wait = self.dice.client.between(50 * MS, 300 * MS);
+                self.at(
+                    wait,
+                    Ev::Reopen {
+                        slot,
+                        no,
+                        conn,
+                        space,
+                    },
+                );
+            }
+        }
+    }
+
+    fn granted(
+        &mut self,
+        slot: usize,
+        handle: Handle,
+        asked: LockMode,
+        valblk: bool,
+        publish: bool,
+        granted: Granted,
+    ) {
+        let client = &mut self.clients[slot];
+        let who = client.who(handle);
+        let life = client.life;
+        let Some(lock) = client.locks.get_mut(&handle) else {
+            return;
+        };
+        lock.phase = Phase::Held(granted.mode);
+        let res = lock.res;
+        if granted.mode != asked {
+            let what = format!("{} where it asked for {asked}", granted.mode);
+            self.protocol(slot, &what);
+            return;
+        }
+        self.stats.count("grants");
+        self.books
+            .grant(who, res, granted.mode, granted.token, life, valblk);
+        let here = &self.books.lives[life as usize];
+        let gone = here
+            .incarnation
+            .is_some_and(|incarnation| self.proved.contains(&(here.node, incarnation)));
+        if gone {
+            // It took so long that the cluster has dropped it meanwhile.
+            self.stats.count("grants too late");
+            self.books.end_standing(|w, _| w == who);
+        }
+        if publish {
+            self.stats.count("publications");
+            let version = granted.value.as_ref().map(|value| value.version);
+            self.fact(&Fact::Published { who, res, version });
+        }
+        let read = if valblk {
+            read_of(&granted, publish)
+        } else {
+            None
+        };
+        if let Some(value) = read {
+            self.stats.count("value reads");
+            if value.maybe_stale {
+                self.stats.count("stale marks");
+            }
+        }
+        self.judge
+            .observe(self.now, &Fact::Granted { who, read }, &self.books);
+        self.tell(slot, Happened::Granted(handle, granted));
+    }
+
+    fn conversion_refused(
+        &mut self,
+        slot: usize,
+        handle: Handle,
+        publish: bool,
+        refusal: Refusal,
+    ) {
+        self.count_refusal(&refusal);
+        let client = &mut self.clients[slot];
+        let who = client.who(handle);
+        let Some(lock) = client.locks.get_mut(&handle) else {
+            return;
+        };
+        if let Phase::Converting { from } = lock.phase {
+            lock.phase = Phase::Held(from);
+        }
+        let res = lock.res;
+        self.books.conversion_refused(who);
+        if publish {
+            self.fact(&Fact::PublicationRefused { who, res });
+        }
+        if refusal == Refusal::NoSuchLock {
+            self.fact(&Fact::LockUnknown { who });
+        }
+        self.tell(slot, Happened::Refused(handle, refusal));
+    }
+
+    fn unlocked(
+        &mut self,
+        slot: usize,
+        handle: Handle,
+        publish: bool,
+        result: Result<Answer, Refusal>,
+    ) {
+        let client = &mut self.clients[slot];
+        let who = client.who(handle);
+        let Some(lock) = client.locks.remove(&handle) else {
+            return;
+        };
+        match result {
+            Ok(Answer::Unlocked { version }) => {
+                self.stats.count("unlocks");
+                if publish {
+                    self.stats.count("publications");
+                    let res = lock.res;
+                    self.fact(&Fact::Published { who, res, version });
+                }
+            }
+            Ok(answer) => {
+                let what = format!("`{}` in answer to unlock", answer_name(&answer));
+                self.protocol(slot, &what);
+            }
+            Err(Refusal::NoSuchLock) => self.fact(&Fact::LockUnknown { who }),
+            Err(Refusal::Leaving | Refusal::Unavailable(_)) => {}
+            Err(refusal) => {
+                let what = format!("its unlock refused: {refusal}");
+                self.protocol(slot, &what);
+            }
+        }
+        self.tell(slot, Happened::Unlocked(handle));
+    }
+
+    fn count_refusal(&mut self, refusal: &Refusal) {
+        self.stats.count(match refusal {
+            Refusal::NotQueued => "refused not-queued",
+            Refusal::Deadlock => "refused deadlock",
+            Refusal::Cancelled => "refused cancelled",
+            Refusal::TimedOut => "refused timed-out",
+            Refusal::NoQuorum => "refused no-quorum",
+            _ => "refused otherwise",
+        });
+    }
+
+    pub(crate) fn alarm(&mut self, slot: usize, no: u32, alarm: u64) {
+        let client = &mut self.clients[slot];
+        if client.no != no || client.alarm != alarm || !client.alive {
+            return;
+        }
+        client.rang = true;
+        if !self.stopped(slot) {
+            self.ring(slot);
+        }
+    }
+
+    fn ring(&mut self, slot: usize) {
+        if std::mem::take(&mut self.clients[slot].rang) {
+            self.tell(slot, Happened::Alarm);
+        }
+    }
+
+    /// Lets a workload react, then does what it wants.
+    pub(crate) fn tell(&mut self, slot: usize, happened: Happened) {
+        if self.frozen {
+            self.clients[slot].untold.push_back(happened);
+            return;
+        }
+        let vouchable = self.vouchable();
+        let client = &mut self.clients[slot];
+        if !client.alive {
+            return;
+        }
+        let valid = client.link == Link::Open && self.books.life_valid(client.life, self.now);
+        let mut hands = Hands {
+            dice: &mut client.dice,
+            client: client.no,
+            terrain: &self.terrain,
+            valid,
+            draining: self.draining,
+            vouchable: &vouchable,
+            next_handle: &mut client.next_handle,
+            commands: Vec::new(),
+        };
+        // Without a session there is nothing to ask.
+        let idle = !client.ready && !matches!(happened, Happened::Lost);
+        if !idle {
+            client.brain.react(&mut hands, happened);
+        }
+        let commands = hands.commands;
+        for command in commands {
+            self.obey(slot, command);
+        }
+    }
+
+    /// Tells everybody what was kept back while the world was frozen.
+    pub(crate) fn thaw(&mut self) {
+        self.frozen = false;
+        for slot in 0..self.clients.len() {
+            while let Some(happened) = self.clients[slot].untold.pop_front() {
+                self.tell(slot, happened);
+            }
+        }
+    }
+
+    /// Nodes for whose vanished incarnations an operator could honestly vouch: no client of theirs
+    /// can rely on anything any more.
+    fn vouchable(&self) -> Vec<mainstay_base::NodeName> {
+        if self.params.fencing == mainstay_base::FencePolicy::Lease {
+            return Vec::new();
+        }
+        let harmful = |node, incarnation| {
+            self.books.lives.iter().enumerate().any(|(number, life)| {
+                life.node == node
+                    && life.incarnation.is_none_or(|i| i == incarnation)
+                    && self.books.life_valid(number as u32, self.now)
+            })
+        };
+        self.hosts
+            .iter()
+            .filter(|host| {
+                let mut pending = self.unproved.iter().filter(|(n, _)| *n == host.id);
+                pending.clone().next().is_some() && pending.all(|&(n, i)| !harmful(n, i))
+            })
+            .map(|host| host.name.clone())
+            .collect()
+    }
+
+    fn obey(&mut self, slot: usize, command: Command) {
+        let client = &mut self.clients[slot];
+        if !client.alive {
+            return;
+        }
+        let no = client.no;
+        match command {
+            Command::Sleep(wait) => {
+                client.alarm += 1;
+                let alarm = client.alarm;
+                client.rang = false;
+                self.at(wait, Ev::Alarm { slot, no, alarm });
+            }
+            Command::Exit => self.kill_client(slot, MS),
+            Command::Lock {
+                handle,
+                res,
+                mode,
+                flags,
+                blocking,
+                timeout_ms,
+            } => {
+                let (space, name) = self.terrain.resources[res as usize].clone();
+                let Some(lockspace) = client.spaces[space] else {
+                    return;
+                };
+                let phase = Phase::Asking;
+                client.locks.insert(handle, Lock { res, phase });
+                self.touched.entry(no).or_default().insert(res);
+                let valblk = flags.contains(Flags::VALBLK);
+                let ask = Ask::Lock {
+                    handle,
+                    lockspace,
+                    name,
+                    mode,
+                    flags,
+                    blocking,
+                    timeout_ms,
+                };
+                self.ask(
+                    slot,
+                    ask,
+                    Call::Lock {
+                        handle,
+                        mode,
+                        valblk,
+                    },
+                );
+            }
+            Command::Convert { .. } => self.convert(slot, command),
+            Command::Unlock { .. } => self.unlock(slot, command),
+            Command::Cancel { handle } => {
+                self.ask(slot, Ask::Cancel { handle }, Call::Cancel { handle });
+            }
+            Command::Ask(ask) => self.ask(slot, ask, Call::Question),
+        }
+    }
+
+    fn convert(&mut self, slot: usize, command: Command) {
+        let Command::Convert {
+            handle,
+            mode,
+            mut flags,
+            mut value,
+            timeout_ms,
+        } = command
+        else {
+            return;
+        };
+        let client = &mut self.clients[slot];
+        let who = client.who(handle);
+        let Some(lock) = client.locks.get_mut(&handle) else {
+            return;
+        };
+        let Phase::Held(from) = lock.phase else {
+            return;
+        };
+        lock.phase = Phase::Converting { from };
+        let res = lock.res;
+        // Nobody publishes under a lock that may be lost.
+        if value.is_some() && !self.books.life_valid(client.life, self.now) {
+            value = None;
+            flags = Flags::NONE;
+        }
+        if flags.contains(Flags::IVVALBLK) {
+            self.fact(&Fact::MayInvalidate { res });
+        }
+        if let Some(block) = &value {
+            self.judge.observe(
+                self.now,
+                &Fact::Publishing { who, res, block },
+                &self.books,
+            );
+        }
+        self.books.converting(who, mode);
+        let call = Call::Convert {
+            handle,
+            mode,
+            valblk: flags.contains(Flags::VALBLK),
+            publish: value.is_some(),
+        };
+        let ask = Ask::Convert {
+            handle,
+            mode,
+            flags,
+            blocking: true,
+            value,
+            timeout_ms,
+        };
+        self.ask(slot, ask, call);
+    }
+
+    fn unlock(&mut self, slot: usize, command: Command) {
+        let Command::Unlock {
+            handle,
+            mut flags,
+            mut value,
+        } = command
+        else {
+            return;
+        };
+        let client = &mut self.clients[slot];
+        let who = client.who(handle);
+        let Some(lock) = client.locks.get_mut(&handle) else {
+            return;
+        };
+        if !matches!(lock.phase, Phase::Held(_)) {
+            return;
+        }
+        lock.phase = Phase::Releasing;
+        let res = lock.res;
+        if value.is_some() && !self.books.life_valid(client.life, self.now) {
+            value = None;
+            flags = Flags::NONE;
+        }
+        if let Some(block) = &value {
+            self.judge.observe(
+                self.now,
+                &Fact::Publishing { who, res, block },
+                &self.books,
+            );
+        }
+        self.books.remove(who);
+        if self.books.empty(res) {
+            self.fact(&Fact::Emptied { res });
+        }
+        let call = Call::Unlock {
+            handle,
+            publish: value.is_some(),
+        };
+        let ask = Ask::Unlock {
+            handle,
+            flags,
+            value,
+        };
+        self.ask(slot, ask, call);
+    }
+
+    /// A client dies; another takes its place later.
+    pub(crate) fn kill_client(&mut self, slot: usize, followed_in: u64) {
+        let client = &mut self.clients[slot];
+        if !client.alive {
+            return;
+        }
+        let no = client.no;
+        self.trace
+            .note(self.now, "died", &[u64::from(no)], || format!("client {no}"));
+        self.stats.count("clients killed");
+        let client = &mut self.clients[slot];
+        client.alive = false;
+        let connected = client.link != Link::Down;
+        self.books.disbelieve(no);
+        self.fact(&Fact::SessionOver { client: no });
+        if connected {
+            self.send_up(slot, Up::Close);
+        }
+        self.at(followed_in, Ev::Follow { slot });
+    }
+
+    pub(crate) fn follow(&mut self, slot: usize) {
+        let host = self.clients[slot].host;
+        if self.clients[slot].alive {
+            return;
+        }
+        if !self.hosts[host].power {
+            self.at(500 * MS, Ev::Follow { slot });
+            return;
+        }
+        let per_host = self.params.clients.len();
+        let kind = self.params.clients[slot % per_host];
+        let client = self.new_client(host, kind.brain());
+        let no = client.no;
+        self.clients[slot] = client;
+        self.at(MS, Ev::Hello { slot, no });
+    }
+
+    /// Some client dies, and in a while another.
+    pub(crate) fn reap(&mut self) {
+        if self.calm {
+            return;
+        }
+        let slot = self.dice.client.below(self.clients.len() as u64) as usize;
+        let back = self.dice.client.spread(500 * MS);
+        self.kill_client(slot, back);
+        let wait = self.dice.client.spread(self.params.client_life);
+        self.at(wait, Ev::Reaper);
+    }
+}
+
+fn tell_message(no: u32, message: &ToClient) -> String {
+    match message {
+        ToClient::Done {
+            request,
+            result: Ok(Answer::Granted(granted)),
+        } => {
+            let mut text = format!(
+                "client {no} call {request}: granted {} token {:?}",
+                granted.mode, granted.token
+            );
+            if let Some(value) = &granted.value {
+                text.push_str(&format!(
+                    ", value {:?} version {} stale {}",
+                    value.block, value.version, value.maybe_stale
+                ));
+            }
+            text
+        }
+        ToClient::Done {
+            request,
+            result: Ok(answer),
+        } => format!("client {no} call {request}: {}", answer_name(answer)),
+        ToClient::Done {
+            request,
+            result: Err(refusal),
+        } => format!("client {no} call {request}: refused, {refusal}"),
+        other => format!("client {no}: {other:?}"),
+    }
+}

@@ -1,0 +1,184 @@
+//! What an observer writes down when a node shows a lease, tells an event or ends a session.
+
+use crate::{
+    checkers::{
+        Fact,
+        books::{Claim, Who},
+    },
+    dice::MS,
+    trace::mix_bytes,
+    world::World,
+};
+use mainstay_base::{Incarnation, Instant, NodeId};
+use mainstay_wire::{
+    codec,
+    event::{Event, Reason, What},
+};
+
+impl World {
+    pub(crate) fn show_lease(&mut self, host: usize, until: Instant) {
+        let here = &mut self.hosts[host];
+        let Some(process) = &mut here.process else {
+            return;
+        };
+        let (page, life) = (process.page, process.life);
+        let was_valid = self.books.life_valid(life, self.now);
+        here.leases.insert(page, until);
+        let over_at = if until == Instant::ZERO {
+            0
+        } else {
+            here.clock.real(until)
+        };
+        self.books.pages[page as usize].over_at = over_at;
+        self.trace
+            .note(self.now, "lease", &[host as u64, until.0], || {
+                let left = over_at.saturating_sub(self.now) as f64 / MS as f64;
+                format!("host {} for {left:.1} ms", host + 1)
+            });
+        self.stats.count("leases");
+        let valid = self.books.life_valid(life, self.now);
+        if valid && !was_valid {
+            self.stats.count("leases gained");
+        }
+        if until != Instant::ZERO {
+            self.adopt(host);
+        } else if self.books.lives[life as usize].leaving {
+            // The clients of a node that leaves have been told; it gives their locks up now.
+            let ended = self.books.end_standing(|_, claim| claim.life == life);
+            self.tell_ended(&ended);
+        }
+        self.fact(&Fact::LeaseShown { life });
+    }
+
+    /// Writes down under which incarnation a life acts, the first time that it does.
+    fn adopt(&mut self, host: usize) {
+        let me = self.hosts[host].id;
+        let Some(process) = &mut self.hosts[host].process else {
+            return;
+        };
+        let life = process.life;
+        if let Some(incarnation) = process.seen_as
+            && !std::mem::replace(&mut process.acted, true)
+        {
+            self.books.lives[life as usize].incarnation = Some(incarnation);
+            self.owned.insert((me, incarnation));
+            self.fact(&Fact::Adopted { life, incarnation });
+        }
+    }
+
+    pub(crate) fn event(&mut self, host: usize, event: &Event) {
+        let words = [host as u64, mix_bytes(0, &codec::to_vec(event))];
+        self.trace.note(self.now, "event", &words, || {
+            format!("host {}: {event}", host + 1)
+        });
+        let me = self.hosts[host].id;
+        let Some(process) = &mut self.hosts[host].process else {
+            return;
+        };
+        let life = process.life;
+        match &event.what {
+            What::View { members, quorate } => {
+                process.seen_as = members.iter().find(|(n, _)| *n == me).map(|(_, i)| *i);
+                let (seen_as, acted) = (process.seen_as, process.acted);
+                if let Some(seen) = seen_as
+                    && !acted
+                    && !self.owned.contains(&(me, seen))
+                {
+                    // Until it acts, what the log says last counts: a log that is read again after
+                    // a restart begins with the memberships of earlier lives.
+                    self.books.lives[life as usize].incarnation = Some(seen);
+                }
+                self.stats.count("views");
+                self.fact(&Fact::View {
+                    life,
+                    epoch: event.epoch,
+                    members,
+                    quorate: *quorate,
+                });
+            }
+            What::MemberLeft { node, incarnation } => {
+                self.stats.count("members lost");
+                let (node, incarnation, reason) = (*node, *incarnation, event.reason);
+                if !self.proved.contains(&(node, incarnation)) {
+                    self.unproved.insert((node, incarnation));
+                }
+                self.fact(&Fact::Left {
+                    node,
+                    incarnation,
+                    reason,
+                });
+                if reason == Reason::LeftCleanly {
+                    self.stats.count("clean leaves");
+                    self.prove(node, incarnation, reason);
+                }
+            }
+            What::Fenced { node, incarnation } => self.prove(*node, *incarnation, event.reason),
+            What::Active => {
+                self.adopt(host);
+                self.fact(&Fact::Acting { life, active: true });
+            }
+            What::Suspended => {
+                self.stats.count("suspensions");
+                self.fact(&Fact::Acting {
+                    life,
+                    active: false,
+                });
+            }
+            What::RecoveryDone {
+                rebuilt, dropped, ..
+            } => {
+                self.stats.count("recoveries");
+                self.stats.add("resources rebuilt", *rebuilt);
+                self.stats.add("locks dropped", *dropped);
+            }
+            _ => {}
+        }
+    }
+
+    /// A node counts an incarnation as harmless: its locks may be dropped from now on.
+    fn prove(&mut self, node: NodeId, incarnation: Incarnation, reason: Reason) {
+        self.unproved.remove(&(node, incarnation));
+        if self.proved.insert((node, incarnation)) {
+            self.stats.count(match reason {
+                Reason::OperatorVouched => "proofs by operator",
+                Reason::LeaseExpired => "proofs by lease",
+                _ => "proofs otherwise",
+            });
+            let lives = &self.books.lives;
+            let gone: Vec<bool> = lives
+                .iter()
+                .map(|life| life.node == node && life.incarnation == Some(incarnation))
+                .collect();
+            let ended = self
+                .books
+                .end_standing(|_, claim| gone[claim.life as usize]);
+            self.tell_ended(&ended);
+        }
+        self.fact(&Fact::Proved {
+            node,
+            incarnation,
+            reason,
+        });
+    }
+
+    fn tell_ended(&mut self, ended: &[(Who, Claim)]) {
+        for (_, claim) in ended {
+            self.fact(&Fact::HolderDied { claim });
+        }
+        for (_, claim) in ended {
+            if self.books.empty(claim.res) {
+                self.fact(&Fact::Emptied { res: claim.res });
+            }
+        }
+    }
+
+    /// The node of a client has closed its session: its locks are released.
+    pub(crate) fn session_ended(&mut self, no: u32) {
+        let ended = self.books.end_standing(|who, _| who.client == no);
+        self.tell_ended(&ended);
+        // What was asked and never answered may have been granted and dropped again.
+        for res in self.touched.remove(&no).unwrap_or_default() {
+            self.fact(&Fact::MayInvalidate { res });
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What clients do, one file per kind. Each draws from its own dice and may be mixed with the others.
+
+pub mod cancels;
+pub mod conversions;
+pub mod counters;
+pub mod locks;
+pub mod several;
+pub mod spectator;
+
+use crate::{
+    checkers::books::{ClientNo, Res},
+    client::Command,
+};
+use mainstay_base::{Entropy, LockMode, LockspaceName, NodeName, ResourceName};
+use mainstay_wire::{
+    client::{Answer, Handle},
+    lock::{Granted, Refusal},
+};
+use std::ops::Range;
+
+/// The resources of a run.
+#[derive(Clone, Debug)]
+pub struct Terrain {
+    /// Lockspaces that clients open, by place.
+    pub spaces: Vec<LockspaceName>,
+    /// All resources by number: the lockspace's place, and the name.
+    pub resources: Vec<(usize, ResourceName)>,
+    /// A few that everybody wants.
+    pub hot: Range<Res>,
+    /// Many that are seldom wanted twice.
+    pub cold: Range<Res>,
+    /// Where counters live in value blocks.
+    pub counters: Range<Res>,
+    /// Where conversions are tried.
+    pub converted: Range<Res>,
+}
+
+impl Terrain {
+    /// So many of each kind, in two lockspaces.
+    #[must_use]
+    pub fn new(hot: u32, cold: u32, counters: u32, converted: u32) -> Terrain {
+        let mut resources = Vec::new();
+        let mut add = |prefix: &str, count: u32| {
+            let start = resources.len() as Res;
+            for i in 0..count {
+                let name = ResourceName::new(format!("{prefix}-{i}")).expect("short");
+                resources.push((resources.len() % 2, name));
+            }
+            start..resources.len() as Res
+        };
+        let (hot, cold) = (add("hot", hot), add("cold", cold));
+        let (counters, converted) = (add("counter", counters), add("convert", converted));
+        Terrain {
+            spaces: ["sim", "aux"]
+                .map(|name| LockspaceName::new(name).expect("valid"))
+                .to_vec(),
+            resources,
+            hot,
+            cold,
+            counters,
+            converted,
+        }
+    }
+
+    /// The number of a resource.
+    #[must_use]
+    pub fn find(&self, space: &LockspaceName, name: &ResourceName) -> Option<Res> {
+        self.resources
+            .iter()
+            .position(|(s, n)| self.spaces[*s] == *space && n == name)
+            .map(|at| at as Res)
+    }
+}
+
+/// Something that a workload is told.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// A session is open, and the lockspaces with it; it has no locks.
+    Ready,
+    /// The alarm rang.
+    Alarm,
+    /// A lock was granted, or converted.
+    Granted(Handle, Granted),
+    /// A request or conversion was refused.
+    Refused(Handle, Refusal),
+    /// An unlock was answered; the lock is gone.
+    Unlocked(Handle),
+    /// A cancel was answered.
+    CancelAnswered(Handle),
+    /// A lock blocks others.
+    Blocking(Handle, LockMode),
+    /// A question was answered.
+    Told(Box<Result<Answer, Refusal>>),
+    /// The session and all locks are gone.
+    Lost,
+    /// Make no new calls; release what is held and what may still be granted.
+    Drain,
+}
+
+/// What a workload sees and can do while it reacts.
+#[derive(Debug)]
+pub struct Hands<'a> {
+    /// Its dice.
+    pub dice: &'a mut Entropy,
+    /// Its process number.
+    pub client: ClientNo,
+    /// The resources.
+    pub terrain: &'a Terrain,
+    /// The lease page lets it rely on its locks.
+    pub valid: bool,
+    /// No new calls any more.
+    pub draining: bool,
+    /// Nodes whose vanished incarnations an operator could honestly vouch for.
+    pub vouchable: &'a [NodeName],
+    pub(crate) next_handle: &'a mut u64,
+    pub(crate) commands: Vec<Command>,
+}
+
+impl Hands<'_> {
+    /// A name that no lock of this process had.
+    pub fn new_handle(&mut self) -> Handle {
+        let handle = Handle(*self.next_handle);
+        *self.next_handle += 1;
+        handle
+    }
+
+    /// Has something done after the reaction.
+    pub fn command(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+
+    /// A number of a range of resources.
+    pub fn one_of(&mut self, range: &Range<Res>) -> Res {
+        range.start + self.dice.below(u64::from(range.end - range.start)) as Res
+    }
+
+    /// Releases a lock without publishing.
+    pub fn unlock(&mut self, handle: Handle) {
+        self.command(Command::Unlock {
+            handle,
+            flags: mainstay_base::Flags::NONE,
+            value: None,
+        });
+    }
+}
+
+/// A workload in one client.
+pub trait Brain: Send {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Reacts. When draining it must come to hold nothing.
+    fn react(&mut self, hands: &mut Hands<'_>, happened: Happened);
+}
+
+/// The kinds of workload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// [`locks`]
+    Locks,
+    /// [`counters`]
+    Counters,
+    /// [`conversions`]
+    Conversions,
+    /// [`cancels`]
+    Cancels,
+    /// [`several`]
+    Several,
+    /// [`spectator`]
+    Spectator,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 6] = [
+        Kind::Locks,
+        Kind::Counters,
+        Kind::Conversions,
+        Kind::Cancels,
+        Kind::Several,
+        Kind::Spectator,
+    ];
+
+    /// A new brain of this kind.
+    #[must_use]
+    pub fn brain(self) -> Box<dyn Brain> {
+        match self {
+            Kind::Locks => Box::new(locks::Locks::default()),
+            Kind::Counters => Box::new(counters::Counters::default()),
+            Kind::Conversions => Box::new(conversions::Conversions::default()),
+            Kind::Cancels => Box::new(cancels::Cancels::default()),
+            Kind::Several => Box::new(several::Several::default()),
+            Kind::Spectator => Box::new(spectator::Spectator::default()),
+        }
+    }
+}

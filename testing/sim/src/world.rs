@@ -1,0 +1,441 @@
+//! Hosts, clients, network and clocks, driven by one queue of events in virtual time.
+
+use crate::{
+    checkers::{
+        Fact, Judge,
+        books::{Books, ClientNo, PageNo, Res},
+    },
+    client::{Client, Mail},
+    clock::Clock,
+    dice::{Dice, MS, SEC},
+    disk::Disk,
+    faults::Mend,
+    machine::Maker,
+    network::Network,
+    params::Params,
+    process::Process,
+    stats::Stats,
+    trace::Trace,
+    workloads::Terrain,
+};
+use mainstay_base::{DiskId, Entropy, Incarnation, Instant, NodeId, NodeName};
+use mainstay_wire::client::Ask;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    sync::Arc,
+};
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Ev {
+    /// A frame reaches a host.
+    Frame {
+        from: usize,
+        to: usize,
+        link: usize,
+        conn: u64,
+        bytes: Vec<u8>,
+    },
+    /// One end of a connection notices that it broke.
+    EndDown {
+        at: usize,
+        peer: usize,
+        link: usize,
+        conn: u64,
+    },
+    /// Two hosts try to connect.
+    Dial { a: usize, b: usize, link: usize },
+    /// A disk write ends.
+    DiskDone { host: usize, epoch: u64 },
+    /// A daemon takes what has arrived.
+    Run { host: usize, run: u64 },
+    /// A daemon's timer.
+    Wake { host: usize, run: u64, timer: u64 },
+    /// A daemon starts.
+    Boot { host: usize, token: u64 },
+    /// Something reaches a daemon from a client.
+    Up {
+        host: usize,
+        run: u64,
+        conn: u64,
+        what: Up,
+    },
+    /// Something reaches a client from its daemon.
+    Down {
+        slot: usize,
+        no: ClientNo,
+        conn: u64,
+        mail: Mail,
+    },
+    /// A client tries to connect.
+    Hello { slot: usize, no: ClientNo },
+    /// A client's alarm.
+    Alarm {
+        slot: usize,
+        no: ClientNo,
+        alarm: u64,
+    },
+    /// A client tries again to open a lockspace.
+    Reopen {
+        slot: usize,
+        no: ClientNo,
+        conn: u64,
+        space: usize,
+    },
+    /// A dead client is followed by a new one.
+    Follow { slot: usize },
+    /// Some client dies.
+    Reaper,
+    /// Something goes wrong.
+    Nemesis,
+    /// A fault ends.
+    Mend(Mend),
+    /// Time passes for the checkers.
+    Tick,
+}
+
+/// From client to daemon.
+#[derive(Clone, Debug)]
+pub(crate) enum Up {
+    /// A new connection.
+    Open { slot: usize, no: ClientNo },
+    /// A request.
+    Ask { request: u64, ask: Ask },
+    /// The connection closed.
+    Close,
+}
+
+/// Strikes in the middle of the effects of one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trap {
+    /// Effects to carry out first.
+    pub(crate) skip: u64,
+    /// Pause for so long; die if absent.
+    pub(crate) pause: Option<u64>,
+    /// How long it lasts.
+    pub(crate) lasts: u64,
+}
+
+/// One computer of the cluster.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) id: NodeId,
+    pub(crate) name: NodeName,
+    pub(crate) clock: Clock,
+    pub(crate) disk: Disk,
+    /// Counts process ends, so that ends of earlier writes are not taken for later ones.
+    pub(crate) disk_epoch: u64,
+    pub(crate) power: bool,
+    pub(crate) process: Option<Process>,
+    /// The pause of the daemon that counts.
+    pub(crate) node_pause: Option<u64>,
+    /// The pause of the clients that counts.
+    pub(crate) clients_pause: Option<u64>,
+    /// The start that counts.
+    pub(crate) boot: u64,
+    /// A bit of its journal was flipped.
+    pub(crate) damaged: bool,
+    pub(crate) trap: Option<Trap>,
+    /// Deadlines on its lease pages, on its own clock.
+    pub(crate) leases: BTreeMap<PageNo, Instant>,
+}
+
+/// Dice for each part of the world, so that draws in one do not shift the others.
+#[derive(Debug)]
+pub(crate) struct DiceBox {
+    pub(crate) net: Entropy,
+    pub(crate) disk: Entropy,
+    pub(crate) fault: Entropy,
+    pub(crate) host: Entropy,
+    pub(crate) client: Entropy,
+}
+
+/// The whole simulated world.
+pub struct World {
+    pub(crate) params: Params,
+    pub(crate) now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    waiting: BTreeMap<u64, Ev>,
+    next_event: u64,
+    unique: u64,
+    pub(crate) maker: Arc<Maker>,
+    pub(crate) dice: DiceBox,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) next_client: ClientNo,
+    pub(crate) net: Network,
+    pub(crate) terrain: Terrain,
+    pub(crate) books: Books,
+    pub(crate) judge: Judge,
+    pub(crate) trace: Trace,
+    pub(crate) stats: Stats,
+    /// Faults are over.
+    pub(crate) calm: bool,
+    /// Workloads are told nothing and ask nothing.
+    pub(crate) frozen: bool,
+    /// Workloads make no new calls.
+    pub(crate) draining: bool,
+    pub(crate) wiped_votes: u32,
+    /// Vanished incarnations without proof.
+    pub(crate) unproved: BTreeSet<(NodeId, Incarnation)>,
+    /// Incarnations under which some life acted.
+    pub(crate) owned: BTreeSet<(NodeId, Incarnation)>,
+    /// Incarnations with proof.
+    pub(crate) proved: BTreeSet<(NodeId, Incarnation)>,
+    /// Resources that each client ever asked for through its present session.
+    pub(crate) touched: BTreeMap<ClientNo, BTreeSet<Res>>,
+    /// Answers to audits, not yet looked at.
+    pub(crate) audits: Vec<Result<mainstay_wire::report::LocksReport, String>>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("now", &self.now)
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// A world at time zero: power on, daemons about to start, faults to come.
+    #[must_use]
+    pub fn new(params: Params, maker: Arc<Maker>, trace: Trace) -> World {
+        let mut root = Entropy::new(params.seed);
+        let mut dice = DiceBox {
+            net: root.split(),
+            disk: root.split(),
+            fault: root.split(),
+            host: root.split(),
+            client: root.split(),
+        };
+        let bound = u64::from(params.timings.drift_ppm);
+        let hosts: Vec<Host> = params
+            .nodes
+            .iter()
+            .map(|node| Host {
+                id: node.id,
+                name: node.name.clone(),
+                clock: Clock::new(
+                    dice.host.between(SEC, 1_000_000 * SEC),
+                    dice.host.between(0, 2 * bound) as i64 - bound as i64,
+                ),
+                disk: Disk::new(DiskId(dice.host.next_u64() | 1), params.fsync),
+                disk_epoch: 0,
+                power: true,
+                process: None,
+                node_pause: None,
+                clients_pause: None,
+                boot: 0,
+                damaged: false,
+                trap: None,
+                leases: BTreeMap::new(),
+            })
+            .collect();
+        let [hot, cold, counters, converted] = params.resources;
+        let terrain = Terrain::new(hot, cold, counters, converted);
+        let net = Network::new(hosts.len(), params.links, params.net.clone());
+        let mut world = World {
+            judge: Judge::new(hosts.len()),
+            now: 0,
+            queue: BinaryHeap::new(),
+            waiting: BTreeMap::new(),
+            next_event: 0,
+            unique: 0,
+            maker,
+            dice,
+            hosts,
+            clients: Vec::new(),
+            next_client: 1,
+            net,
+            terrain,
+            books: Books::default(),
+            trace,
+            stats: Stats::default(),
+            calm: false,
+            frozen: false,
+            draining: false,
+            wiped_votes: 0,
+            unproved: BTreeSet::new(),
+            owned: BTreeSet::new(),
+            proved: BTreeSet::new(),
+            touched: BTreeMap::new(),
+            audits: Vec::new(),
+            params,
+        };
+        world.set_out();
+        world
+    }
+
+    fn set_out(&mut self) {
+        for host in 0..self.hosts.len() {
+            let wait = self.dice.host.below(200 * MS);
+            self.boot_in(host, wait);
+            for peer in host + 1..self.hosts.len() {
+                for link in 0..self.params.links {
+                    self.at(
+                        MS,
+                        Ev::Dial {
+                            a: host,
+                            b: peer,
+                            link,
+                        },
+                    );
+                }
+            }
+            for kind in self.params.clients.clone() {
+                let slot = self.clients.len();
+                let client = self.new_client(host, kind.brain());
+                let no = client.no;
+                self.clients.push(client);
+                let wait = self.dice.client.below(SEC);
+                self.at(wait, Ev::Hello { slot, no });
+            }
+        }
+        self.at(self.params.gap + SEC, Ev::Nemesis);
+        if self.params.client_life > 0 {
+            self.at(self.params.client_life, Ev::Reaper);
+        }
+        self.at(100 * MS, Ev::Tick);
+    }
+
+    /// A number that nothing else in this run has.
+    pub(crate) fn unique(&mut self) -> u64 {
+        self.unique += 1;
+        self.unique
+    }
+
+    /// Has an event happen so many nanoseconds from now.
+    pub(crate) fn at(&mut self, wait: u64, event: Ev) {
+        self.next_event += 1;
+        self.queue.push(Reverse((self.now + wait, self.next_event)));
+        self.waiting.insert(self.next_event, event);
+    }
+
+    /// Real time in nanoseconds since the start.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// What was drawn.
+    #[must_use]
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The trace so far.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What the observer knows.
+    #[must_use]
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// The judge.
+    #[must_use]
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// What a host's clock shows now.
+    pub(crate) fn local(&self, host: usize) -> Instant {
+        self.hosts[host].clock.local(self.now)
+    }
+
+    /// Shows the checkers a fact.
+    pub(crate) fn fact(&mut self, fact: &Fact<'_>) {
+        self.judge.observe(self.now, fact, &self.books);
+    }
+
+    /// Lets the next event happen. False if a promise was broken or nothing is left to happen.
+    pub fn step(&mut self) -> bool {
+        if self.judge.violation().is_some() {
+            return false;
+        }
+        let Some(Reverse((at, number))) = self.queue.pop() else {
+            return false;
+        };
+        self.now = at;
+        if let Some(event) = self.waiting.remove(&number) {
+            self.happen(event);
+        }
+        self.judge.violation().is_none()
+    }
+
+    fn happen(&mut self, event: Ev) {
+        match event {
+            Ev::Frame {
+                from,
+                to,
+                link,
+                conn,
+                bytes,
+            } => self.frame_arrives(from, to, link, conn, bytes),
+            Ev::EndDown {
+                at,
+                peer,
+                link,
+                conn,
+            } => self.end_down(at, peer, link, conn),
+            Ev::Dial { a, b, link } => self.dial(a, b, link),
+            Ev::DiskDone { host, epoch } => self.disk_done(host, epoch),
+            Ev::Run { host, run } => self.run_process(host, run),
+            Ev::Wake { host, run, timer } => self.timer(host, run, timer),
+            Ev::Boot { host, token } => self.boot(host, token),
+            Ev::Up {
+                host,
+                run,
+                conn,
+                what,
+            } => self.from_client(host, run, conn, what),
+            Ev::Down {
+                slot,
+                no,
+                conn,
+                mail,
+            } => self.mail_arrives(slot, no, conn, mail),
+            Ev::Hello { slot, no } => self.hello(slot, no),
+            Ev::Alarm { slot, no, alarm } => self.alarm(slot, no, alarm),
+            Ev::Reopen {
+                slot,
+                no,
+                conn,
+                space,
+            } => self.reopen(slot, no, conn, space),
+            Ev::Follow { slot } => self.follow(slot),
+            Ev::Reaper => self.reap(),
+            Ev::Nemesis => self.nemesis(),
+            Ev::Mend(mend) => self.mend(mend),
+            Ev::Tick => {
+                self.fact(&Fact::Tick);
+                self.at(200 * MS, Ev::Tick);
+            }
+        }
+    }
+
+    /// Changes the rate of a host's clock, and with it when its leases are over.
+    pub(crate) fn set_rate(&mut self, host: usize, rate_ppm: i64) {
+        self.hosts[host].clock.set_rate(self.now, rate_ppm);
+        for (page, until) in &self.hosts[host].leases {
+            self.books.pages[*page as usize].over_at = if *until == Instant::ZERO {
+                0
+            } else {
+                self.hosts[host].clock.real(*until)
+            };
+        }
+        // The timer was set by the old rate.
+        self.set_timer(host);
+    }
+}
