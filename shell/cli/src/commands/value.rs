@@ -13,9 +13,10 @@ use std::fmt::Write as _;
 
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "A value block is a few bytes (32 unless the lockspace says otherwise) that a \
-    resource carries. It lives while somebody holds or waits for a lock on the resource.\n\n\
-    Examples:\n  mainstay value get disk-1\n  mainstay value set disk-1 'generation 7'"
+    after_help = "A value block is a few bytes (32 unless the lockspace says otherwise) that belong \
+        to a resource. It is no storage: some time after the last lock on the resource is gone, it \
+        is forgotten.\n\n\
+        Examples:\n  mainstay value get disk-1\n  mainstay value set disk-1 'generation 7'"
 )]
 pub(crate) enum ValueCommand {
     /// Read a value block, under a lock in mode PR
