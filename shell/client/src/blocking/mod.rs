@@ -1,4 +1,5 @@
-//! The client for threads. It uses no runtime; see [`reader`] for who reads the socket.
+//! The client for threads, with no async runtime inside. A thread that waits reads the socket itself if no
+//! other does, so a call costs one write and one read.
 
 mod call;
 mod lease;
