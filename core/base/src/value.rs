@@ -5,7 +5,9 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// How often a resource's value block has been published. Zero: never.
+/// Grows with every publication of a resource's value block. Zero: never published. It counts the
+/// publications; only after a mark that some may have been lost does it jump, to a number that none
+/// of them can have had, so that a version never stands for two values.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]

@@ -197,7 +197,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             } else if let Some(value) = value
                 && (valblk || flags.contains(Flags::VALBLK))
             {
-                self.value.publish(value);
+                self.value.publish(value, self.last_token);
             }
         }
         self.granted.remove(index);
@@ -333,7 +333,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         } else if let Some(value) = value
             && ask.flags.contains(Flags::VALBLK)
         {
-            self.value.publish(value);
+            self.value.publish(value, self.last_token);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The resource's value block.
 
 use crate::Invalid;
-use mainstay_base::{VALUE_LEN_MAX, Value, ValueBlock, ValueVersion};
+use mainstay_base::{Token, VALUE_LEN_MAX, Value, ValueBlock, ValueVersion};
 
 /// What is published on a resource. Most resources never carry a value, so the bytes live on the
 /// heap once there are some; the mark does not, since recovery may set it on any resource.
@@ -55,9 +55,14 @@ impl Store {
         Ok(())
     }
 
-    /// Publishes a block under the next version and clears the mark.
-    pub(crate) fn publish(&mut self, block: &ValueBlock) {
-        let version = ValueVersion(self.version().0 + 1);
+    /// Publishes a block under the next version and clears the mark. Where there was one, versions
+    /// may have been given that are lost: the next one is above the floor of the present series of
+    /// tokens, which is above all that an earlier master can have given.
+    pub(crate) fn publish(&mut self, block: &ValueBlock, last_token: Token) {
+        let mut version = ValueVersion(self.version().0 + 1);
+        if self.maybe_stale {
+            version = version.max(ValueVersion(Token::floor(last_token.epoch()).0));
+        }
         self.set(block, version);
         self.maybe_stale = false;
     }
