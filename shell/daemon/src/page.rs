@@ -60,3 +60,55 @@ pub(crate) fn stop_on_panic(page: &SharedPage) {
         std::process::abort();
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_lease::LeaseView;
+    use std::{
+        os::unix::process::ExitStatusExt as _,
+        process::{Command, Stdio},
+        time::Duration,
+    };
+
+    /// Set in the child of the test below.
+    const CHILD: &str = "MAINSTAY_TEST_PANICS";
+
+    /// Protects the other nodes from a daemon with a defect: a panic, also on another thread, ends
+    /// the process although the runtime would catch it.
+    #[test]
+    fn a_panic_ends_the_process() {
+        if std::env::var_os(CHILD).is_some() {
+            let (page, _fd) = SharedPage::create(1).expect("page");
+            stop_on_panic(&page);
+            let _ = std::thread::spawn(|| panic!("a defect")).join();
+            return;
+        }
+        let status = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "page::tests::a_panic_ends_the_process"])
+            .env(CHILD, "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("run");
+        assert_eq!(status.signal(), Some(6), "{status}");
+    }
+
+    /// Protects clients in an emergency: revoking ends the lease even after a panic while the page
+    /// was locked.
+    #[test]
+    fn revoking_needs_nobody() {
+        let (page, fd) = SharedPage::create(1).expect("page");
+        let view = LeaseView::open(&*fd).expect("view");
+        page.set_lease(mainstay_lease::now() + Duration::from_secs(60));
+        assert!(view.holds(1));
+        let other = page.clone();
+        let poisoned = std::thread::spawn(move || {
+            let _guard = other.0.lock();
+            panic!("while the page is locked");
+        });
+        assert!(poisoned.join().is_err());
+        page.revoke();
+        assert!(!view.holds(1));
+    }
+}
