@@ -1,0 +1,80 @@
+//! Known bugs in the core, and the hunt for them.
+//!
+//! A simulator that finds nothing proves little unless it is known what it would find. Here each
+//! [`Mutant`] is switched on in turn and seeds are run until one fails.
+
+#![forbid(unsafe_code)]
+
+use mainstay_base::Mutant;
+use mainstay_sim::{Maker, Profile, Trace, Wishes, machine::real_node, run};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
+
+/// How a mutant was caught.
+#[derive(Clone, Debug)]
+pub struct Catch {
+    /// The seed that did it.
+    pub seed: u64,
+    /// How many seeds it took.
+    pub seeds: u64,
+    /// What was noticed: the broken promise, or the assertion in the core.
+    pub what: String,
+}
+
+/// The kind of faults that brings a bug to light soonest; seeds of all kinds find it in the end.
+#[must_use]
+pub fn habitat(mutant: Mutant) -> Profile {
+    match mutant {
+        Mutant::GrantIgnoresConverting => Profile::Quiet,
+        Mutant::ProofWithoutWaiting | Mutant::LeaseIgnored | Mutant::PromiseToAnybody => {
+            Profile::Pausy
+        }
+        Mutant::SendBeforeDurable => Profile::Disky,
+        Mutant::RepeatsDelivered => Profile::Lossy,
+        Mutant::WaiterForgotten
+        | Mutant::TokenNotCarried
+        | Mutant::ValueNotRestated
+        | Mutant::StaleMarkOmitted
+        | Mutant::RebuildTooEarly
+        | Mutant::UnprovedNotAwaited
+        | Mutant::DirectoryTooSure
+        | Mutant::PurgeForgotten => Profile::Crashy,
+    }
+}
+
+/// Runs seeds `1..=limit` with a bug switched on (or none) until one fails.
+#[must_use]
+pub fn hunt(mutant: Option<Mutant>, profile: Profile, limit: u64) -> Option<Catch> {
+    let maker: Arc<Maker> = real_node();
+    let wishes = Wishes {
+        profile: Some(profile),
+        ..Wishes::default()
+    };
+    Mutant::switch(mutant);
+    let mut catch = None;
+    for seed in 1..=limit {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            run(seed, wishes, &maker, Trace::quiet())
+                .violation
+                .map(|v| format!("{} {}", v.promise, v.what))
+        }));
+        let what = match outcome {
+            Ok(None) => continue,
+            Ok(Some(what)) => what,
+            Err(payload) => match payload.downcast_ref::<String>() {
+                Some(text) => format!("assertion: {text}"),
+                None => "assertion".to_owned(),
+            },
+        };
+        catch = Some(Catch {
+            seed,
+            seeds: seed,
+            what,
+        });
+        break;
+    }
+    Mutant::switch(None);
+    catch
+}
