@@ -4,7 +4,7 @@
 //! to its first user only if it is certain that nobody masters it. That is certain once every
 //! member has registered, under the present set of members, what it masters, and for every
 //! vanished incarnation whose resources are not rebuilt yet this node was the name's directory
-//! while that incarnation was still a member: then it would know.
+//! while that incarnation was still a member, and had registered: then it would know.
 
 use crate::Dlm;
 use mainstay_base::{Epoch, Instant, LockspaceId, Mutant, NodeId, ResourceName, Token};

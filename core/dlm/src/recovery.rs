@@ -36,7 +36,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// An incarnation that was a member and is not any more.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    /// The members of the last view that contained it, if this node was one of them.
+    /// The members of the last view that contained it, if this node was one of them and the
+    /// incarnation had registered with it all that it mastered.
     pub(crate) members: Option<Vec<NodeId>>,
     /// What is under way since its proof.
     rebuild: Option<Rebuild>,
@@ -94,7 +95,9 @@ impl Dlm {
             .filter(|life| !self.is_member(*life))
             .collect();
         for life in &gone {
-            let members = Some(old_ids.clone());
+            // Only what it had registered is known; a member that died before it had done so for
+            // these members may have mastered anything.
+            let members = self.registered.contains(&life.0).then(|| old_ids.clone());
             self.departed.insert(
                 *life,
                 Departure {
