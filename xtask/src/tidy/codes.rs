@@ -3,8 +3,14 @@
 use super::{Finding, Tree};
 use std::collections::BTreeMap;
 
-/// Files whose `code` functions name reasons.
-const SOURCES: [&str; 2] = ["core/wire/src/event.rs", "shell/transport/src/reason.rs"];
+/// Files that name reasons.
+const SOURCES: [&str; 5] = [
+    "core/wire/src/event.rs",
+    "core/wire/src/lock.rs",
+    "shell/transport/src/handshake.rs",
+    "shell/transport/src/reason.rs",
+    "shell/transport/src/tasks.rs",
+];
 const RUNBOOK: &str = "docs/runbook/";
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -58,9 +64,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// `Reason::Variant => "the-code",`, and nothing else that stands behind an arrow.
+/// `Reason::Variant => "the-code",` or `code: "the-code",`, and nothing else in quotes.
 fn code_on(line: &str) -> Option<&str> {
-    let (_, right) = line.split_once("=> \"")?;
+    let (_, right) = line
+        .split_once("=> \"")
+        .or_else(|| line.split_once("code: \""))?;
     let code = right.strip_suffix("\",")?;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (!code.is_empty() && code.chars().all(fits)).then_some(code)
