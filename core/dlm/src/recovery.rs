@@ -51,6 +51,8 @@ struct Rebuild {
     clean: bool,
     /// Lives that may still have locks to restate to this node.
     awaited: BTreeSet<Life>,
+    /// Somebody vanished before it could restate: what it held is not known.
+    unheard: bool,
     /// Restated so far to this node.
     places: Vec<Place>,
     keys: Vec<(Place, Key)>,
@@ -106,25 +108,16 @@ impl Dlm {
                 },
             );
         }
-        let changed = old
-            .members
-            .iter()
-            .map(|m| (m.node, m.incarnation))
-            .collect::<Vec<_>>()
-            != self
-                .view
-                .members
-                .iter()
-                .map(|m| (m.node, m.incarnation))
-                .collect::<Vec<_>>();
-        if changed {
-            self.members_epoch = self.view.epoch;
+        if first || old.members_since != self.view.members_since {
+            self.members_epoch = self.view.members_since;
             self.registered.clear();
             self.owes_registered = true;
             self.askers.clear();
             self.move_directory(&gone);
             self.move_resources(now, &old, &old_ids, &gone);
-            self.say_registered(now);
+            if self.leaving {
+                self.hand_over();
+            }
         }
     }
 
@@ -237,6 +230,7 @@ impl Dlm {
     /// The view, and every proof that came with it, has been given: what was said too early may be
     /// heard now.
     pub fn view_settled(&mut self, now: Instant) {
+        self.say_registered(now);
         let peers: Vec<NodeId> = self.early.keys().copied().collect();
         for from in peers {
             while let Some(queue) = self.early.get_mut(&from) {
@@ -283,6 +277,7 @@ impl Dlm {
             since: now,
             clean: *proof.proof() == Proof::LeftCleanly,
             awaited,
+            unheard: false,
             places: Vec::new(),
             keys: Vec::new(),
             complete: false,
@@ -315,6 +310,12 @@ impl Dlm {
             .filter(|l| *l != dead)
             .collect();
         for other in others {
+            if *proof.proof() != Proof::LeftCleanly
+                && let Some(departure) = self.departed.get_mut(&other)
+                && let Some(rebuild) = &mut departure.rebuild
+            {
+                rebuild.unheard |= rebuild.awaited.contains(&dead);
+            }
             self.on_restate_done(now, dead, other);
         }
         self.directory_retry(now);
@@ -482,7 +483,7 @@ impl Dlm {
         let Some(rebuild) = &mut departure.rebuild else {
             return;
         };
-        let clean = rebuild.clean || Mutant::StaleMarkOmitted.active();
+        let clean = rebuild.clean && !rebuild.unheard;
         let places = std::mem::take(&mut rebuild.places);
         let keys = std::mem::take(&mut rebuild.keys);
         let rebuilt = places.len() as u64;
@@ -500,11 +501,13 @@ impl Dlm {
             let Some(master) = self.resources.get_mut(*place).master() else {
                 continue;
             };
+            // A clean departure leaves nothing in doubt, if its value came and all were heard.
+            let certain = clean && handed.is_some() || Mutant::StaleMarkOmitted.active();
             if let Some(value) = handed {
                 master.engine.restate_value(value);
             }
             let mut effects = std::mem::take(&mut self.effects);
-            master.engine.finish_rebuild(!clean, &mut effects);
+            master.engine.finish_rebuild(!certain, &mut effects);
             master.rebuilding = None;
             self.register_one(&resource);
             self.deliver(now, effects);
@@ -615,17 +618,30 @@ impl Dlm {
     /// masters to the nodes that will rebuild. Own clients must be gone.
     pub fn begin_leave(&mut self) {
         self.leaving = true;
+        self.hand_over();
+    }
+
+    /// Hands over every value, even one that was never published: what an heir gets no value for,
+    /// because the members changed again on the way, it has to mark.
+    fn hand_over(&mut self) {
         let heirs: Vec<NodeId> = self.others();
         for place in self.resources.all() {
             let entry = self.resources.get(place);
             let State::Mine(master) = &entry.state else {
                 continue;
             };
-            let value = master.engine.value();
-            let resource = entry.id.clone();
-            if value.version.0 == 0 || master.engine.is_empty() {
+            if master.rebuilding.is_some() {
                 continue;
             }
+            let mut value = master.engine.value();
+            // A writer that vanished is dropped, and the value marked, only where this node acts.
+            value.maybe_stale |= master
+                .engine
+                .granted()
+                .chain(master.engine.converting())
+                .filter(|view| view.valblk && !self.is_member(view.key.life()))
+                .any(|view| view.granted.is_some_and(|(mode, _)| mode.writes_value()));
+            let resource = entry.id.clone();
             if let Some(heir) = directory_node(&heirs, resource.space, &resource.name) {
                 self.send(heir, Body::HandOver { resource, value });
             }

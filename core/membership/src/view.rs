@@ -14,6 +14,8 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// The boot that carries it.
     pub boot: BootId,
+    /// The first epoch whose view contains it.
+    pub joined: Epoch,
 }
 
 /// An incarnation that is no longer a member and of which nothing is proved yet.
@@ -54,6 +56,8 @@ pub struct View {
     pub epoch: Epoch,
     /// Its members, by node number.
     pub members: Vec<Member>,
+    /// The epoch since which the members are these: a view may also differ in what is pending.
+    pub members_since: Epoch,
     /// Whether the members have more than half of all votes.
     pub quorate: bool,
     /// Vanished incarnations without proof, by node number and incarnation.

@@ -4,7 +4,7 @@ use crate::{
     Effect, Node, PersistSeq, Write,
     boot::{KIND_FOUNDING, KIND_LOG},
 };
-use mainstay_base::{DiskId, Instant, Mutant, NodeId};
+use mainstay_base::{DiskId, Epoch, Instant, Mutant, NodeId};
 use mainstay_consensus::Output;
 use mainstay_dlm::Out;
 use mainstay_membership::{Cause, Change, ClusterState, Command, Founding, View};
@@ -233,7 +233,9 @@ impl Node {
                     let detail = fenced.record.proof.to_string();
                     self.event(What::Fenced { node, incarnation }, reason, detail);
                     match self.ledger.confirm(fenced.record) {
-                        Ok(proof) if self.joined => {
+                        // A snapshot also tells of proofs that the others had dealt with before this
+                        // life joined.
+                        Ok(proof) if self.joined && proof.record().epoch > self.joined_at() => {
                             self.dlm.recover(now, proof);
                             self.pump_locks();
                         }
@@ -311,6 +313,12 @@ impl Node {
             self.pump_locks();
         }
         // If this life was a member and is none any more, the membership agent says so.
+    }
+
+    /// The epoch in which this life became a member.
+    fn joined_at(&self) -> Epoch {
+        let member = self.state.view().member(self.config.me);
+        member.map(|m| m.joined).unwrap_or_default()
     }
 
     fn lockspace_refused(&mut self, origin: mainstay_membership::RequestOrigin) {

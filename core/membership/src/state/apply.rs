@@ -92,6 +92,7 @@ impl ClusterState {
                 node,
                 incarnation,
                 boot,
+                joined: next_epoch,
             });
             if let Some(old) = old {
                 view.pending
@@ -233,6 +234,9 @@ impl ClusterState {
         let mut view = View::clone(&self.view);
         change(&mut view);
         view.epoch = self.epoch().next();
+        if view.members != self.view.members {
+            view.members_since = view.epoch;
+        }
         view.members.sort_by_key(|m| m.node);
         view.pending.sort_by_key(|p| (p.node, p.incarnation));
         let votes: u32 = view.members.iter().map(|m| self.votes(m.node)).sum();
