@@ -21,7 +21,7 @@ pub struct Write {
 #[derive(Debug)]
 enum Flight {
     /// Bytes of an append stand in the page cache; the fsync runs.
-    Append { upto: PersistSeq },
+    Append { upto: PersistSeq, short: bool },
     /// A new file is being written beside the old one.
     Replace {
         upto: PersistSeq,
@@ -198,7 +198,10 @@ impl Disk {
             let room = dice.below((self.bytes.len() - before) as u64 + 1) as usize;
             self.bytes.truncate(before + room);
         }
-        self.flight = Some(Flight::Append { upto });
+        self.flight = Some(Flight::Append {
+            upto,
+            short: self.full,
+        });
         Some(takes)
     }
 
@@ -208,13 +211,14 @@ impl Disk {
     /// If none is.
     pub fn finish(&mut self) -> Ended {
         let flight = self.flight.take().expect("a write is under way");
-        if self.full {
+        // A write that found no space has failed, whatever room there is by now.
+        if self.full || matches!(flight, Flight::Append { short: true, .. }) {
             self.failed = true;
             self.queue.clear();
             return Ended::Failed;
         }
         match flight {
-            Flight::Append { upto } => {
+            Flight::Append { upto, .. } => {
                 self.synced = self.bytes.len();
                 Ended::Durable(upto)
             }
@@ -284,10 +288,12 @@ impl Disk {
 
     /// Flips one bit of what is on the platter. False if there is nothing to spoil.
     pub fn corrupt(&mut self, dice: &mut Entropy) -> bool {
-        if self.bytes.is_empty() {
+        // A last sector that the end of the file cuts was never acknowledged; nobody reads it.
+        let whole = self.bytes.len() / SECTOR * SECTOR;
+        if whole == 0 {
             return false;
         }
-        let at = dice.below(self.bytes.len() as u64) as usize;
+        let at = dice.below(whole as u64) as usize;
         self.bytes[at] ^= 1 << dice.below(8);
         true
     }

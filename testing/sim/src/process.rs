@@ -359,7 +359,7 @@ impl World {
                 && let Some(gone) = process.sessions.remove(&session)
             {
                 process.by_conn.remove(&gone.conn);
-                self.session_ended(gone.no);
+                self.session_ended(gone);
             }
         }
     }
@@ -468,10 +468,11 @@ impl World {
                 }
             }
             Effect::CloseSession { session } => {
-                if let Some(Session { slot, no, conn }) = process.sessions.remove(&session) {
+                if let Some(gone) = process.sessions.remove(&session) {
+                    let Session { slot, no, conn } = gone;
                     process.by_conn.remove(&conn);
                     self.mail(slot, no, conn, Mail::Closed);
-                    self.session_ended(no);
+                    self.session_ended(gone);
                 }
             }
             Effect::Lease { until } => self.show_lease(host, until),
@@ -492,9 +493,9 @@ impl World {
                     });
                 self.stats
                     .count(if clean { "clean stops" } else { "failed stops" });
-                if clean != asked && !failed {
+                if !asked && !failed {
                     let what = format!(
-                        "node {} stopped by itself (clean: {clean}, asked to: {asked}): {detail}",
+                        "node {} stopped by itself (clean: {clean}): {detail}",
                         self.hosts[host].id
                     );
                     self.judge.complain("L1 progress", self.now, what);

@@ -378,7 +378,7 @@ impl World {
     ) {
         let client = &mut self.clients[slot];
         let who = client.who(handle);
-        let life = client.life;
+        let (life, conn) = (client.life, client.conn);
         let Some(lock) = client.locks.get_mut(&handle) else {
             return;
         };
@@ -391,13 +391,13 @@ impl World {
         }
         self.stats.count("grants");
         self.books
-            .grant(who, res, granted.mode, granted.token, life, valblk);
+            .grant(self.now, who, res, granted.mode, granted.token, life, valblk);
         let here = &self.books.lives[life as usize];
         let gone = here
             .incarnation
             .is_some_and(|incarnation| self.proved.contains(&(here.node, incarnation)));
-        if gone {
-            // It took so long that the cluster has dropped it meanwhile.
+        if gone || self.ended.contains(&conn) {
+            // It was under way when the lock was dropped with its node or its session.
             self.stats.count("grants too late");
             self.books.end_standing(|w, _| w == who);
         }
@@ -754,6 +754,7 @@ impl World {
         if connected {
             self.send_up(slot, Up::Close);
         }
+        self.clients[slot].forget_session();
         self.at(followed_in, Ev::Follow { slot });
     }
 

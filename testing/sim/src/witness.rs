@@ -6,6 +6,7 @@ use crate::{
         books::{Claim, Who},
     },
     dice::MS,
+    process::Session,
     trace::mix_bytes,
     world::World,
 };
@@ -39,6 +40,7 @@ impl World {
         let valid = self.books.life_valid(life, self.now);
         if valid && !was_valid {
             self.stats.count("leases gained");
+            self.books.rely(life);
         }
         if until != Instant::ZERO {
             self.adopt(host);
@@ -173,7 +175,9 @@ impl World {
     }
 
     /// The node of a client has closed its session: its locks are released.
-    pub(crate) fn session_ended(&mut self, no: u32) {
+    pub(crate) fn session_ended(&mut self, session: Session) {
+        let no = session.no;
+        self.ended.insert(session.conn);
         let ended = self.books.end_standing(|who, _| who.client == no);
         self.tell_ended(&ended);
         // What was asked and never answered may have been granted and dropped again.

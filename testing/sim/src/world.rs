@@ -185,6 +185,8 @@ pub struct World {
     pub(crate) proved: BTreeSet<(NodeId, Incarnation)>,
     /// Resources that each client ever asked for through its present session.
     pub(crate) touched: BTreeMap<ClientNo, BTreeSet<Res>>,
+    /// Connections whose sessions their nodes have closed.
+    pub(crate) ended: BTreeSet<u64>,
     /// Answers to audits, not yet looked at.
     pub(crate) audits: Vec<Result<mainstay_wire::report::LocksReport, String>>,
 }
@@ -261,6 +263,7 @@ impl World {
             owned: BTreeSet::new(),
             proved: BTreeSet::new(),
             touched: BTreeMap::new(),
+            ended: BTreeSet::new(),
             audits: Vec::new(),
             params,
         };

@@ -73,6 +73,8 @@ pub struct Claim {
     pub standing: bool,
     /// The last call asked for the value block.
     pub valblk: bool,
+    /// There was a moment at which its owner could rely on it as it was last granted.
+    pub relied: bool,
 }
 
 /// All of it.
@@ -140,6 +142,7 @@ impl Books {
     /// Writes down a grant, of a new lock or of a conversion.
     pub fn grant(
         &mut self,
+        now: u64,
         who: Who,
         res: Res,
         mode: LockMode,
@@ -147,6 +150,7 @@ impl Books {
         life: LifeNo,
         valblk: bool,
     ) {
+        let relied = self.life_valid(life, now);
         self.index.insert(who, res);
         self.claims.entry(res).or_default().insert(
             who,
@@ -159,8 +163,16 @@ impl Books {
                 believed: true,
                 standing: true,
                 valblk,
+                relied,
             },
         );
+    }
+
+    /// The clients of a life may rely on their locks now.
+    pub fn rely(&mut self, life: LifeNo) {
+        for claim in self.claims.values_mut().flat_map(BTreeMap::values_mut) {
+            claim.relied |= claim.life == life && claim.believed;
+        }
     }
 
     /// The owner asked to convert: from now on it relies only on what both modes allow.

@@ -327,6 +327,6 @@ pub(crate) mod testing {
 
     /// Writes a grant on resource 0 into the books, through the life of that number.
     pub(crate) fn grant(books: &mut Books, client: u32, life: u32, mode: LockMode, token: u64) {
-        books.grant(who(client), 0, mode, Token(token), life, true);
+        books.grant(0, who(client), 0, mode, Token(token), life, true);
     }
 }

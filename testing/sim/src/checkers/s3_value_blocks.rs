@@ -227,7 +227,8 @@ impl Checker for ValueBlocks {
             Fact::HolderDied { claim } => {
                 let cell = self.cells.entry(claim.res).or_default();
                 cell.excuse(now);
-                if claim.mode.writes_value() && claim.valblk {
+                // Who never could rely on the lock published nothing under it.
+                if claim.mode.writes_value() && claim.valblk && claim.relied {
                     cell.lost = true;
                 }
                 Ok(())
