@@ -269,24 +269,23 @@ impl Membership {
         .map(|(node, _)| *node)
     }
 
-    /// Takes nodes that lost their disk, or bring their first, into the log.
+    /// Takes nodes that lost their disk, or bring their first, into the log. That may be this very
+    /// node, if the leader that began with it is gone.
     fn replace_disks(&self, now: Instant, leader: &mut Leader, out: &mut Vec<Output>) {
         let cluster = self.founding.as_ref().map(|f| f.id);
-        for node in self.detector.peers.keys() {
-            let Some(heartbeat) = self.detector.fresh(now, *node) else {
-                continue;
-            };
-            let old = self.facts.disks.get(node).copied();
-            if heartbeat.cluster == cluster
-                && old != Some(heartbeat.disk)
-                && self.detector.two_way(now, *node).is_some()
-                && leader.due(now, Subject::Disk(*node), REPEAT_VOTER)
-            {
+        let heard = self.detector.peers.keys().filter_map(|node| {
+            let heartbeat = self.detector.fresh(now, *node)?;
+            let both_ways = self.detector.two_way(now, *node).is_some();
+            (heartbeat.cluster == cluster && both_ways).then_some((*node, heartbeat.disk))
+        });
+        for (node, new) in heard.chain([(self.config.me, self.config.disk)]) {
+            let old = self.facts.disks.get(&node).copied();
+            if old != Some(new) && leader.due(now, Subject::Disk(node), REPEAT_VOTER) {
                 out.push(Output::ReplaceVoter {
-                    node: *node,
+                    node,
                     old,
-                    new: heartbeat.disk,
-                    voter: self.votes(*node) > 0,
+                    new,
+                    voter: self.votes(node) > 0,
                 });
             }
         }
