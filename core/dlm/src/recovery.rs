@@ -659,7 +659,14 @@ fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
         Pending::None => (None, None),
         Pending::Request { mode, flags } => (Some((*mode, *flags)), None),
         Pending::Convert { mode, flags, value } => (Some((*mode, *flags)), value.clone()),
-        Pending::Unlock { value, .. } => (Some((LockMode::Nl, Flags::VALBLK)), value.clone()),
+        // A release has done its work once the lock is down to NL, with what it says of the value.
+        Pending::Unlock { flags, .. } if flags.contains(Flags::IVVALBLK) => {
+            (Some((LockMode::Nl, Flags::VALBLK | Flags::IVVALBLK)), None)
+        }
+        Pending::Unlock { flags, value } if owned.valblk || flags.contains(Flags::VALBLK) => {
+            (Some((LockMode::Nl, Flags::VALBLK)), value.clone())
+        }
+        Pending::Unlock { .. } => (Some((LockMode::Nl, Flags::NONE)), None),
     };
     if granted.is_none() && (pending.is_none() || Mutant::WaiterForgotten.active()) {
         return None;
