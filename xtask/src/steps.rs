@@ -44,7 +44,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "format",
         about: "rustfmt leaves nothing to say in review",
-        run: |_| passed(run(cargo(["fmt", "--all", "--check"]))),
+        run: |_| format(),
     },
     Step {
         name: "tidy",
@@ -202,6 +202,11 @@ fn workspace() -> [&'static str; 5] {
 fn doctests() -> Result<Outcome> {
     let what = ["test", "--locked", "--doc", "--quiet"];
     passed(run(cargo(what.into_iter().chain(workspace()))))
+}
+
+fn format() -> Result<Outcome> {
+    let files = cargo(["fmt", "--all", "--", "--check", "--files-with-diff"]);
+    passed(run(files).context("the files above are not formatted; `cargo xtask fix` formats them"))
 }
 
 fn tidy() -> Result<Outcome> {
