@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Why(commands::locks::WhyArgs),
     /// Follow what happens in the cluster, with reasons
     Events(commands::events::EventsArgs),
+    /// Measure how fast locks are here, beside the machine's own limits
+    Bench(commands::bench::BenchArgs),
     /// Leave the cluster cleanly and stop the daemon
     #[command(
         after_help = "Needs root or the daemon's user.\n\nExamples:\n  mainstay leave\n  \

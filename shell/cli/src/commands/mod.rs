@@ -1,6 +1,7 @@
 //! One module per command, or per few that belong together.
 
 pub(crate) mod admin;
+pub(crate) mod bench;
 pub(crate) mod events;
 pub(crate) mod init;
 pub(crate) mod lock;

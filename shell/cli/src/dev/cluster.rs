@@ -161,6 +161,11 @@ impl Cluster {
             })
     }
 
+    /// Whether its nodes call each other without the proxy; then no link can be cut.
+    pub(super) fn is_direct(&self) -> bool {
+        self.proxy.routes.is_empty()
+    }
+
     pub(super) fn is_running(&self) -> bool {
         let nodes = self.nodes.iter().map(|n| &n.process);
         nodes

@@ -2,17 +2,20 @@
 //!
 //! Each node is a process of its own (`mainstay node`), with its own state directory and socket.
 //! Traffic between nodes goes through one more process, `mainstay dev-proxy`, so that links can be
-//! cut without root.
+//! cut without root; with `--direct` it does not.
 
 mod cluster;
 mod demo;
 mod follow;
+mod handle;
 mod play;
 mod ports;
 mod process;
 pub(crate) mod proxy;
 mod start;
 mod table;
+
+pub(crate) use handle::Handle;
 
 use crate::{
     args::Global,
@@ -46,6 +49,9 @@ pub(crate) struct DevArgs {
     /// Return when the cluster has quorum, and leave it running
     #[arg(long)]
     pub(crate) detach: bool,
+    /// Connect the nodes directly: faster, but no link can be cut
+    #[arg(long)]
+    pub(crate) direct: bool,
     /// Show how a lock moves when its holder's node is killed, then stop
     #[arg(long, conflicts_with = "detach")]
     pub(crate) demo: bool,
@@ -112,9 +118,9 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Outcome {
     let Some(command) = args.command else {
         return block_on(launch(global, args));
     };
-    if args.nodes.is_some() || args.detach || args.demo {
+    if args.nodes.is_some() || args.detach || args.demo || args.direct {
         return Err(Failure::usage(
-            "--nodes, --detach and --demo belong to `mainstay dev` without a further command",
+            "--nodes, --detach, --direct and --demo belong to `mainstay dev` without a further command",
         ));
     }
     let dir = cluster::find(args.dir)?;
@@ -124,7 +130,8 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Outcome {
 async fn launch(global: &Global, args: DevArgs) -> Outcome {
     let temporary = args.dir.is_none();
     let mut stopped = StopSignals::listen()?;
-    let mut started = start::start(args.dir, args.nodes).await?;
+    let mut started = start::start(args.dir, args.nodes, args.direct).await?;
+    cluster::remember(&started.cluster.dir);
     if args.demo {
         let shown = tokio::select! {
             shown = demo::run(&started.cluster) => shown,
@@ -178,16 +185,16 @@ async fn launch(global: &Global, args: DevArgs) -> Outcome {
     .await
 }
 
-/// What ends `mainstay dev`.
+/// What ends `mainstay dev`, and other commands that have a cluster to stop.
 #[derive(Debug)]
-struct StopSignals {
+pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl StopSignals {
-    fn listen() -> Result<StopSignals, Failure> {
+    pub(crate) fn listen() -> Result<StopSignals, Failure> {
         let on = |kind| {
             signal(kind).map_err(|error| {
                 Failure::new(
@@ -204,7 +211,7 @@ impl StopSignals {
     }
 
     /// Waits for a signal to stop; returns the exit code for it.
-    async fn next(&mut self) -> u8 {
+    pub(crate) async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

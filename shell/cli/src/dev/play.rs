@@ -101,7 +101,7 @@ fn send(cluster: &Cluster, names: &[String], signal: Signal) -> Result<(), Failu
 }
 
 async fn restart(cluster: &mut Cluster, names: &[String]) -> Result<(), Failure> {
-    if cluster.proxy.process.is_none_or(|p| !p.is_alive()) {
+    if !cluster.is_direct() && cluster.proxy.process.is_none_or(|p| !p.is_alive()) {
         start::start_proxy(cluster).await?;
     }
     let is_down = |cluster: &Cluster, i: usize| {
@@ -152,6 +152,12 @@ async fn partition(cluster: &mut Cluster, names: &[String]) -> Result<(), Failur
 }
 
 async fn cut(cluster: &mut Cluster, pairs: Vec<(u16, u16)>) -> Result<(), Failure> {
+    if cluster.is_direct() {
+        return Err(Failure::usage(
+            "the nodes of this cluster are connected directly, so no link can be cut; start one \
+             without --direct",
+        ));
+    }
     proxy::order(&cluster.proxy.control, &pairs).await?;
     cluster.proxy.cut = pairs;
     cluster.save()

@@ -40,7 +40,12 @@ pub(super) struct Started {
 }
 
 /// Makes a cluster, or starts the one that was stopped in `dir`.
-pub(super) async fn start(dir: Option<PathBuf>, nodes: Option<u16>) -> Result<Started, Failure> {
+/// Nodes of a new `direct` cluster call each other without the proxy.
+pub(super) async fn start(
+    dir: Option<PathBuf>,
+    nodes: Option<u16>,
+    direct: bool,
+) -> Result<Started, Failure> {
     let dir = match dir {
         Some(dir) => {
             std::fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
@@ -70,17 +75,18 @@ pub(super) async fn start(dir: Option<PathBuf>, nodes: Option<u16>) -> Result<St
         }
         cluster
     } else {
-        make(&dir, nodes.unwrap_or(NODES))?
+        make(&dir, nodes.unwrap_or(NODES), direct)?
     };
     cluster.proxy.cut.clear();
     let (told, ended) = unbounded_channel();
-    start_proxy(&mut cluster).await?;
+    if !cluster.is_direct() {
+        start_proxy(&mut cluster).await?;
+    }
     for node in &mut cluster.nodes {
         let child = start_node(node)?;
         watch(&node.name, child, told.clone());
     }
     cluster.save()?;
-    cluster::remember(&dir);
     Ok(Started { cluster, ended })
 }
 
@@ -95,9 +101,9 @@ fn watch(name: &str, mut child: Child, told: UnboundedSender<(String, ExitStatus
 }
 
 /// Writes key, configurations and `dev.json`.
-fn make(dir: &Path, count: u16) -> Result<Cluster, Failure> {
+fn make(dir: &Path, count: u16, direct: bool) -> Result<Cluster, Failure> {
     let count = usize::from(count);
-    let pairs = count * (count - 1) / 2;
+    let pairs = if direct { 0 } else { count * (count - 1) / 2 };
     let mut addresses = ports::free(count + pairs)?;
     let mut proxied = addresses.split_off(count).into_iter();
     let mut routes = Vec::new();

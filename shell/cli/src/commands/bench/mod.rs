@@ -1,0 +1,265 @@
+//! `mainstay bench`: what locks cost on this machine, beside what the machine itself can do.
+//!
+//! Every number is taken through real daemons and the client library, as a program would use them.
+//! The limits (round trips over a UNIX socket and over TCP) are measured in the same run, because
+//! only ratios can be compared between machines, or between moments on a busy one.
+
+mod failover;
+mod handover;
+mod limits;
+mod locking;
+mod pipeline;
+mod report;
+mod sample;
+
+use crate::{
+    args::Global,
+    dev::{Handle, StopSignals},
+    exit::{Failure, INTERNAL, OK, Outcome},
+    output,
+};
+use clap::{Args, ValueEnum};
+use report::Report;
+use sample::Row;
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The lockspace that is measured in.
+const LOCKSPACE: &str = "bench";
+/// Nodes that take part: clients are on the first, remote masters on the second.
+const NODES: u16 = 3;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --dir, a cluster of three daemons is started for the time of the run, \
+    connected directly. A cluster that runs already is not disturbed by more than the load, except \
+    by --only failover, which kills its first node and starts it again.\n\n\
+    Other work on the machine makes the numbers worse. The ratios are to the machine's round trips \
+    in the same run; times are in microseconds.\n\n\
+    Examples:\n  mainstay bench\n  mainstay bench --quick --only uncontended\n  \
+    mainstay dev --direct --detach --dir /tmp/c && mainstay bench --dir /tmp/c\n  \
+    mainstay bench --json > bench.json"
+)]
+pub(crate) struct BenchArgs {
+    /// Use the development cluster that runs in DIR
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Measure for a shorter time, and less exactly
+    #[arg(long)]
+    quick: bool,
+    /// Measure only this; may be given several times. The machine's limits are always measured
+    #[arg(long, value_name = "NAME", value_enum)]
+    only: Vec<Part>,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Lock and unlock of names nobody else uses, by 1, 16 and 64 clients
+    Uncontended,
+    /// Conversion from NL to EX and back
+    Conversion,
+    /// Hand-over of a contended lock between nodes
+    Handover,
+    /// Many requests under way on one connection
+    Pipelined,
+    /// From the death of a holder's node to the next grant
+    Failover,
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Each case.
+    time: Duration,
+    /// Each of the machine's limits.
+    limit_time: Duration,
+    /// How often a node is killed.
+    kills: usize,
+}
+
+impl BenchArgs {
+    fn effort(&self) -> Effort {
+        if self.quick {
+            Effort {
+                time: Duration::from_millis(400),
+                limit_time: Duration::from_millis(200),
+                kills: 1,
+            }
+        } else {
+            Effort {
+                time: Duration::from_secs(3),
+                limit_time: Duration::from_secs(1),
+                kills: 5,
+            }
+        }
+    }
+
+    fn wants(&self, part: Part, temporary: bool) -> bool {
+        if self.only.is_empty() {
+            // Nobody's cluster is killed without having been asked for by name.
+            temporary || part != Part::Failover
+        } else {
+            self.only.contains(&part)
+        }
+    }
+}
+
+/// Tells a person at a terminal what is being measured.
+struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    fn tell(&self, what: &str) {
+        if self.shown {
+            // Overwrites the line before it.
+            use std::io::Write as _;
+            let mut err = anstream::stderr().lock();
+            let _ = write!(err, "\r\x1b[K{what}");
+            let _ = err.flush();
+        }
+    }
+}
+
+pub(crate) async fn run(global: Global, args: BenchArgs) -> Outcome {
+    let mut stopped = StopSignals::listen()?;
+    let progress = Progress {
+        shown: std::io::stderr().is_terminal(),
+    };
+    progress.tell("getting the cluster ready …");
+    let starting = async {
+        match &args.dir {
+            Some(dir) => Handle::running(dir.clone()).await,
+            None => Handle::temporary(NODES).await,
+        }
+    };
+    let mut cluster = starting.await?;
+    let outcome = tokio::select! {
+        measured = measure(&args, &mut cluster, &progress) => measured.map(Some),
+        _ = stopped.next() => Ok(None),
+    };
+    progress.tell("");
+    cluster.finish().await;
+    let Some(report) = outcome? else {
+        return Err(Failure::new(INTERNAL, "stopped before all was measured"));
+    };
+    if global.json {
+        output::json(&report)?;
+    } else {
+        output::print(&report.render());
+    }
+    Ok(OK)
+}
+
+async fn measure(
+    args: &BenchArgs,
+    cluster: &mut Handle,
+    progress: &Progress,
+) -> Result<Report, Failure> {
+    if cluster.len() < usize::from(NODES) {
+        return Err(Failure::usage(format!(
+            "the cluster has {} nodes; {NODES} are needed to measure",
+            cluster.len()
+        )));
+    }
+    let effort = args.effort();
+    let (near, far) = (cluster.socket(0).to_owned(), cluster.socket(1).to_owned());
+    let temporary = cluster.is_temporary();
+    progress.tell("the machine's limits …");
+    let limits = off(move || limits::measure(effort.limit_time)).await?;
+    let mut rows: Vec<Row> = Vec::new();
+    if args.wants(Part::Uncontended, temporary) {
+        for remote in [false, true] {
+            for clients in [1, 16, 64] {
+                progress.tell(&format!(
+                    "lock and unlock, {clients} clients, {} master …",
+                    place(remote)
+                ));
+                let case = locking::Case {
+                    near: near.clone(),
+                    far: far.clone(),
+                    remote,
+                    clients,
+                    time: effort.time,
+                };
+                rows.extend(off(move || locking::uncontended(&case)).await?);
+            }
+        }
+    }
+    if args.wants(Part::Conversion, temporary) {
+        for remote in [false, true] {
+            progress.tell(&format!("conversion, {} master …", place(remote)));
+            let case = locking::Case {
+                near: near.clone(),
+                far: far.clone(),
+                remote,
+                clients: 1,
+                time: effort.time,
+            };
+            rows.push(off(move || locking::conversion(&case)).await?);
+        }
+    }
+    if args.wants(Part::Handover, temporary) {
+        progress.tell("hand-over between nodes …");
+        let sockets = [near.clone(), far.clone()];
+        rows.push(off(move || handover::measure(&sockets, effort.time)).await?);
+    }
+    if args.wants(Part::Pipelined, temporary) {
+        for remote in [false, true] {
+            for depth in [64, 256] {
+                progress.tell(&format!("{depth} in flight, {} master …", place(remote)));
+                let (near, far) = (near.clone(), far.clone());
+                let far = remote.then_some(far);
+                let work = move || pipeline::measure(&near, far.as_deref(), depth, effort.time);
+                rows.push(off(work).await?);
+            }
+        }
+    }
+    // Once more: what the machine can do may have changed while it was busy with us.
+    progress.tell("the machine's limits again …");
+    let after = off(move || limits::measure(effort.limit_time)).await?;
+    let limits = limits.better(after);
+    let mut failover = Vec::new();
+    if args.wants(Part::Failover, temporary) {
+        for n in 1..=effort.kills {
+            progress.tell(&format!("failover {n} of {} …", effort.kills));
+            failover.push(failover::once(cluster, n).await?);
+        }
+    }
+    Ok(Report::new(cluster.is_direct(), limits, rows, failover))
+}
+
+/// Runs what blocks beside the event loop, so that signals are still heard.
+async fn off<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::new(INTERNAL, format!("a measurement broke off: {error}")))?
+}
+
+/// Where the master is, seen from the client.
+fn place(remote: bool) -> &'static str {
+    if remote { "remote" } else { "local" }
+}
+
+/// A blocking client with the lockspace.
+fn connect(
+    socket: &Path,
+) -> Result<
+    (
+        mainstay_client::blocking::Client,
+        mainstay_client::blocking::Lockspace,
+    ),
+    Failure,
+> {
+    let client = mainstay_client::ClientBuilder::new(socket)
+        .command("mainstay bench")
+        .connect_blocking()?;
+    let space = client.lockspace(LOCKSPACE).open()?;
+    Ok((client, space))
+}

@@ -1,0 +1,162 @@
+//! The report, for people and for programs.
+
+use super::{
+    failover::Failover,
+    limits::Limits,
+    sample::{Bound, Row, Summary},
+};
+use crate::output::{BAD, FAINT, GOOD, HEAD, Table, paint};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// From kill -9 to the next grant, at most, in milliseconds.
+const FAILOVER_TARGET_MS: f64 = 3000.0;
+/// From the proof of death to the grant, at most, in milliseconds.
+const PROOF_TARGET_MS: f64 = 150.0;
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    version: &'static str,
+    /// Whether the nodes are connected without the development cluster's proxy.
+    direct: bool,
+    limits: Limits,
+    cases: Vec<Case>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failover: Vec<Failover>,
+}
+
+#[derive(Debug, Serialize)]
+struct Case {
+    name: String,
+    #[serde(flatten)]
+    summary: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<Ratio>,
+}
+
+/// The median beside the machine's limit.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Ratio {
+    /// To what: `unix`, `tcp` or `unix+tcp`.
+    to: &'static str,
+    value: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<f64>,
+}
+
+impl Report {
+    pub(super) fn new(
+        direct: bool,
+        limits: Limits,
+        rows: Vec<Row>,
+        failover: Vec<Failover>,
+    ) -> Report {
+        let cases = rows.into_iter().map(|row| {
+            let (unix, tcp) = (limits.unix.p50_us, limits.tcp.p50_us);
+            let limit = match row.bound {
+                Bound::None => None,
+                Bound::Unix => Some(("unix", unix)),
+                Bound::UnixAndTcp => Some(("unix+tcp", unix + tcp)),
+            };
+            let ratio = limit.map(|(to, limit)| Ratio {
+                to,
+                value: row.summary.p50_us / limit.max(1e-9),
+                target: row.target,
+            });
+            Case {
+                name: row.name,
+                summary: row.summary,
+                ratio,
+            }
+        });
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            direct,
+            limits,
+            cases: cases.collect(),
+            failover,
+        }
+    }
+
+    /// For people.
+    pub(super) fn render(&self) -> String {
+        let mut table = Table::new([
+            "WHAT",
+            "PER SECOND",
+            "P50 µs",
+            "P90 µs",
+            "P99 µs",
+            "MAX µs",
+            "P50 / LIMIT",
+        ]);
+        let limits = [
+            ("limit: UNIX socket round trip, 64 bytes", &self.limits.unix),
+            ("limit: TCP round trip, 64 bytes", &self.limits.tcp),
+        ];
+        for (name, summary) in limits {
+            table.row(cells(name, summary, String::new()));
+        }
+        for case in &self.cases {
+            let ratio = case.ratio.map(show).unwrap_or_default();
+            table.row(cells(&case.name, &case.summary, ratio));
+        }
+        let mut text = table.render();
+        if !self.direct {
+            let note = "The nodes are connected through the development cluster's proxy, which \
+                        costs every message between nodes one more process.";
+            let _ = writeln!(text, "\n{}", paint(FAINT, note));
+        }
+        if !self.failover.is_empty() {
+            let mut table = Table::new(["FAILOVER (ms)", "MIN", "MEDIAN", "MAX", "TARGET"]);
+            let kill = self.failover.iter().map(|f| f.kill_to_grant_ms).collect();
+            let proof = self.failover.iter().map(|f| f.proof_to_grant_ms).collect();
+            table.row(spread(
+                "kill -9 of holder and master to grant",
+                kill,
+                FAILOVER_TARGET_MS,
+            ));
+            table.row(spread("proof of death to grant", proof, PROOF_TARGET_MS));
+            text.push('\n');
+            text.push_str(&table.render());
+        }
+        text
+    }
+}
+
+fn cells(name: &str, summary: &Summary, ratio: String) -> [String; 7] {
+    [
+        name.to_owned(),
+        format!("{:.0}", summary.per_second),
+        format!("{:.1}", summary.p50_us),
+        format!("{:.1}", summary.p90_us),
+        format!("{:.1}", summary.p99_us),
+        format!("{:.0}", summary.max_us),
+        ratio,
+    ]
+}
+
+fn show(ratio: Ratio) -> String {
+    let text = format!("{:.2} × {}", ratio.value, ratio.to);
+    match ratio.target {
+        None => text,
+        Some(target) => {
+            let style = if ratio.value <= target { GOOD } else { BAD };
+            format!("{} (target ≤ {target})", paint(style, text))
+        }
+    }
+}
+
+fn spread(name: &str, mut values: Vec<f64>, target: f64) -> [String; 5] {
+    values.sort_by(f64::total_cmp);
+    let at = |i: usize| values.get(i).copied().unwrap_or(0.0);
+    let worst = at(values.len().saturating_sub(1));
+    let style = if worst <= target { GOOD } else { BAD };
+    [
+        name.to_owned(),
+        format!("{:.1}", at(0)),
+        paint(HEAD, format!("{:.1}", at(values.len() / 2))),
+        paint(style, format!("{worst:.1}")),
+        format!("≤ {target:.0}"),
+    ]
+}
