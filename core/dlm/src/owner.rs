@@ -314,10 +314,12 @@ impl Dlm {
         };
         match &owned.pending {
             Pending::Request { .. } => {}
-            // A copy that no value came with belongs to the mode only if it was fresh before.
+            // A copy that no value came with belongs to the mode only if it was fresh before and
+            // this call did not publish another.
             Pending::Convert { flags, .. } => {
-                owned.valblk =
-                    flags.contains(Flags::VALBLK) && (granted.value.is_some() || owned.valblk);
+                let writer = owned.granted.is_some_and(LockMode::writes_value);
+                let fresh = granted.value.is_some() || (owned.valblk && !writer);
+                owned.valblk = flags.contains(Flags::VALBLK) && fresh;
             }
             Pending::Unlock { .. } => {
                 // The release was restated as a conversion to NL that publishes: now it has.

@@ -291,9 +291,10 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             lock.granted = Some((to, self.token_after(from, token, to)));
             lock.ticket = None;
             let asked = flags.contains(Flags::VALBLK);
-            let moves = transfer(Some(from), to) != Transfer::Nothing;
-            lock.valblk = asked && (moves || lock.valblk);
-            member.settled = Some(asked && moves);
+            let way = transfer(Some(from), to);
+            lock.valblk = asked && (way != Transfer::Nothing || lock.valblk);
+            // What it published may have been overwritten since: it is not told a version.
+            member.settled = Some(asked && way == Transfer::Read);
         }
     }
 
