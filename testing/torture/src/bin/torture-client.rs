@@ -1,0 +1,98 @@
+//! A client as a process of its own. `hold SOCKET NAME` takes a lock, tells what becomes of it, and
+//! ends with its standard input. `beat FILE` ignores SIGTERM and writes the time to FILE for ever.
+
+use mainstay_client::{Held, blocking::Client, now};
+use mainstay_torture::Record;
+use std::{
+    error::Error,
+    fs::File,
+    io::{Read as _, Write as _},
+    os::unix::fs::FileExt as _,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+/// Between two looks at the lock or the clock.
+const PULSE: Duration = Duration::from_millis(1);
+
+const SIGTERM: i32 = 15;
+const SIG_IGN: usize = 1;
+
+unsafe extern "C" {
+    fn signal(number: i32, handler: usize) -> usize;
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["hold", socket, name] => hold(socket, name),
+        ["beat", file] => beat(file),
+        _ => Err("usage: torture-client hold SOCKET NAME | beat FILE".into()),
+    }
+}
+
+fn tell(record: &Record) -> Result<(), Box<dyn Error>> {
+    let mut line = serde_json::to_string(record)?;
+    line.push('\n');
+    Ok(std::io::stdout().write_all(line.as_bytes())?)
+}
+
+fn hold(socket: &str, name: &str) -> Result<(), Box<dyn Error>> {
+    let client = Client::connect(socket)?;
+    let space = client.lockspace("default").open()?;
+    let lock = space.lock(name).acquire()?;
+    let at = now().0;
+    tell(&Record::Granted {
+        token: lock.token().0,
+        at,
+    })?;
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Ends with the other end of the pipe; an error is an end too.
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            over.store(true, Ordering::Relaxed);
+        });
+        watch(&lock, at, &over)
+    })?;
+    if lock.is_valid() {
+        lock.unlock()?;
+    }
+    Ok(())
+}
+
+fn watch(lock: &Held, granted: u64, over: &AtomicBool) -> Result<(), Box<dyn Error>> {
+    let mut last_held = granted;
+    let mut lost = false;
+    while !over.load(Ordering::Relaxed) {
+        // The clock first: what is true after it was true then.
+        let at = now().0;
+        match lock.check() {
+            Ok(_) if lost => tell(&Record::HeldAgain { at })?,
+            Ok(_) => last_held = at,
+            Err(_) if lost => {}
+            Err(why) => {
+                lost = true;
+                tell(&Record::Lost {
+                    last_held,
+                    known_at: now().0,
+                    why: why.to_string(),
+                })?;
+            }
+        }
+        thread::sleep(PULSE);
+    }
+    Ok(())
+}
+
+fn beat(file: &str) -> Result<(), Box<dyn Error>> {
+    // SAFETY: SIG_IGN is a valid disposition, and no handler is installed for SIGTERM.
+    unsafe { signal(SIGTERM, SIG_IGN) };
+    let file = File::create(file)?;
+    loop {
+        file.write_all_at(&now().0.to_le_bytes(), 0)?;
+        thread::sleep(PULSE);
+    }
+}
