@@ -237,10 +237,11 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         );
         self.sweep(out);
         let (conversions, requests): (Vec<_>, Vec<_>) =
-            arriving.into_iter().partition(|(_, _, converts)| *converts);
-        for (key, ask, _) in conversions {
+            arriving.into_iter().partition(|(_, _, own)| own.is_some());
+        for (key, ask, own) in conversions {
             if let Ok(index) = self.find_granted(key) {
-                self.start_conversion(index, ask, Publication::Settled, out);
+                let own = own == Some(true);
+                self.start_conversion(index, ask, Publication::Settled { own }, out);
             }
         }
         for (key, ask, _) in requests {
@@ -311,13 +312,13 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         }
     }
 
-    /// Puts all locks into their queues, and returns the operations that arrive now, each with
-    /// whether it is a conversion.
+    /// Puts all locks into their queues, and returns the operations that arrive now, a conversion
+    /// with whether the value is the one that it published.
     fn line_up(
         &mut self,
         members: Vec<Member<K>>,
         out: &mut Vec<Effect<K>>,
-    ) -> Vec<(K, Ask, bool)> {
+    ) -> Vec<(K, Ask, Option<bool>)> {
         let mut converting = Vec::new();
         let mut waiting = Vec::new();
         let mut arriving = Vec::new();
@@ -333,7 +334,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 (None, Some(ask), Some(ticket)) => waiting.push(Waiting { key, ask, ticket }),
                 (held, ask, _) => {
                     self.granted.extend(held);
-                    arriving.extend(ask.map(|ask| (key, ask, held.is_some())));
+                    let own = held.map(|_| self.published_by(&lock));
+                    arriving.extend(ask.map(|ask| (key, ask, own)));
                 }
             }
         }
@@ -344,6 +346,15 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             self.enter(converting, waiting, out);
         }
         arriving
+    }
+
+    /// Whether the present value is what a restated lock's pending conversion publishes.
+    fn published_by(&self, lock: &Restated) -> bool {
+        let now = self.value.read();
+        let after = lock.value.as_ref().map(|v| ValueVersion(v.version.0 + 1));
+        let block = lock.publish.clone();
+        let block = block.and_then(|b| b.padded(now.block.as_bytes().len()).ok());
+        after == Some(now.version) && block.as_ref() == Some(&now.block)
     }
 
     /// Enters ordered queues. Tickets that two masters issued twice are made different again.

@@ -78,8 +78,8 @@ pub enum Effect<K> {
 pub(crate) enum Publication<'a> {
     /// It is published then.
     Now(Option<&'a ValueBlock>),
-    /// A rebuild has accounted for it already.
-    Settled,
+    /// A rebuild has accounted for it already. `own`: the value is still the one it published.
+    Settled { own: bool },
 }
 
 /// One lock resource.
@@ -299,7 +299,11 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             if let Publication::Now(value) = publication {
                 self.publish_on_conversion(from, ask, value);
             }
-            let (held, grant) = self.promote(self.granted[index], ask);
+            let (held, mut grant) = self.promote(self.granted[index], ask);
+            let settled = matches!(publication, Publication::Settled { own: false });
+            if settled && transfer(Some(from), ask.mode) == Transfer::Write {
+                grant.value = None; // Somebody else's, or none: it is not told a version.
+            }
             self.granted[index] = held;
             out.push(Effect::Granted { key, grant });
             self.sweep(out);
