@@ -2,10 +2,10 @@
 
 use mainstay_base::Instant;
 use mainstay_client::{
-    LockError, Token,
+    LockError, Notice, Token,
     asynchronous::{Client, Lock, Lockspace},
     now,
-    report::MemberState,
+    report::{MemberState, StatusReport},
 };
 use mainstay_torture::{ClientProcess, Cluster, Record, run, say, secs, until, within};
 use std::{
@@ -259,7 +259,7 @@ fn a_cluster_that_was_killed_comes_back_the_same() {
         let identity = client.welcome().cluster_id;
         assert!(identity.is_some(), "{identity:?}");
         for id in [2, 3] {
-            let spaces = |s: &mainstay_client::report::StatusReport| s.lockspaces.len() == 2;
+            let spaces = |s: &StatusReport| s.lockspaces.len() == 2;
             cluster
                 .status_when(id, "both lockspaces", BOUND, spaces)
                 .await;
@@ -287,7 +287,7 @@ fn a_cluster_that_was_killed_comes_back_the_same() {
                 after.epoch,
                 before.epoch
             );
-            let numbers = |s: &mainstay_client::report::StatusReport| -> Vec<_> {
+            let numbers = |s: &StatusReport| -> Vec<_> {
                 s.lockspaces
                     .iter()
                     .map(|l| (l.id, l.name.clone(), l.value_len))
@@ -334,32 +334,57 @@ fn a_killed_client_releases_at_once() {
     });
 }
 
-/// Protects L2 and the exit code: a node that is asked to stop leaves cleanly, others get its locks
-/// with no wait for its lease, and nobody is fenced.
+/// Protects L2 and the exit code: a node that is asked to stop leaves cleanly. A client that lets go
+/// when it is told makes room at once; one that does not keeps its lock to the end of the lease, and
+/// no longer. Nobody has to be proved dead.
 #[test]
 fn sigterm_leaves_cleanly() {
     run(secs(60), async {
         let mut cluster = Cluster::of(3).start().await;
-        cluster.master_at(1, "r").await;
-        let (_holder, space) = cluster.space(1).await;
-        let lock = space.lock("r").acquire().await.expect("granted");
-        let (_waiter, space) = cluster.space(2).await;
-        let waiting = wait_for(space, "r");
-        cluster.waiters(2, "r", 1).await;
-        let asked = now();
-        cluster.daemon(1).signal(rustix::process::Signal::TERM);
-        let (next, at) = granted("the waiter", waiting).await;
-        let took = at.since(asked);
-        say!("SIGTERM -> next grant: {took:.3?}");
-        assert!(took < secs(1), "{took:?}: less than a lease");
-        assert!(next.token() > lock.token() && !lock.is_valid());
-        let status = cluster.daemon(1).ended(BOUND).await;
-        assert_eq!(status.code(), Some(0), "{}", cluster.log(1));
-        cluster.whole_of(&[2, 3]).await;
-        let status = cluster.status(2).await.expect("n2 answers");
-        assert!(status.pending_fences.is_empty());
-        assert_eq!(status.members[0].state, MemberState::Absent);
-        cluster.start(1);
-        cluster.whole().await;
+        for (leaver, other, polite) in [(1, 2, true), (2, 3, false)] {
+            let name = format!("held-at-n{leaver}");
+            cluster.master_at(leaver, &name).await;
+            let (holder, space) = cluster.space(leaver).await;
+            let lock = space.lock(&name).acquire().await.expect("granted");
+            let token = lock.token();
+            let (_waiter, space) = cluster.space(other).await;
+            let waiting = wait_for(space, &name);
+            cluster.waiters(other, &name, 1).await;
+            let mut notices = holder.notices();
+            let asked = now();
+            cluster.daemon(leaver).signal(rustix::process::Signal::TERM);
+            let notice = within("the client is told", BOUND, notices.next()).await;
+            assert!(
+                matches!(notice, Some(Notice::Suspended { .. })),
+                "{notice:?}"
+            );
+            let end = lock.valid_until();
+            let kept = if polite {
+                drop((lock, holder));
+                None
+            } else {
+                Some((lock, holder))
+            };
+            let (next, at) = granted("the waiter", waiting).await;
+            let took = at.since(asked);
+            assert!(next.token() > token);
+            if let Some((lock, _)) = kept {
+                say!("SIGTERM -> next grant, the holder stays: {took:.3?}");
+                assert!(at >= end, "not while the holder may rely on its lock");
+                assert!(!lock.is_valid());
+            } else {
+                say!("SIGTERM -> next grant, the holder lets go: {took:.3?}");
+                assert!(took < secs(1), "{took:?}: less than a lease");
+            }
+            let status = cluster.daemon(leaver).ended(BOUND).await;
+            assert_eq!(status.code(), Some(0));
+            let gone =
+                |s: &StatusReport| s.members[usize::from(leaver) - 1].state == MemberState::Absent;
+            let status = cluster.status_when(other, "it is gone", BOUND, gone).await;
+            assert!(status.pending_fences.is_empty());
+            assert!(cluster.log(other).contains("reason=\"left-cleanly\""));
+            cluster.start(leaver);
+            cluster.whole().await;
+        }
     });
 }
