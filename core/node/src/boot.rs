@@ -91,6 +91,7 @@ impl Node {
             lease: Instant::ZERO,
             active: false,
             leaving: None,
+            quiet_until: Instant::ZERO,
             over: false,
             events: 0,
             out: Vec::new(),
@@ -98,6 +99,7 @@ impl Node {
         if let Some(founding) = founding {
             node.start_log(now, founding, durable)?;
         }
+        node.quiet_until = node.next_affair();
         Ok(node)
     }
 

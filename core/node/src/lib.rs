@@ -36,7 +36,7 @@ use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
 use mainstay_membership::{ClusterState, Founding, Membership, View};
 use mainstay_wire::{
-    client::ToClient,
+    client::{Ask, ToClient},
     event::{Event, Reason, What},
     report::OwnerReport,
 };
@@ -82,6 +82,8 @@ pub struct Node {
     lease: Instant,
     active: bool,
     leaving: Option<Leaving>,
+    /// Until then, lock traffic concerns the lock manager only: nothing else is due before.
+    quiet_until: Instant,
     /// Reborn or stopped: nothing more may be done.
     over: bool,
     events: u64,
@@ -111,6 +113,8 @@ impl Node {
         }
         // A lease that ran out while nobody looked must count before anything else is decided.
         self.settle_activity(now);
+        let locks_only =
+            now < self.quiet_until && self.leaving.is_none() && is_lock_traffic(&input);
         match input {
             Input::Wake => {}
             Input::Frame { peer, link, bytes } => self.on_frame(now, peer, link, &bytes),
@@ -148,8 +152,14 @@ impl Node {
             } => self.event(what, reason, detail),
             Input::Stop => self.begin_leave(now, None),
         }
-        self.run_timers(now);
-        self.settle(now);
+        if locks_only {
+            self.dlm.tick(now);
+            self.pump_locks();
+        } else {
+            self.run_timers(now);
+            self.settle(now);
+            self.quiet_until = self.next_affair();
+        }
         outbox.effects.append(&mut self.out);
     }
 
@@ -168,25 +178,22 @@ impl Node {
         if self.over {
             return None;
         }
-        let mut at = self.membership.deadline();
-        let lease = self.active.then_some(self.lease);
+        let channels = self.peers.values().filter_map(|p| p.channel.deadline());
+        let locks = channels.chain(self.dlm.deadline());
+        Some(locks.fold(self.quiet_until, Instant::min))
+    }
+
+    /// When something other than the lock manager and the channels has to be looked at.
+    fn next_affair(&self) -> Instant {
         let others = [
             self.consensus.as_ref().map(Consensus::deadline),
-            self.dlm.deadline(),
-            lease,
+            self.active.then_some(self.lease),
             self.wishes.iter().map(|w| w.retry_at).min(),
             self.queries.values().map(|q| q.give_up_at).min(),
             self.leaving.as_ref().map(|l| l.next_at),
         ];
-        for other in others.into_iter().flatten() {
-            at = at.min(other);
-        }
-        for peer in self.peers.values() {
-            if let Some(other) = peer.channel.deadline() {
-                at = at.min(other);
-            }
-        }
-        Some(at)
+        let others = others.into_iter().flatten();
+        others.fold(self.membership.deadline(), Instant::min)
     }
 
     /// Whether so much waits to be delivered to other nodes that clients should be made to wait.
@@ -339,5 +346,17 @@ impl Node {
             Some(spec) => spec.name.clone(),
             None => NodeName::new(format!("node-{node}")).expect("digits make a name"),
         }
+    }
+}
+
+/// Whether an input concerns the lock manager and nothing else.
+fn is_lock_traffic(input: &Input) -> bool {
+    match input {
+        Input::Request { ask, .. } => matches!(
+            ask,
+            Ask::Lock { .. } | Ask::Convert { .. } | Ask::Unlock { .. } | Ask::Cancel { .. }
+        ),
+        Input::Frame { bytes, .. } => peers::is_channel_frame(bytes),
+        _ => false,
     }
 }

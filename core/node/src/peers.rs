@@ -7,7 +7,7 @@ use crate::{Effect, Node, PersistSeq};
 use mainstay_base::{BootId, Instant, LinkId, NodeId};
 use mainstay_consensus::{Consensus, ReceiveError};
 use mainstay_link::Channel;
-use mainstay_membership::{Command, Output};
+use mainstay_membership::{Command, Membership, Output};
 use mainstay_wire::{
     codec,
     dlm::{Body, Message},
@@ -19,6 +19,11 @@ const MEMBERSHIP: u8 = 1;
 const LOG: u8 = 2;
 const CHANNEL: u8 = 3;
 const FORWARD: u8 = 4;
+
+/// Whether a frame is of the channel between the lock managers.
+pub(crate) fn is_channel_frame(frame: &[u8]) -> bool {
+    frame.first() == Some(&CHANNEL)
+}
 
 /// A channel that has so many bytes to deliver is congested.
 const CONGESTED: usize = 8 << 20;
@@ -210,22 +215,16 @@ impl Node {
     }
 
     pub(crate) fn pack_frames(&mut self, now: Instant) {
-        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
-        for node in nodes {
-            let link = self.link_to(node);
-            let Some(peer) = self.peers.get_mut(&node) else {
-                continue;
-            };
+        let mut body = Vec::new();
+        for (&node, peer) in &mut self.peers {
             for _ in 0..FRAMES_PER_FLUSH {
-                let mut body = Vec::new();
                 if !peer.channel.pack(now, &mut body) {
                     break;
                 }
-                body.insert(0, CHANNEL);
                 self.out.push(Effect::Send {
                     to: node,
-                    link,
-                    frame: body,
+                    link: best_link(&self.membership, node),
+                    frame: frame(CHANNEL, &body),
                     after: None,
                 });
             }
@@ -252,7 +251,7 @@ impl Node {
 
     /// The link to use: one that works, as far as known.
     fn link_to(&self, node: NodeId) -> LinkId {
-        self.membership.best_link(node).unwrap_or_default()
+        best_link(&self.membership, node)
     }
 
     pub(crate) fn on_membership(&mut self, now: Instant, outputs: Vec<Output>) {
@@ -336,6 +335,11 @@ impl Node {
         };
         self.event(what, Reason::ProtocolViolation, detail);
     }
+}
+
+/// The link to a node that works best, or the first if none is known to work.
+fn best_link(membership: &Membership, node: NodeId) -> LinkId {
+    membership.best_link(node).unwrap_or_default()
 }
 
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
