@@ -12,7 +12,8 @@ pub struct Granted {
     /// Larger than that of every earlier conflicting grant of the resource.
     pub token: Token,
     /// The value block, where the call asked for it and the mode change moves it to the caller, or
-    /// the caller's own publication with its version.
+    /// the caller's own publication with its version. A publication that was answered only after
+    /// its master had vanished, and may have been overwritten since, comes without.
     pub value: Option<Value>,
 }
 

@@ -77,7 +77,11 @@ impl Cell {
             return Ok(());
         };
         let Some(version) = version else {
-            return Err("the publication was acknowledged without a version".to_owned());
+            // A publication that a lost master took may have been overwritten when it is answered.
+            return match self.excuse || self.excused_at.is_some_and(|at| at >= pending.at) {
+                true => Ok(()),
+                false => Err("the publication was acknowledged without a version".to_owned()),
+            };
         };
         if self.excused_at.is_none_or(|at| at < pending.at) {
             self.excuse = false;
@@ -115,7 +119,10 @@ impl Cell {
             return Err("a value came that nobody ever published".to_owned());
         }
         if !never && !self.forgotten {
-            let known = self.known.entry(value.version).or_insert_with(|| block.clone());
+            let known = self
+                .known
+                .entry(value.version)
+                .or_insert_with(|| block.clone());
             if *known != block {
                 return Err(format!("version {} stands for two values", value.version));
             }
@@ -207,8 +214,9 @@ impl Checker for ValueBlocks {
             }
             Fact::Published { res, version, who } => {
                 let cell = self.cells.entry(res).or_default();
-                cell.published(who, version)
-                    .map_err(|why| format!("resource {res}, written by client {}: {why}", who.client))
+                cell.published(who, version).map_err(|why| {
+                    format!("resource {res}, written by client {}: {why}", who.client)
+                })
             }
             Fact::PublicationRefused { res, who } => {
                 let cell = self.cells.entry(res).or_default();
@@ -259,7 +267,10 @@ mod tests {
 
     fn value(text: &[u8], version: u64, maybe_stale: bool) -> Value {
         Value {
-            block: ValueBlock::new(text).expect("short").padded(32).expect("short"),
+            block: ValueBlock::new(text)
+                .expect("short")
+                .padded(32)
+                .expect("short"),
             version: ValueVersion(version),
             maybe_stale,
         }
@@ -333,7 +344,9 @@ mod tests {
         assert!(publish(&mut checker, &books, b"a", 1));
         assert!(publish(&mut checker, &books, b"b", 2));
         let emptied = Fact::Emptied { res: 0 };
-        checker.observe(1, &emptied, &books).expect("a fact of life");
+        checker
+            .observe(1, &emptied, &books)
+            .expect("a fact of life");
         assert!(!read(&mut checker, &books, 1, &value(b"a", 1, false)));
         assert!(read(&mut checker, &books, 1, &value(b"", 0, false)));
         assert!(publish(&mut checker, &books, b"c", 1));
