@@ -50,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testing/sim", &["base", "wire", "journal", "node"]),
     ("testing/mutants", &["base", "sim"]),
     ("testing/torture", &["base", "wire", "client"]),
+    ("testing/compare", &["client"]),
     ("xtask", &[]),
 ];
 
