@@ -282,7 +282,11 @@ impl Client {
 /// The value that a grant read, as opposed to the caller's own publication.
 #[must_use]
 pub fn read_of<'a>(granted: &'a Granted, publish: bool) -> Option<&'a Value> {
-    if publish { None } else { granted.value.as_ref() }
+    if publish {
+        None
+    } else {
+        granted.value.as_ref()
+    }
 }
 
 /// The answer's kind, for people.

@@ -85,7 +85,11 @@ impl FaultKind {
     pub fn weight(self, profile: Profile) -> u64 {
         use FaultKind as K;
         let kin = match self {
-            K::PauseNode | K::PauseClients | K::PauseHost | K::StallClient | K::PauseInStep
+            K::PauseNode
+            | K::PauseClients
+            | K::PauseHost
+            | K::StallClient
+            | K::PauseInStep
             | K::Drift => Profile::Pausy,
             K::Kill | K::KillInStep | K::PowerFail | K::Blackout | K::Wipe | K::Leave => {
                 Profile::Crashy
@@ -179,7 +183,14 @@ impl World {
             self.now,
             "fault",
             &[kind as u64, host as u64, other as u64, lasts],
-            || format!("{kind:?} host {} peer {} for {} ms", host + 1, other + 1, lasts / MS),
+            || {
+                format!(
+                    "{kind:?} host {} peer {} for {} ms",
+                    host + 1,
+                    other + 1,
+                    lasts / MS
+                )
+            },
         );
         self.stats.count(fault_name(kind));
         match kind {
@@ -292,14 +303,17 @@ impl World {
         self.pause_node(host, lasts);
     }
 
-    /// Whether another disk may be lost: what is lost in the whole run stays a minority of votes.
+    /// Whether another disk may be lost: what is lost in the whole run stays a minority, of votes
+    /// and of nodes, since the replicated log counts nodes.
     fn spend_wipe(&mut self, host: usize) -> bool {
         let total: u32 = self.params.nodes.iter().map(|node| node.votes).sum();
         let votes = self.params.nodes[host].votes;
-        if 2 * (self.wiped_votes + votes) >= total {
+        let nodes = self.params.nodes.len();
+        if 2 * (self.wiped_votes + votes) >= total || 2 * (self.wiped_nodes + 1) >= nodes {
             return false;
         }
         self.wiped_votes += votes;
+        self.wiped_nodes += 1;
         true
     }
 

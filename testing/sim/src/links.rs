@@ -36,14 +36,14 @@ impl World {
             self.judge.complain("driver's contract", self.now, what);
             return;
         }
-        let words = [
-            host as u64,
-            peer as u64,
-            link as u64,
-            mix_bytes(0, &bytes),
-        ];
+        let words = [host as u64, peer as u64, link as u64, mix_bytes(0, &bytes)];
         self.trace.note(self.now, "send", &words, || {
-            format!("{} -> {} link {link}, {} bytes", host + 1, peer + 1, bytes.len())
+            format!(
+                "{} -> {} link {link}, {} bytes",
+                host + 1,
+                peer + 1,
+                bytes.len()
+            )
         });
         self.stats.count("frames");
         let conn = self.net.conn(host, peer, link);
@@ -51,10 +51,12 @@ impl World {
             return;
         }
         let conn = conn.number;
-        match self.net.send(&mut self.dice.net, self.now, (host, peer, link)) {
+        match self
+            .net
+            .send(&mut self.dice.net, self.now, (host, peer, link))
+        {
             Fate::Stalls => {
-                self.net
-                    .stall((host, peer, link), Stalled { conn, bytes });
+                self.net.stall((host, peer, link), Stalled { conn, bytes });
             }
             Fate::Arrives([first, second]) => {
                 if first.is_none() {
@@ -151,10 +153,12 @@ impl World {
         let before = std::mem::replace(&mut conn.ends, [true, true]);
         conn.number = number;
         conn.alive = true;
-        self.trace
-            .note(self.now, "connect", &[a as u64, b as u64, link as u64], || {
-                format!("{} and {} on link {link}", a + 1, b + 1)
-            });
+        self.trace.note(
+            self.now,
+            "connect",
+            &[a as u64, b as u64, link as u64],
+            || format!("{} and {} on link {link}", a + 1, b + 1),
+        );
         self.stats.count("connections");
         for (host, peer, was_up) in [(a, b, before[0]), (b, a, before[1])] {
             let (peer, link) = (self.hosts[peer].id, LinkId(link as u8));

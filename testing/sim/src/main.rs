@@ -87,7 +87,10 @@ fn work(args: &Args) -> anyhow::Result<bool> {
         let report = run(seed, wishes, &maker, trace);
         print(&format!("{:#?}", report.params));
         print(&report.stats.to_string());
-        print(&format!("hash {:016x}, {} events", report.hash, report.events));
+        print(&format!(
+            "hash {:016x}, {} events",
+            report.hash, report.events
+        ));
         if report.violation.is_some() {
             tell_failure(&report, wishes, &maker, !args.trace);
         }
@@ -101,13 +104,15 @@ fn work(args: &Args) -> anyhow::Result<bool> {
     if let Some(path) = &args.list {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the list {}", path.display()))?;
-        let list = replay::parse_list(&text)
-            .with_context(|| format!("in the list {}", path.display()))?;
+        let list =
+            replay::parse_list(&text).with_context(|| format!("in the list {}", path.display()))?;
         let seeds: Vec<(u64, Wishes)> = list
             .into_iter()
             .map(|entry| (entry.seed, entry.wishes))
             .collect();
-        return Ok(many(args, &maker, jobs, |at| seeds.get(at as usize).copied()));
+        return Ok(many(args, &maker, jobs, |at| {
+            seeds.get(at as usize).copied()
+        }));
     }
     let start = match args.start.as_str() {
         "random" => std::time::SystemTime::now()
@@ -159,9 +164,7 @@ fn many(
             });
         }
     });
-    let (stats, runs, mut failures) = results
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    let (stats, runs, mut failures) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     failures.sort_by_key(|(report, _)| report.params.seed);
     print(&stats.to_string());
     let took = began.elapsed().as_secs_f64();

@@ -204,7 +204,10 @@ mod tests {
                 Fate::Stalls => panic!("a datagram does not wait"),
             }
         }
-        assert!(lost > 50 && twice > 50 && swapped > 50, "{lost} {twice} {swapped}");
+        assert!(
+            lost > 50 && twice > 50 && swapped > 50,
+            "{lost} {twice} {swapped}"
+        );
         net.calm = true;
         for now in 0..1000 {
             assert!(matches!(
@@ -229,9 +232,18 @@ mod tests {
         }
         assert!(net.set_cut((0, 1, 1), true).is_empty());
         assert_eq!(net.send(&mut dice, 0, (0, 1, 1)), Fate::Stalls);
-        net.stall((0, 1, 1), Stalled { conn: 1, bytes: vec![1] });
+        net.stall(
+            (0, 1, 1),
+            Stalled {
+                conn: 1,
+                bytes: vec![1],
+            },
+        );
         assert!(!net.passable(1, 0, 1) && net.passable(0, 1, 0));
-        assert!(matches!(net.send(&mut dice, 0, (1, 0, 1)), Fate::Arrives(_)));
+        assert!(matches!(
+            net.send(&mut dice, 0, (1, 0, 1)),
+            Fate::Arrives(_)
+        ));
         assert_eq!(net.set_cut((0, 1, 1), false).len(), 1);
     }
 }

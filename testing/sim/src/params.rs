@@ -137,8 +137,16 @@ impl Params {
         let net = NetParams {
             stream,
             delay: dice.between(MS / 10, if rough { 20 * MS } else { 3 * MS }),
-            loss: if rough { dice.below(100) } else { dice.below(5) },
-            repeat: if rough { dice.below(100) } else { dice.below(5) },
+            loss: if rough {
+                dice.below(100)
+            } else {
+                dice.below(5)
+            },
+            repeat: if rough {
+                dice.below(100)
+            } else {
+                dice.below(5)
+            },
         };
         let fsync = match profile {
             Profile::Quiet => MS,

@@ -13,10 +13,7 @@ use crate::{
 };
 use mainstay_base::{BootId, Incarnation, Instant, LinkId, NodeId, SessionId};
 use mainstay_node::{BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
-use mainstay_wire::{
-    client::ToClient,
-    report::OwnerReport,
-};
+use mainstay_wire::{client::ToClient, report::OwnerReport};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Frames that wait for a stopped daemon at most; what exceeds the socket's buffer is lost.
@@ -628,7 +625,11 @@ impl World {
             for link in 0..self.params.links {
                 let silent = power || !self.net.passable(host, peer, link);
                 let notice = if silent { 15 * SEC } else { 20 * MS };
-                let within = if host < peer { [0, notice] } else { [notice, 0] };
+                let within = if host < peer {
+                    [0, notice]
+                } else {
+                    [notice, 0]
+                };
                 self.break_conn(host, peer, link, within);
                 // The dead know nothing.
                 self.net.conn_mut(host, peer, link).ends[usize::from(host > peer)] = false;

@@ -168,8 +168,7 @@ impl Run {
     }
 
     fn whole(&self) -> bool {
-        self.world.judge.whole()
-            && self.world.clients.iter().all(|client| client.ready)
+        self.world.judge.whole() && self.world.clients.iter().all(|client| client.ready)
     }
 
     fn complain_of_undrained(&mut self) {
@@ -180,7 +179,10 @@ impl Run {
             .iter()
             .find(|client| !client.at_rest())
             .map(|client| format!("{client:?}"));
-        let what = format!("the clients did not come to rest: {}", stuck.unwrap_or_default());
+        let what = format!(
+            "the clients did not come to rest: {}",
+            stuck.unwrap_or_default()
+        );
         self.world.judge.complain("L1 progress", now, what);
     }
 
@@ -192,7 +194,9 @@ impl Run {
                 .collect();
             let Some(slot) = slots.first() else {
                 let what = "no client has a session at the end".to_owned();
-                self.world.judge.complain("L1 progress", self.world.now, what);
+                self.world
+                    .judge
+                    .complain("L1 progress", self.world.now, what);
                 return false;
             };
             let ask = Ask::Locks {
@@ -229,12 +233,16 @@ impl Run {
             }
             Some(Err(why)) => {
                 let what = format!("the audit was refused: {why}");
-                self.world.judge.complain("L1 progress", self.world.now, what);
+                self.world
+                    .judge
+                    .complain("L1 progress", self.world.now, what);
                 false
             }
             None => {
                 let what = "the audit was never answered".to_owned();
-                self.world.judge.complain("L1 progress", self.world.now, what);
+                self.world
+                    .judge
+                    .complain("L1 progress", self.world.now, what);
                 false
             }
         }

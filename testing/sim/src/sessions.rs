@@ -5,7 +5,7 @@ use crate::{
     client::{Call, Client, Command, Link, Lock, Mail, Phase, answer_name, read_of},
     dice::{Dice, MS},
     trace::mix_bytes,
-    workloads::{Brain, Happened, Hands},
+    workloads::{Brain, Hands, Happened},
     world::{Ev, Up, World},
 };
 use mainstay_base::{Entropy, Flags, LockMode};
@@ -176,9 +176,8 @@ impl World {
             }
             Mail::Message(message) => self.message(slot, *message),
             Mail::Closed => {
-                self.trace.note(self.now, "eof", &[u64::from(no)], || {
-                    format!("client {no}")
-                });
+                self.trace
+                    .note(self.now, "eof", &[u64::from(no)], || format!("client {no}"));
                 self.lose_session(slot);
             }
         }
@@ -268,7 +267,12 @@ impl World {
         let client = &mut self.clients[slot];
         let no = client.no;
         let Some(call) = client.calls.remove(&request) else {
-            self.protocol(slot, &format!("an answer to call {request} that it never made or that had been answered"));
+            self.protocol(
+                slot,
+                &format!(
+                    "an answer to call {request} that it never made or that had been answered"
+                ),
+            );
             return;
         };
         self.fact(&Fact::Answered {
@@ -390,8 +394,15 @@ impl World {
             return;
         }
         self.stats.count("grants");
-        self.books
-            .grant(self.now, who, res, granted.mode, granted.token, life, valblk);
+        self.books.grant(
+            self.now,
+            who,
+            res,
+            granted.mode,
+            granted.token,
+            life,
+            valblk,
+        );
         let here = &self.books.lives[life as usize];
         let gone = here
             .incarnation
@@ -422,13 +433,7 @@ impl World {
         self.tell(slot, Happened::Granted(handle, granted));
     }
 
-    fn conversion_refused(
-        &mut self,
-        slot: usize,
-        handle: Handle,
-        publish: bool,
-        refusal: Refusal,
-    ) {
+    fn conversion_refused(&mut self, slot: usize, handle: Handle, publish: bool, refusal: Refusal) {
         self.count_refusal(&refusal);
         let client = &mut self.clients[slot];
         let who = client.who(handle);
@@ -666,11 +671,8 @@ impl World {
             self.fact(&Fact::MayInvalidate { res });
         }
         if let Some(block) = &value {
-            self.judge.observe(
-                self.now,
-                &Fact::Publishing { who, res, block },
-                &self.books,
-            );
+            self.judge
+                .observe(self.now, &Fact::Publishing { who, res, block }, &self.books);
         }
         self.books.converting(who, mode);
         let call = Call::Convert {
@@ -714,11 +716,8 @@ impl World {
             flags = Flags::NONE;
         }
         if let Some(block) = &value {
-            self.judge.observe(
-                self.now,
-                &Fact::Publishing { who, res, block },
-                &self.books,
-            );
+            self.judge
+                .observe(self.now, &Fact::Publishing { who, res, block }, &self.books);
         }
         self.books.remove(who);
         if self.books.empty(res) {
@@ -743,8 +742,9 @@ impl World {
             return;
         }
         let no = client.no;
-        self.trace
-            .note(self.now, "died", &[u64::from(no)], || format!("client {no}"));
+        self.trace.note(self.now, "died", &[u64::from(no)], || {
+            format!("client {no}")
+        });
         self.stats.count("clients killed");
         let client = &mut self.clients[slot];
         client.alive = false;

@@ -136,10 +136,7 @@ mod tests {
             trace.hash()
         };
         let base = run(Trace::quiet(), &[(1, "a", 1), (2, "b", 2)]);
-        assert_eq!(
-            base,
-            run(Trace::keeping(3), &[(1, "a", 1), (2, "b", 2)])
-        );
+        assert_eq!(base, run(Trace::keeping(3), &[(1, "a", 1), (2, "b", 2)]));
         assert_ne!(base, run(Trace::quiet(), &[(1, "b", 1), (2, "a", 2)]));
         assert_ne!(base, run(Trace::quiet(), &[(2, "a", 1), (2, "b", 2)]));
         assert_ne!(base, run(Trace::quiet(), &[(1, "a", 1), (2, "b", 3)]));

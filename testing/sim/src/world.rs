@@ -177,6 +177,8 @@ pub struct World {
     /// Workloads make no new calls.
     pub(crate) draining: bool,
     pub(crate) wiped_votes: u32,
+    /// Nodes whose disk was wiped.
+    pub(crate) wiped_nodes: usize,
     /// Vanished incarnations without proof.
     pub(crate) unproved: BTreeSet<(NodeId, Incarnation)>,
     /// Incarnations under which some life acted.
@@ -259,6 +261,7 @@ impl World {
             frozen: false,
             draining: false,
             wiped_votes: 0,
+            wiped_nodes: 0,
             unproved: BTreeSet::new(),
             owned: BTreeSet::new(),
             proved: BTreeSet::new(),

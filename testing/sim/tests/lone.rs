@@ -86,7 +86,12 @@ impl Lone {
         out.effects.push(Effect::Client { session, message });
     }
 
-    fn compatible(&self, key: &(LockspaceId, ResourceName), who: (SessionId, Handle), mode: LockMode) -> bool {
+    fn compatible(
+        &self,
+        key: &(LockspaceId, ResourceName),
+        who: (SessionId, Handle),
+        mode: LockMode,
+    ) -> bool {
         self.fault == Fault::Greedy
             || self.resources[key].locks.iter().all(|lock| {
                 (lock.session, lock.handle) == who
@@ -94,7 +99,13 @@ impl Lone {
             })
     }
 
-    fn grant(&mut self, key: &(LockspaceId, ResourceName), at: usize, value: Option<Value>, out: &mut Outbox) {
+    fn grant(
+        &mut self,
+        key: &(LockspaceId, ResourceName),
+        at: usize,
+        value: Option<Value>,
+        out: &mut Outbox,
+    ) {
         let same = self.fault == Fault::SameToken;
         let resource = self.resources.get_mut(key).expect("filed");
         if !same {
@@ -174,7 +185,14 @@ impl Lone {
         }
     }
 
-    fn request(&mut self, now: Instant, session: SessionId, request: u64, ask: Ask, out: &mut Outbox) {
+    fn request(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        ask: Ask,
+        out: &mut Outbox,
+    ) {
         if !self.acting {
             self.kept.push((session, request, ask));
             return;
@@ -186,9 +204,22 @@ impl Lone {
                 }
                 let at = self.spaces.iter().position(|n| *n == name).expect("added");
                 let id = LockspaceId(at as u32 + 1);
-                Lone::reply(out, session, request, Ok(Answer::Lockspace { id, value_len: 32 }));
+                Lone::reply(
+                    out,
+                    session,
+                    request,
+                    Ok(Answer::Lockspace { id, value_len: 32 }),
+                );
             }
-            Ask::Lock { handle, lockspace, name, mode, flags, timeout_ms, .. } => {
+            Ask::Lock {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                timeout_ms,
+                ..
+            } => {
                 let key = (lockspace, name);
                 self.filed.insert((session, handle), key.clone());
                 let resource = self.resources.entry(key.clone()).or_default();
@@ -201,7 +232,9 @@ impl Lone {
                     token: Token::NONE,
                 });
                 let at = resource.locks.len() - 1;
-                if self.compatible(&key, (session, handle), mode) && (!queue || self.fault == Fault::Greedy) {
+                if self.compatible(&key, (session, handle), mode)
+                    && (!queue || self.fault == Fault::Greedy)
+                {
                     self.grant(&key, at, None, out);
                 } else if flags.contains(Flags::NOQUEUE) {
                     Lone::reply(out, session, request, Err(Refusal::NotQueued));
@@ -211,7 +244,13 @@ impl Lone {
                     self.deadlines.insert((until, session, handle), request);
                 }
             }
-            Ask::Convert { handle, mode, flags, value, .. } => self.convert(session, request, handle, mode, flags, value, out),
+            Ask::Convert {
+                handle,
+                mode,
+                flags,
+                value,
+                ..
+            } => self.convert(session, request, handle, mode, flags, value, out),
             Ask::Unlock { handle, value, .. } => {
                 let Some(key) = self.filed.get(&(session, handle)).cloned() else {
                     Lone::reply(out, session, request, Err(Refusal::NoSuchLock));
@@ -221,16 +260,32 @@ impl Lone {
                 Lone::reply(out, session, request, Ok(Answer::Unlocked { version }));
                 self.drop_lock((session, handle), out);
             }
-            Ask::Cancel { handle } => self.cancel(session, request, handle, Refusal::Cancelled, out),
+            Ask::Cancel { handle } => {
+                self.cancel(session, request, handle, Refusal::Cancelled, out)
+            }
             Ask::Locks { .. } => {
                 let report = self.report();
                 Lone::reply(out, session, request, Ok(Answer::Locks(Box::new(report))));
             }
-            _ => Lone::reply(out, session, request, Err(Refusal::Unavailable("not here".into()))),
+            _ => Lone::reply(
+                out,
+                session,
+                request,
+                Err(Refusal::Unavailable("not here".into())),
+            ),
         }
     }
 
-    fn convert(&mut self, session: SessionId, request: u64, handle: Handle, mode: LockMode, flags: Flags, value: Option<ValueBlock>, out: &mut Outbox) {
+    fn convert(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        handle: Handle,
+        mode: LockMode,
+        flags: Flags,
+        value: Option<ValueBlock>,
+        out: &mut Outbox,
+    ) {
         let Some(key) = self.filed.get(&(session, handle)).cloned() else {
             Lone::reply(out, session, request, Err(Refusal::NoSuchLock));
             return;
@@ -250,16 +305,28 @@ impl Lone {
         if flags.contains(Flags::IVVALBLK) && from.writes_value() {
             self.mark(&key);
         }
-        self.resources.get_mut(&key).expect("filed").locks[at].wanted = Some((request, mode, flags));
+        self.resources.get_mut(&key).expect("filed").locks[at].wanted =
+            Some((request, mode, flags));
         self.grant(&key, at, published, out);
         if self.fault == Fault::Forgetful && mode == LockMode::Pr {
             self.filed.remove(&(session, handle));
-            self.resources.get_mut(&key).expect("filed").locks.remove(at);
+            self.resources
+                .get_mut(&key)
+                .expect("filed")
+                .locks
+                .remove(at);
         }
         self.sweep(&key, out);
     }
 
-    fn cancel(&mut self, session: SessionId, request: u64, handle: Handle, why: Refusal, out: &mut Outbox) {
+    fn cancel(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        handle: Handle,
+        why: Refusal,
+        out: &mut Outbox,
+    ) {
         let pending = self.filed.get(&(session, handle)).cloned().and_then(|key| {
             self.resources[&key]
                 .locks
@@ -325,12 +392,27 @@ impl Lone {
             for old in 1..self.incarnation {
                 let incarnation = Incarnation(old);
                 let node = me;
-                self.event(out, What::MemberLeft { node, incarnation }, Reason::Restarted);
-                self.event(out, What::Fenced { node, incarnation }, Reason::LeaseExpired);
+                self.event(
+                    out,
+                    What::MemberLeft { node, incarnation },
+                    Reason::Restarted,
+                );
+                self.event(
+                    out,
+                    What::Fenced { node, incarnation },
+                    Reason::LeaseExpired,
+                );
             }
         }
         let members = vec![(me, Incarnation(self.incarnation))];
-        self.event(out, What::View { members, quorate: true }, Reason::Joined);
+        self.event(
+            out,
+            What::View {
+                members,
+                quorate: true,
+            },
+            Reason::Joined,
+        );
         self.renew(now, out);
         self.event(out, What::Active, Reason::LeaseRenewed);
         for (session, request, ask) in std::mem::take(&mut self.kept) {
@@ -339,7 +421,9 @@ impl Lone {
     }
 
     fn renew(&mut self, now: Instant, out: &mut Outbox) {
-        out.effects.push(Effect::Lease { until: now + self.lease });
+        out.effects.push(Effect::Lease {
+            until: now + self.lease,
+        });
         self.renew_at = now + self.lease / 3;
     }
 }
@@ -356,20 +440,27 @@ impl Machine for Lone {
                 };
                 self.acting_from = now + wait;
             }
-            Input::PersistFailed { detail } => out.effects.push(Effect::Stop { clean: false, detail }),
+            Input::PersistFailed { detail } => out.effects.push(Effect::Stop {
+                clean: false,
+                detail,
+            }),
             Input::SessionOpened { session, owner, .. } => {
                 self.owners.insert(session, owner);
             }
-            Input::Request { session, request, ask } => self.request(now, session, request, ask, out),
+            Input::Request {
+                session,
+                request,
+                ask,
+            } => self.request(now, session, request, ask, out),
             Input::SessionClosed { session } => {
                 self.kept.retain(|(s, _, _)| *s != session);
                 self.deadlines.retain(|(_, s, _), _| *s != session);
                 for who in self.filed.sorted_keys_where(|(s, _), _| *s == session) {
                     let key = self.filed.get(&who).expect("listed").clone();
-                    let wrote = self.resources[&key]
-                        .locks
-                        .iter()
-                        .any(|l| (l.session, l.handle) == who && l.granted.is_some_and(LockMode::writes_value));
+                    let wrote = self.resources[&key].locks.iter().any(|l| {
+                        (l.session, l.handle) == who
+                            && l.granted.is_some_and(LockMode::writes_value)
+                    });
                     if wrote && self.fault != Fault::NoMark {
                         self.mark(&key);
                     }
@@ -377,14 +468,24 @@ impl Machine for Lone {
                 }
             }
             Input::Stop => self.leaving = true,
-            Input::Wake | Input::Persisted(_) | Input::Notice { .. } | Input::Frame { .. } | Input::LinkUp { .. } | Input::LinkDown { .. } => {}
+            Input::Wake
+            | Input::Persisted(_)
+            | Input::Notice { .. }
+            | Input::Frame { .. }
+            | Input::LinkUp { .. }
+            | Input::LinkDown { .. } => {}
         }
     }
 
     fn flush(&mut self, now: Instant, out: &mut Outbox) {
         if self.leaving {
-            out.effects.push(Effect::Lease { until: Instant::ZERO });
-            out.effects.push(Effect::Stop { clean: true, detail: String::new() });
+            out.effects.push(Effect::Lease {
+                until: Instant::ZERO,
+            });
+            out.effects.push(Effect::Stop {
+                clean: true,
+                detail: String::new(),
+            });
             return;
         }
         if self.numbered && !self.acting && now >= self.acting_from {
@@ -412,7 +513,11 @@ impl Machine for Lone {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let next = if self.acting { self.renew_at } else { self.acting_from };
+        let next = if self.acting {
+            self.renew_at
+        } else {
+            self.acting_from
+        };
         let timeout = self.deadlines.keys().next().map(|(until, ..)| *until);
         (self.numbered).then(|| timeout.map_or(next, |t| t.min(next)))
     }
@@ -454,7 +559,9 @@ fn maker(fault: Fault) -> Arc<Maker> {
             acting: false,
             renew_at: now,
             events: 0,
-            spaces: ["sim", "aux"].map(|n| LockspaceName::new(n).expect("valid")).to_vec(),
+            spaces: ["sim", "aux"]
+                .map(|n| LockspaceName::new(n).expect("valid"))
+                .to_vec(),
             owners: BTreeMap::new(),
             resources: BTreeMap::new(),
             filed: FixedMap::new(),
@@ -488,7 +595,12 @@ fn caught(fault: Fault, profile: Profile, seeds: u64) -> Option<(u64, &'static s
 fn an_honest_machine_passes() {
     let maker = maker(Fault::None);
     let mut stats = mainstay_sim::stats::Stats::default();
-    for profile in [Profile::Quiet, Profile::Crashy, Profile::Pausy, Profile::Disky] {
+    for profile in [
+        Profile::Quiet,
+        Profile::Crashy,
+        Profile::Pausy,
+        Profile::Disky,
+    ] {
         for seed in 1..=25 {
             let report = run(seed, wishes(profile), &maker, Trace::keeping(60));
             assert_eq!(
@@ -500,7 +612,23 @@ fn an_honest_machine_passes() {
             stats.merge(&report.stats);
         }
     }
-    for what in ["grants", "nodes killed", "power failures", "publications", "stale marks", "torn tails", "full disks", "failed writes", "nodes paused", "paused mid-step", "killed mid-step", "proofs by lease", "clean stops", "audits", "clients killed"] {
+    for what in [
+        "grants",
+        "nodes killed",
+        "power failures",
+        "publications",
+        "stale marks",
+        "torn tails",
+        "full disks",
+        "failed writes",
+        "nodes paused",
+        "paused mid-step",
+        "killed mid-step",
+        "proofs by lease",
+        "clean stops",
+        "audits",
+        "clients killed",
+    ] {
         assert!(stats.get(what) > 0, "no {what} in\n{stats}");
     }
 }

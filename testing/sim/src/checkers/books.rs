@@ -205,14 +205,14 @@ impl Books {
 
     /// A client relies on nothing any more: it died or learnt that its session is lost.
     pub fn disbelieve(&mut self, client: ClientNo) {
-        self.change_where(|who, _| who.client == client, |claim| claim.believed = false);
+        self.change_where(
+            |who, _| who.client == client,
+            |claim| claim.believed = false,
+        );
     }
 
     /// Ends the standing of all locks that pass the test. Returns them as they were.
-    pub fn end_standing(
-        &mut self,
-        test: impl Fn(Who, &Claim) -> bool,
-    ) -> Vec<(Who, Claim)> {
+    pub fn end_standing(&mut self, test: impl Fn(Who, &Claim) -> bool) -> Vec<(Who, Claim)> {
         let mut ended = Vec::new();
         for locks in self.claims.values() {
             for (who, claim) in locks {

@@ -4,7 +4,10 @@
 //! it was; after all nodes were down at once every node acts only in an epoch beyond all those that
 //! were acted in before; nothing starts on a damaged journal.
 
-use super::{Checker, Fact, books::{Books, LifeNo}};
+use super::{
+    Checker, Fact,
+    books::{Books, LifeNo},
+};
 use mainstay_base::{ClusterId, Epoch, LockspaceId, LockspaceName, NodeId};
 use mainstay_wire::event::Reason;
 use std::collections::BTreeMap;
@@ -149,7 +152,11 @@ mod tests {
             incarnation: Incarnation(1),
             reason,
         };
-        assert!(checker.observe(1, &proved(Reason::LeaseExpired), &books).is_ok());
+        assert!(
+            checker
+                .observe(1, &proved(Reason::LeaseExpired), &books)
+                .is_ok()
+        );
         assert!(
             checker
                 .observe(1, &proved(Reason::OperatorVouched), &books)

@@ -8,8 +8,8 @@ use super::{
     Checker, Fact,
     books::{Books, ClientNo, LifeNo},
 };
-use mainstay_base::Epoch;
-use std::collections::BTreeMap;
+use mainstay_base::{Epoch, Incarnation, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
@@ -23,6 +23,9 @@ struct State {
 pub struct Progress {
     nodes: usize,
     lives: BTreeMap<LifeNo, State>,
+    /// Vanished incarnations without proof.
+    unproved: BTreeSet<(NodeId, Incarnation)>,
+    proved: BTreeSet<(NodeId, Incarnation)>,
     pending: BTreeMap<(ClientNo, u64), (u64, String)>,
     healed_by: Option<u64>,
     drained_by: Option<u64>,
@@ -35,13 +38,15 @@ impl Progress {
         Progress {
             nodes,
             lives: BTreeMap::new(),
+            unproved: BTreeSet::new(),
+            proved: BTreeSet::new(),
             pending: BTreeMap::new(),
             healed_by: None,
             drained_by: None,
         }
     }
 
-    /// Whether every node is a member of one view and acts.
+    /// Whether every node is a member of one view and acts, and nothing waits for a proof.
     #[must_use]
     pub fn whole(&self) -> bool {
         let mut states = self.lives.values();
@@ -49,6 +54,7 @@ impl Progress {
             return false;
         };
         self.lives.len() == self.nodes
+            && self.unproved.is_empty()
             && self.lives.values().all(|state| {
                 state.active && state.members == self.nodes && state.epoch == first.epoch
             })
@@ -79,6 +85,19 @@ impl Checker for Progress {
                     state.members = members.len();
                 }
             }
+            Fact::Left {
+                node, incarnation, ..
+            } => {
+                if !self.proved.contains(&(node, incarnation)) {
+                    self.unproved.insert((node, incarnation));
+                }
+            }
+            Fact::Proved {
+                node, incarnation, ..
+            } => {
+                self.proved.insert((node, incarnation));
+                self.unproved.remove(&(node, incarnation));
+            }
             Fact::Acting { life, active } => {
                 if let Some(state) = self.lives.get_mut(&life) {
                     state.active = active;
@@ -106,8 +125,8 @@ impl Checker for Progress {
             Fact::Tick => {
                 if self.healed_by.is_some_and(|by| now > by) && !self.whole() {
                     return Err(format!(
-                        "long after the last fault the nodes are not all active members of one view: {:?}",
-                        self.lives
+                        "long after the last fault the nodes are not all active members of one view, or a vanished one is not proved harmless: {:?}, unproved {:?}",
+                        self.lives, self.unproved
                     ));
                 }
                 if self.drained_by.is_some_and(|by| now > by)
@@ -130,7 +149,6 @@ impl Checker for Progress {
 mod tests {
     use super::*;
     use crate::checkers::testing::two_nodes;
-    use mainstay_base::{Incarnation, NodeId};
 
     fn seen(checker: &mut Progress, now: u64, facts: &[Fact<'_>]) -> bool {
         let books = two_nodes();
@@ -149,7 +167,11 @@ mod tests {
         };
         let mut checker = Progress::new(2);
         assert!(seen(&mut checker, 1, &[asked, Fact::Tick]));
-        assert!(seen(&mut checker, 2, &[Fact::Draining { by: 10 }, Fact::Tick]));
+        assert!(seen(
+            &mut checker,
+            2,
+            &[Fact::Draining { by: 10 }, Fact::Tick]
+        ));
         assert!(!seen(&mut checker, 11, &[Fact::Tick]));
         let answered = Fact::Answered {
             client: 1,

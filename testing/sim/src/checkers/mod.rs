@@ -249,7 +249,8 @@ impl Judge {
             if let Err(what) = checker.observe(now, fact, books) {
                 let promise = checker.promise();
                 let at = now;
-                self.violation.get_or_insert(Violation { promise, at, what });
+                self.violation
+                    .get_or_insert(Violation { promise, at, what });
                 return;
             }
         }
@@ -263,7 +264,8 @@ impl Judge {
 
     /// Keeps a complaint if it is the first.
     pub fn complain(&mut self, promise: &'static str, at: u64, what: String) {
-        self.violation.get_or_insert(Violation { promise, at, what });
+        self.violation
+            .get_or_insert(Violation { promise, at, what });
     }
 
     /// The first complaint.

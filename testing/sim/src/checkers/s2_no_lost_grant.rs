@@ -30,7 +30,11 @@ impl NoLostGrant {
 }
 
 /// Compares the masters' tale with the books, both ways.
-fn audit(told: &[(Res, &ResourceReport)], books: &Books) -> Result<(), String> {
+fn audit(
+    told: &[(Res, &ResourceReport)],
+    books: &Books,
+    gone: &BTreeSet<(NodeId, Incarnation)>,
+) -> Result<(), String> {
     let told: BTreeSet<(Res, u32, u8)> = told
         .iter()
         .flat_map(|(res, report)| {
@@ -43,7 +47,13 @@ fn audit(told: &[(Res, &ResourceReport)], books: &Books) -> Result<(), String> {
         .collect();
     let known: BTreeSet<(Res, u32, u8)> = books
         .all()
-        .filter(|(_, claim)| claim.standing)
+        .filter(|(_, claim)| {
+            let life = &books.lives[claim.life as usize];
+            let vanished = life
+                .incarnation
+                .is_some_and(|i| gone.contains(&(life.node, i)));
+            claim.standing && !vanished
+        })
         .map(|(who, claim)| {
             let mode = claim.restore.unwrap_or(claim.mode);
             (claim.res, who.client, mode as u8)
@@ -100,7 +110,7 @@ impl Checker for NoLostGrant {
                 "the node of client {} does not know its lock {}",
                 who.client, who.handle.0
             )),
-            Fact::Audit { resources, .. } => audit(resources, books),
+            Fact::Audit { resources, .. } => audit(resources, books, &self.gone),
             _ => Ok(()),
         }
     }

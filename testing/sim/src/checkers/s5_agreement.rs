@@ -59,7 +59,11 @@ impl Checker for Agreement {
             }
             Fact::Acting { life, active: true } => {
                 let node = books.lives[life as usize].node;
-                match self.latest.get(&life).and_then(|epoch| self.views.get(epoch)) {
+                match self
+                    .latest
+                    .get(&life)
+                    .and_then(|epoch| self.views.get(epoch))
+                {
                     Some((members, true)) if members.iter().any(|(n, _)| *n == node) => Ok(()),
                     _ => Err(format!(
                         "node {node} acts without being a member of a quorate view"
@@ -115,7 +119,9 @@ mod tests {
             active: true,
         };
         assert!(checker.observe(1, &acting, &books).is_err());
-        checker.observe(1, &view(1, 3, &ONE), &books).expect("alike");
+        checker
+            .observe(1, &view(1, 3, &ONE), &books)
+            .expect("alike");
         assert!(checker.observe(1, &acting, &books).is_err());
         checker.observe(1, &view(1, 4, &TWO), &books).expect("grew");
         assert!(checker.observe(1, &acting, &books).is_ok());
