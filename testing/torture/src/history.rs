@@ -31,6 +31,8 @@ pub struct Hold {
     pub mode: LockMode,
     /// The grant's token.
     pub token: Token,
+    /// Whether the token must be new: a conversion to less keeps the one it had.
+    pub new: bool,
     /// When the client was first told that it holds the lock.
     pub from: Instant,
     /// When the client last was.
@@ -72,7 +74,8 @@ impl History {
     }
 
     /// Checks that no two incompatible holds overlap, that of two incompatible holds the later has
-    /// the larger token, and that no token was given twice (but to NL, which excludes nobody).
+    /// the larger token, and that no token was given twice (but to NL, which excludes
+    /// nobody).
     ///
     /// # Errors
     /// With everything that cannot be true.
@@ -112,11 +115,14 @@ fn check_resource(holds: &[&Hold], wrong: &mut String) {
             }
         }
         for &earlier in largest.values() {
-            if !earlier.mode.compatible(hold.mode) && earlier.token >= hold.token {
+            let same_grant =
+                !hold.new && earlier.client == hold.client && earlier.token == hold.token;
+            if !earlier.mode.compatible(hold.mode) && earlier.token >= hold.token && !same_grant {
                 complain("a later grant has no larger token", earlier, hold);
             }
         }
         if hold.mode != LockMode::Nl
+            && hold.new
             && let Some(other) = tokens.insert(hold.token, hold)
         {
             complain("a token was given twice", other, hold);
@@ -142,6 +148,7 @@ mod tests {
             resource: "r".to_owned(),
             mode,
             token: Token(token),
+            new: true,
             from: Instant::from_millis(from),
             to: Instant::from_millis(to),
             end: End::Released,
@@ -191,5 +198,12 @@ mod tests {
         assert!(found.contains("no larger token"), "{found}");
         let found = complaints(&[hold(Pr, 7, 0, 10), hold(Pr, 7, 5, 30)]);
         assert!(found.contains("given twice"), "{found}");
+        // A conversion to less keeps its token, but only its own.
+        let mut converted = hold(Pr, 7, 20, 30);
+        converted.new = false;
+        assert_eq!(complaints(&[hold(Ex, 7, 0, 10), converted.clone()]), "");
+        converted.client = 8;
+        let found = complaints(&[hold(Ex, 7, 0, 10), converted]);
+        assert!(found.contains("no larger token"), "{found}");
     }
 }

@@ -61,6 +61,7 @@ fn hold(client: u32, token: u64, from: Instant, to: Instant, end: End) -> Hold {
         resource: "r".to_owned(),
         mode: LockMode::Ex,
         token: mainstay_base::Token(token),
+        new: true,
         from,
         to,
         end,

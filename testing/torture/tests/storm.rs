@@ -1,0 +1,281 @@
+//! Many clients take and drop locks while nodes die.
+
+use mainstay_base::LockMode;
+use mainstay_client::{
+    ClientBuilder, LockError,
+    asynchronous::{Client, Lock, Lockspace},
+    now,
+};
+use mainstay_torture::{
+    Cluster,
+    history::{End, History, Hold},
+    ms, run, say, secs, until,
+};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+const CLIENTS: u32 = 200;
+const RESOURCES: u64 = 20;
+/// How long nodes are broken.
+const FAULTS: Duration = secs(20);
+/// Grants that there have to be between two faults.
+const BETWEEN_FAULTS: usize = 300;
+/// Fewer faults than this in that time mean that recovery crawls.
+const FAULTS_MIN: u32 = 4;
+
+/// What all clients share.
+#[derive(Debug, Default)]
+struct Storm {
+    history: History,
+    over: AtomicBool,
+    /// Counted up when the faults are over: each client has to be granted a lock after that.
+    calm: AtomicBool,
+    granted_in_calm: AtomicU32,
+    sessions_lost: AtomicU32,
+    no_answer: AtomicU32,
+    refused: AtomicU32,
+    converted: AtomicU32,
+}
+
+/// A small generator of choices, one per client: what a client does depends on its number alone.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn mode(&mut self) -> LockMode {
+        use LockMode::{Cr, Cw, Ex, Pr, Pw};
+        [Ex, Ex, Ex, Pr, Pr, Pw, Cw, Cr][usize::try_from(self.below(8)).expect("small")]
+    }
+}
+
+struct Actor {
+    number: u32,
+    socket: PathBuf,
+    dice: Dice,
+    storm: Arc<Storm>,
+    calm_seen: bool,
+}
+
+impl Actor {
+    fn over(&self) -> bool {
+        self.storm.over.load(Ordering::Relaxed)
+    }
+
+    async fn run(mut self) {
+        while !self.over() {
+            let connected = ClientBuilder::new(&self.socket)
+                .connect_timeout(secs(2))
+                .command(&format!("storm {}", self.number))
+                .connect()
+                .await;
+            match connected {
+                Ok(client) => {
+                    if let Err(LockError::SessionLost { .. }) = self.session(&client).await {
+                        self.storm.sessions_lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                // The daemon is down or stands still; as any client would.
+                Err(_) => tokio::time::sleep(ms(50)).await,
+            }
+        }
+    }
+
+    async fn session(&mut self, client: &Client) -> Result<(), LockError> {
+        let space = client.lockspace("storm").open().await?;
+        while !self.over() {
+            match self.turn(&space).await {
+                Ok(()) => {}
+                Err(lost @ LockError::SessionLost { .. }) => return Err(lost),
+                Err(LockError::NoAnswer { .. }) => {
+                    self.storm.no_answer.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(_) => {
+                    self.storm.refused.fetch_add(1, Ordering::Relaxed);
+                    // A suspended node refuses at once; a pause keeps clients from spinning.
+                    tokio::time::sleep(ms(10)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self, space: &Lockspace) -> Result<(), LockError> {
+        let resource = format!("r{}", self.dice.below(RESOURCES));
+        let calm = self.storm.calm.load(Ordering::Relaxed);
+        let request = space.lock(&resource).mode(self.dice.mode());
+        let mut lock = request.timeout(secs(4)).acquire().await?;
+        let mut kept = self.keep(&resource, &lock).await;
+        if kept && self.dice.below(4) == 0 {
+            let mode = self.dice.mode();
+            // A conversion may be refused as a deadlock, and then the lock keeps its mode.
+            match lock.convert(mode).timeout(secs(2)).await {
+                Ok(_) => {
+                    self.storm.converted.fetch_add(1, Ordering::Relaxed);
+                    kept = self.keep_converted(&resource, &lock).await;
+                }
+                Err(LockError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if kept && calm && !self.calm_seen {
+            self.calm_seen = true;
+            self.storm.granted_in_calm.fetch_add(1, Ordering::Relaxed);
+        }
+        lock.unlock().await
+    }
+
+    /// Holds a lock for a moment, and writes down how long it was held for certain.
+    async fn keep(&mut self, resource: &str, lock: &Lock) -> bool {
+        self.hold(resource, lock, true).await
+    }
+
+    /// As [`Actor::keep`], for a lock whose conversion may not have brought a new token.
+    async fn keep_converted(&mut self, resource: &str, lock: &Lock) -> bool {
+        self.hold(resource, lock, false).await
+    }
+
+    async fn hold(&mut self, resource: &str, lock: &Lock, new: bool) -> bool {
+        let (mode, token) = (lock.mode(), lock.token());
+        let from = now();
+        // Lost before it was known to be held: no hold.
+        if !lock.is_valid() {
+            return false;
+        }
+        let mut to = from;
+        let mut end = End::Released;
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_micros(500 + self.dice.below(3000))).await;
+            let at = now();
+            if !lock.is_valid() {
+                end = End::Lost;
+                break;
+            }
+            to = at;
+        }
+        self.storm.history.add(Hold {
+            client: self.number,
+            resource: resource.to_owned(),
+            mode,
+            token,
+            new,
+            from,
+            to,
+            end,
+        });
+        end == End::Released
+    }
+}
+
+/// Kills and pauses one node after the other until the time is up; every node is up at the end. After
+/// each fault there have to be grants before the next.
+async fn break_nodes(cluster: &mut Cluster, history: &History) -> (u32, u32) {
+    let ids = cluster.ids();
+    let began = now();
+    let (mut kills, mut pauses) = (0, 0);
+    for (round, &id) in ids.iter().cycle().enumerate() {
+        if now().since(began) >= FAULTS {
+            break;
+        }
+        let others: Vec<u16> = ids.iter().copied().filter(|&other| other != id).collect();
+        if round % 2 == 0 {
+            cluster.kill(id);
+            kills += 1;
+            cluster.whole_of(&others).await;
+            cluster.start(id);
+        } else {
+            cluster.daemon(id).pause().await;
+            pauses += 1;
+            // Long enough for the others to go on without it.
+            cluster.whole_of(&others).await;
+            cluster.daemon(id).resume();
+        }
+        cluster.whole().await;
+        let enough = history.len() + BETWEEN_FAULTS;
+        until("locks move between two faults", secs(10), async || {
+            (history.len() >= enough).then_some(())
+        })
+        .await;
+    }
+    (kills, pauses)
+}
+
+async fn storm(nodes: u16) {
+    let mut cluster = Cluster::of(nodes).start().await;
+    let storm = Arc::new(Storm::default());
+    let mut tasks = Vec::new();
+    for number in 0..CLIENTS {
+        let node = u16::try_from(number).expect("few clients") % nodes + 1;
+        let actor = Actor {
+            number,
+            socket: cluster.socket(node).to_owned(),
+            dice: Dice(u64::from(number) + 1),
+            storm: Arc::clone(&storm),
+            calm_seen: false,
+        };
+        tasks.push(tokio::spawn(actor.run()));
+    }
+    let (kills, pauses) = break_nodes(&mut cluster, &storm.history).await;
+    let under_fire = storm.history.len();
+    storm.calm.store(true, Ordering::Relaxed);
+    until(
+        "every client is granted a lock in the calm",
+        secs(20),
+        async || (storm.granted_in_calm.load(Ordering::Relaxed) == CLIENTS).then_some(()),
+    )
+    .await;
+    storm.over.store(true, Ordering::Relaxed);
+    for task in tasks {
+        mainstay_torture::within("a client ends", secs(10), task)
+            .await
+            .expect("clients do not panic");
+    }
+    say!(
+        "{nodes} nodes, {kills} kills, {pauses} pauses: {under_fire} grants under fire, {} in all, \
+         {} conversions; {} locks and {} sessions lost, {} calls refused, {} unanswered",
+        storm.history.len(),
+        storm.converted.load(Ordering::Relaxed),
+        storm.history.count(End::Lost),
+        storm.sessions_lost.load(Ordering::Relaxed),
+        storm.refused.load(Ordering::Relaxed),
+        storm.no_answer.load(Ordering::Relaxed),
+    );
+    storm
+        .history
+        .check()
+        .unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(
+        kills + pauses >= FAULTS_MIN,
+        "{kills} kills, {pauses} pauses"
+    );
+    assert!(
+        storm.sessions_lost.load(Ordering::Relaxed) > 0,
+        "the faults hit someone"
+    );
+}
+
+/// Protects S1, the tokens, and L1 under everything at once: 200 clients with mixed modes and
+/// conversions on 20 resources while nodes are killed and paused in turn. No two ever relied on
+/// incompatible locks, tokens grew, and at the end every client is served.
+#[test]
+fn three_nodes_under_fire() {
+    run(secs(90), storm(3));
+}
+
+/// Protects the same in a cluster of five, where recoveries have more parties.
+#[test]
+fn five_nodes_under_fire() {
+    run(secs(90), storm(5));
+}
