@@ -560,8 +560,8 @@ impl World {
         }
     }
 
-    /// Nodes for whose vanished incarnations an operator could honestly vouch: no client of theirs
-    /// can rely on anything any more.
+    /// Nodes for whose vanished incarnations an operator could honestly vouch: their daemon is gone,
+    /// so that no late promise can renew its lease, and no client of theirs can rely on anything.
     fn vouchable(&self) -> Vec<mainstay_base::NodeName> {
         if self.params.fencing == mainstay_base::FencePolicy::Lease {
             return Vec::new();
@@ -570,7 +570,8 @@ impl World {
             self.books.lives.iter().enumerate().any(|(number, life)| {
                 life.node == node
                     && life.incarnation.is_none_or(|i| i == incarnation)
-                    && self.books.life_valid(number as u32, self.now)
+                    && (self.lives_on(number as u32)
+                        || self.books.life_valid(number as u32, self.now))
             })
         };
         self.hosts
@@ -581,6 +582,12 @@ impl World {
             })
             .map(|host| host.name.clone())
             .collect()
+    }
+
+    /// Whether the daemon of a life still runs, be it paused.
+    fn lives_on(&self, life: u32) -> bool {
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        processes.into_iter().any(|process| process.life == life)
     }
 
     fn obey(&mut self, slot: usize, command: Command) {
