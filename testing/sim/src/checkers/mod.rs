@@ -242,6 +242,17 @@ impl Judge {
         }
     }
 
+    /// What the checkers would say to an audit, without keeping it.
+    pub fn opinion(&mut self, now: u64, audit: &Fact<'_>, books: &Books) -> Result<(), String> {
+        debug_assert!(
+            matches!(audit, Fact::Audit { .. }),
+            "other facts leave traces"
+        );
+        self.checkers
+            .iter_mut()
+            .try_for_each(|checker| checker.observe(now, audit, books))
+    }
+
     /// Shows a fact to all checkers. The first complaint of the run is kept.
     pub fn observe(&mut self, now: u64, fact: &Fact<'_>, books: &Books) {
         let all = self.checkers.iter_mut().map(|checker| &mut **checker);
