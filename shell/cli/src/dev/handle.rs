@@ -86,6 +86,11 @@ impl Handle {
         &self.cluster.nodes[index].socket
     }
 
+    /// The process number of a node's daemon, 0 if it was never started.
+    pub(crate) fn pid(&self, index: usize) -> u32 {
+        self.cluster.nodes[index].process.map_or(0, |p| p.pid)
+    }
+
     /// Sends SIGKILL to a node's daemon; whether it was there.
     pub(crate) fn kill(&self, index: usize) -> bool {
         let process = self.cluster.nodes[index].process;

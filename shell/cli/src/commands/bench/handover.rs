@@ -2,6 +2,7 @@
 
 use super::{
     connect,
+    placement::Placement,
     sample::{Bound, Row, Samples},
 };
 use crate::exit::{Failure, INTERNAL};
@@ -54,6 +55,7 @@ pub(super) fn measure(sockets: &[PathBuf; 2], time: Duration) -> Result<Row, Fai
     }
     Ok(Row {
         name: "hand-over between two nodes (EX, on blocking notices)".to_owned(),
+        placement: Placement::Free,
         summary: samples.summary(elapsed),
         bound: Bound::UnixAndTcp,
         target: None,

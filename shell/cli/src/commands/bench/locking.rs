@@ -2,6 +2,7 @@
 
 use super::{
     LOCKSPACE, connect, place,
+    placement::Placement,
     sample::{Bound, Row, Samples},
 };
 use crate::exit::{Failure, INTERNAL};
@@ -24,6 +25,9 @@ pub(super) struct Case {
     /// Whether the other daemon's node masters the locks.
     pub(super) remote: bool,
     pub(super) clients: usize,
+    pub(super) placement: Placement,
+    /// The process numbers of the two daemons.
+    pub(super) daemons: [u32; 2],
     pub(super) time: Duration,
 }
 
@@ -52,6 +56,7 @@ impl Case {
         };
         Row {
             name: format!("{what}, {clients}, {} master", place(self.remote)),
+            placement: self.placement,
             summary: samples.summary(elapsed),
             bound: match (one, self.remote) {
                 (false, _) => Bound::None,
@@ -66,6 +71,7 @@ impl Case {
 /// Lock and unlock: waiting for both answers; by one client also with an unlock that is not waited
 /// for, as when a guard is dropped.
 pub(super) fn uncontended(case: &Case) -> Result<Vec<Row>, Failure> {
+    let _pinned = case.placement.pin(case.daemons);
     let keepers = case.keepers()?;
     let mut rows = Vec::new();
     if case.clients == 1 {
@@ -176,6 +182,7 @@ async fn open(socket: &Path) -> Result<asynchronous::Lockspace, Failure> {
 
 /// NL to EX and back on a lock that is kept.
 pub(super) fn conversion(case: &Case) -> Result<Row, Failure> {
+    let _pinned = case.placement.pin(case.daemons);
     let keepers = case.keepers()?;
     let (_client, space) = connect(&case.near)?;
     let mut lock = space.lock(case.name(0)).mode(LockMode::Nl).acquire()?;

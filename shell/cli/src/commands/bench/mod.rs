@@ -9,6 +9,7 @@ mod handover;
 mod limits;
 mod locking;
 mod pipeline;
+mod placement;
 mod report;
 mod sample;
 
@@ -19,6 +20,7 @@ use crate::{
     output,
 };
 use clap::{Args, ValueEnum};
+use placement::Placement;
 use report::Report;
 use sample::Row;
 use std::{
@@ -38,7 +40,8 @@ const NODES: u16 = 3;
     connected directly. A cluster that runs already is not disturbed by more than the load, except \
     by --only failover, which kills its first node and starts it again.\n\n\
     Other work on the machine makes the numbers worse. The ratios are to the machine's round trips \
-    in the same run; times are in microseconds.\n\n\
+    in the same run and with the processes placed alike: wherever the kernel puts them, all on one \
+    processor, or apart.\n\n\
     Examples:\n  mainstay bench\n  mainstay bench --quick --only uncontended\n  \
     mainstay dev --direct --detach --dir /tmp/c && mainstay bench --dir /tmp/c\n  \
     mainstay bench --json > bench.json"
@@ -170,37 +173,49 @@ async fn measure(
     let (near, far) = (cluster.socket(0).to_owned(), cluster.socket(1).to_owned());
     let temporary = cluster.is_temporary();
     progress.tell("the machine's limits …");
-    let limits = off(move || limits::measure(effort.limit_time)).await?;
+    let placements = [&[Placement::Free], Placement::pinned()].concat();
+    let mut limits = Vec::new();
+    for &placement in &placements {
+        limits.push(off(move || limits::measure(placement, effort.limit_time)).await?);
+    }
+    let daemons = [cluster.pid(0), cluster.pid(1)];
     let mut rows: Vec<Row> = Vec::new();
-    if args.wants(Part::Uncontended, temporary) {
-        for remote in [false, true] {
-            for clients in [1, 16, 64] {
+    let case = |remote, clients, placement| locking::Case {
+        near: near.clone(),
+        far: far.clone(),
+        remote,
+        clients,
+        placement,
+        daemons,
+        time: effort.time,
+    };
+    for remote in [false, true] {
+        for clients in [1, 16, 64] {
+            for &placement in &placements {
+                // Pinned clients are about latency: one at a time.
+                let skipped = clients > 1 && placement != Placement::Free;
+                if skipped || !args.wants(Part::Uncontended, temporary) {
+                    continue;
+                }
                 progress.tell(&format!(
-                    "lock and unlock, {clients} clients, {} master …",
+                    "lock and unlock, clients: {clients}, {} master, {placement} …",
                     place(remote)
                 ));
-                let case = locking::Case {
-                    near: near.clone(),
-                    far: far.clone(),
-                    remote,
-                    clients,
-                    time: effort.time,
-                };
+                let case = case(remote, clients, placement);
                 rows.extend(off(move || locking::uncontended(&case)).await?);
             }
         }
     }
     if args.wants(Part::Conversion, temporary) {
         for remote in [false, true] {
-            progress.tell(&format!("conversion, {} master …", place(remote)));
-            let case = locking::Case {
-                near: near.clone(),
-                far: far.clone(),
-                remote,
-                clients: 1,
-                time: effort.time,
-            };
-            rows.push(off(move || locking::conversion(&case)).await?);
+            for &placement in &placements {
+                progress.tell(&format!(
+                    "conversion, {} master, {placement} …",
+                    place(remote)
+                ));
+                let case = case(remote, 1, placement);
+                rows.push(off(move || locking::conversion(&case)).await?);
+            }
         }
     }
     if args.wants(Part::Handover, temporary) {
@@ -221,8 +236,11 @@ async fn measure(
     }
     // Once more: what the machine can do may have changed while it was busy with us.
     progress.tell("the machine's limits again …");
-    let after = off(move || limits::measure(effort.limit_time)).await?;
-    let limits = limits.better(after);
+    for limit in &mut limits {
+        let placement = limit.placement;
+        let after = off(move || limits::measure(placement, effort.limit_time)).await?;
+        *limit = limit.better(after);
+    }
     let mut failover = Vec::new();
     if args.wants(Part::Failover, temporary) {
         for n in 1..=effort.kills {

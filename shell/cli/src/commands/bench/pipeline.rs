@@ -2,6 +2,7 @@
 
 use super::{
     connect, place,
+    placement::Placement,
     sample::{Bound, Row, Samples},
 };
 use crate::exit::Failure;
@@ -92,6 +93,7 @@ pub(super) fn measure(
             "requests, {depth} in flight on one connection, {} master",
             place(far.is_some())
         ),
+        placement: Placement::Free,
         summary: samples.summary(elapsed),
         bound: Bound::None,
         target: None,

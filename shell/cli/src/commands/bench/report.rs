@@ -3,6 +3,7 @@
 use super::{
     failover::Failover,
     limits::Limits,
+    placement::Placement,
     sample::{Bound, Row, Summary},
 };
 use crate::output::{BAD, FAINT, GOOD, HEAD, Table, paint};
@@ -20,7 +21,7 @@ pub(super) struct Report {
     version: &'static str,
     /// Whether the nodes are connected without the development cluster's proxy.
     direct: bool,
-    limits: Limits,
+    limits: Vec<Limits>,
     cases: Vec<Case>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failover: Vec<Failover>,
@@ -29,6 +30,7 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 struct Case {
     name: String,
+    placement: Placement,
     #[serde(flatten)]
     summary: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,17 +50,17 @@ struct Ratio {
 impl Report {
     pub(super) fn new(
         direct: bool,
-        limits: Limits,
+        limits: Vec<Limits>,
         rows: Vec<Row>,
         failover: Vec<Failover>,
     ) -> Report {
         let cases = rows.into_iter().map(|row| {
-            let (unix, tcp) = (limits.unix.p50_us, limits.tcp.p50_us);
-            let limit = match row.bound {
+            let alike = limits.iter().find(|l| l.placement == row.placement);
+            let limit = alike.and_then(|l| match row.bound {
                 Bound::None => None,
-                Bound::Unix => Some(("unix", unix)),
-                Bound::UnixAndTcp => Some(("unix+tcp", unix + tcp)),
-            };
+                Bound::Unix => Some(("unix", l.unix.p50_us)),
+                Bound::UnixAndTcp => Some(("unix+tcp", l.unix.p50_us + l.tcp.p50_us)),
+            });
             let ratio = limit.map(|(to, limit)| Ratio {
                 to,
                 value: row.summary.p50_us / limit.max(1e-9),
@@ -66,6 +68,7 @@ impl Report {
             });
             Case {
                 name: row.name,
+                placement: row.placement,
                 summary: row.summary,
                 ratio,
             }
@@ -73,8 +76,8 @@ impl Report {
         Report {
             version: env!("CARGO_PKG_VERSION"),
             direct,
-            limits,
             cases: cases.collect(),
+            limits,
             failover,
         }
     }
@@ -83,6 +86,7 @@ impl Report {
     pub(super) fn render(&self) -> String {
         let mut table = Table::new([
             "WHAT",
+            "WHERE",
             "PER SECOND",
             "P50 µs",
             "P90 µs",
@@ -90,16 +94,16 @@ impl Report {
             "MAX µs",
             "P50 / LIMIT",
         ]);
-        let limits = [
-            ("limit: UNIX socket round trip, 64 bytes", &self.limits.unix),
-            ("limit: TCP round trip, 64 bytes", &self.limits.tcp),
-        ];
-        for (name, summary) in limits {
-            table.row(cells(name, summary, String::new()));
+        for l in &self.limits {
+            let limits = [("UNIX socket", &l.unix), ("TCP", &l.tcp)];
+            for (what, summary) in limits {
+                let name = format!("limit: {what} round trip, 64 bytes");
+                table.row(cells(&name, l.placement, summary, String::new()));
+            }
         }
         for case in &self.cases {
             let ratio = case.ratio.map(show).unwrap_or_default();
-            table.row(cells(&case.name, &case.summary, ratio));
+            table.row(cells(&case.name, case.placement, &case.summary, ratio));
         }
         let mut text = table.render();
         if !self.direct {
@@ -124,9 +128,10 @@ impl Report {
     }
 }
 
-fn cells(name: &str, summary: &Summary, ratio: String) -> [String; 7] {
+fn cells(name: &str, placement: Placement, summary: &Summary, ratio: String) -> [String; 8] {
     [
         name.to_owned(),
+        placement.to_string(),
         format!("{:.0}", summary.per_second),
         format!("{:.1}", summary.p50_us),
         format!("{:.1}", summary.p90_us),

@@ -1,5 +1,6 @@
 //! Samples and what is told of them.
 
+use super::placement::Placement;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ pub(super) enum Bound {
 pub(super) struct Row {
     /// What was done, for people and as a key.
     pub(super) name: String,
+    pub(super) placement: Placement,
     pub(super) summary: Summary,
     pub(super) bound: Bound,
     /// The issue of the ratio, if one is aimed at.
