@@ -2,12 +2,15 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 /// The port on which each node listens in its own network.
 const PORT: u16 = 7464;
+/// Namespaces of this harness are called so, and then by the number of the process that made them.
+const PREFIX: &str = "mainstay-torture-";
 
 /// Nodes 1, 2, … in namespaces of their own, each with one interface per link to that link's
 /// bridge, which lies in one more namespace. Removed when dropped.
@@ -39,6 +42,22 @@ fn must(words: &str) {
     }
 }
 
+/// Removes what tests left that were killed themselves.
+fn remove_stale() {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = ip(&format!("netns del {name}"));
+        }
+    }
+}
+
 impl Namespaces {
     /// Makes them.
     ///
@@ -49,9 +68,10 @@ impl Namespaces {
         if !rustix::process::geteuid().is_root() {
             return Err("this is not root".to_owned());
         }
+        remove_stale();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let made = Namespaces {
-            prefix: format!("mainstay-{}-{count}", std::process::id()),
+            prefix: format!("{PREFIX}{}-{count}", std::process::id()),
             nodes,
             links,
         };

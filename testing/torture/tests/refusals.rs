@@ -1,19 +1,13 @@
 //! Daemons that must not start, and nodes that must not be let in.
 
-use mainstay_client::{now, report::MemberState, report::StatusReport};
+use mainstay_client::{now, report::StatusReport};
 use mainstay_torture::{Cluster, Daemon, NodeFile, free, mainstay, run, say, secs, until};
 use std::{fs, process::Command, time::Duration};
 
 const BOUND: Duration = secs(10);
 
-/// Node `odd` was made different; the others must refuse it with this code, in their logs and in its
-/// own, and form the cluster without it.
-async fn refused(cluster: &mut Cluster, odd: u16, code: &str, text: &str) {
-    let others: Vec<u16> = cluster.ids().into_iter().filter(|&id| id != odd).collect();
-    for id in cluster.ids() {
-        cluster.start(id);
-    }
-    let began = now();
+/// Waits until every node has logged this code and text.
+async fn all_log(cluster: &Cluster, code: &str, text: &str) {
     for id in cluster.ids() {
         until(&format!("n{id} logs {code}"), BOUND, async || {
             let log = cluster.log(id);
@@ -21,32 +15,48 @@ async fn refused(cluster: &mut Cluster, odd: u16, code: &str, text: &str) {
         })
         .await;
     }
-    let without = |s: &StatusReport| {
-        let mut members = s.members.iter();
-        s.quorate && members.all(|m| (m.state == MemberState::Member) == (m.id.0 != odd))
-    };
-    for id in others {
-        cluster
-            .status_when(id, "a cluster without the odd one", secs(20), without)
-            .await;
-    }
-    let status = cluster.status(odd).await.expect("the odd one runs");
-    assert!(!status.active && !status.quorate);
-    say!(
-        "{code}: refused and formed without it in {:.3?}",
-        now().since(began)
-    );
+}
+
+/// Starts node 3 of a cluster again, with another configuration and an empty disk. The others must
+/// refuse it with this code, in their logs and in its own, and not change their view for it; with its
+/// old configuration and disk it is a member again.
+async fn refused(code: &str, text: &str, change: impl FnOnce(&Cluster, &mut NodeFile)) {
+    let mut cluster = Cluster::of(3).start().await;
+    cluster.kill(3);
+    // The removal and the proof of death are views.
+    let gone = |s: &StatusReport| s.votes == 2 && s.pending_fences.is_empty();
+    let status = cluster.status_when(1, "n3 is gone for certain", BOUND, gone);
+    let epoch = status.await.epoch;
+    cluster.whole_of(&[1, 2]).await;
+    let good = cluster.files[&3].clone();
+    let mut odd = good.clone();
+    odd.state = cluster.dir().join("odd");
+    change(&cluster, &mut odd);
+    cluster.files.insert(3, odd);
+    cluster.start(3);
+    let began = now();
+    all_log(&cluster, code, text).await;
+    say!("{code}: in all three logs after {:.3?}", now().since(began));
+    let odd = cluster.status(3).await.expect("the odd one runs");
+    assert!(!odd.active && !odd.quorate);
+    cluster.whole_of(&[1, 2]).await;
+    let status = cluster.status(1).await.expect("n1 answers");
+    assert_eq!(status.epoch, epoch, "no view was changed for it");
+    cluster.kill(3);
+    cluster.files.insert(3, good);
+    cluster.start(3);
+    cluster.whole().await;
 }
 
 /// Protects the cluster from whoever lacks its key, and tells both sides.
 #[test]
 fn a_node_with_another_key_stays_out() {
     run(secs(60), async {
-        let mut cluster = Cluster::of(3).prepare().await;
-        let key = cluster.other_key("other.key", 0x17, 0o600);
-        cluster.files.get_mut(&3).expect("n3").key = key;
         let text = "the two nodes hold different cluster keys";
-        refused(&mut cluster, 3, "wrong-key", text).await;
+        refused("wrong-key", text, |cluster, odd| {
+            odd.key = cluster.other_key("other.key", 0x17, 0o600);
+        })
+        .await;
     });
 }
 
@@ -54,14 +64,25 @@ fn a_node_with_another_key_stays_out() {
 #[test]
 fn a_node_of_another_cluster_stays_out() {
     run(secs(60), async {
-        let mut cluster = Cluster::of(3).prepare().await;
-        cluster.files.get_mut(&3).expect("n3").cluster = "other".to_owned();
         let text = "the two nodes have different cluster names";
-        refused(&mut cluster, 3, "wrong-cluster", text).await;
+        refused("wrong-cluster", text, |_, odd| {
+            odd.cluster = "other".to_owned()
+        })
+        .await;
     });
 }
 
-/// Protects the set of voters: a node that the others' configuration does not list stays out.
+/// Protects the lease arithmetic: a node with other timings is not let in.
+#[test]
+fn a_node_with_other_timings_stays_out() {
+    run(secs(60), async {
+        let text = "the two nodes have different cluster parameters";
+        refused("params-mismatch", text, |_, odd| odd.lease_ms = 3000).await;
+    });
+}
+
+/// Protects the set of voters: a node that the others' configurations do not list stays out, and
+/// they form their cluster without it.
 #[test]
 fn a_node_that_nobody_lists_stays_out() {
     run(secs(60), async {
@@ -70,19 +91,44 @@ fn a_node_that_nobody_lists_stays_out() {
             let file = cluster.files.get_mut(&id).expect("listed");
             file.nodes.retain(|(id, ..)| *id != 1);
         }
-        let text = "has no node with the caller's id";
-        refused(&mut cluster, 1, "unknown-node", text).await;
+        for id in cluster.ids() {
+            cluster.start(id);
+        }
+        all_log(&cluster, "unknown-node", "has no node with the caller's id").await;
+        let two = |s: &StatusReport| {
+            s.active && s.members.len() == 2 && s.members.iter().all(|m| m.id.0 != 1)
+        };
+        for id in [2, 3] {
+            cluster
+                .status_when(id, "a cluster of two", secs(20), two)
+                .await;
+        }
+        let status = cluster.status(1).await.expect("n1 runs");
+        assert!(!status.active && !status.quorate);
     });
 }
 
-/// Protects the lease arithmetic: nodes with other timings are not let in.
+/// Protects against two clusters born of one configuration: a new cluster waits for all its voters,
+/// and a node says for whom it waits.
 #[test]
-fn a_node_with_other_timings_stays_out() {
+fn a_new_cluster_waits_for_all_voters() {
     run(secs(60), async {
         let mut cluster = Cluster::of(3).prepare().await;
-        cluster.files.get_mut(&3).expect("n3").lease_ms = 3000;
-        let text = "the two nodes have different cluster parameters";
-        refused(&mut cluster, 3, "params-mismatch", text).await;
+        cluster.start(1);
+        cluster.start(2);
+        let linked = |s: &StatusReport| s.links.iter().any(|l| l.up);
+        let status = cluster.status_when(1, "linked to n2", BOUND, linked).await;
+        assert!(!status.active && status.epoch.0 == 0, "{status:?}");
+        let client = cluster.client(1).await;
+        let opened = tokio::spawn(async move { client.lockspace("default").open().await });
+        // Longer than a cluster of three takes to form.
+        tokio::time::sleep(secs(2)).await;
+        if opened.is_finished() {
+            let opened = opened.await.expect("it does not panic");
+            assert!(opened.is_err(), "there is no cluster yet");
+        }
+        cluster.start(3);
+        cluster.whole().await;
     });
 }
 
