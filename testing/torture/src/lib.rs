@@ -9,6 +9,7 @@ mod binary;
 mod child;
 mod cluster;
 mod config;
+pub mod counters;
 mod daemon;
 pub mod history;
 mod namespaces;

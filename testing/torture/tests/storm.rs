@@ -1,17 +1,19 @@
 //! Many clients take and drop locks while nodes die.
 
-use mainstay_base::LockMode;
+use mainstay_base::{LockMode, ValueBlock};
 use mainstay_client::{
-    ClientBuilder, LockError,
+    ClientBuilder, LockError, Notice,
     asynchronous::{Client, Lock, Lockspace},
     now,
 };
 use mainstay_torture::{
     Cluster,
+    counters::{Counters, Turn},
     history::{End, History, Hold},
     ms, run, say, secs, until,
 };
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -22,6 +24,7 @@ use std::{
 
 const CLIENTS: u32 = 200;
 const RESOURCES: u64 = 20;
+const COUNTERS: u64 = 5;
 /// How long nodes are broken.
 const FAULTS: Duration = secs(20);
 /// Grants that there have to be between two faults.
@@ -33,6 +36,7 @@ const FAULTS_MIN: usize = 4;
 #[derive(Debug, Default)]
 struct Storm {
     history: History,
+    counters: Counters,
     over: AtomicBool,
     /// Counted up when the faults are over: each client has to be granted a lock after that.
     calm: AtomicBool,
@@ -112,7 +116,44 @@ impl Actor {
         Ok(())
     }
 
+    /// Counts one more in a value block, by conversion from NL or at once.
+    async fn count(&mut self, space: &Lockspace) -> Result<(), LockError> {
+        let counter = format!("c{}", self.dice.below(COUNTERS));
+        let request = space.lock(&counter).with_value_block();
+        let lock = if self.dice.below(2) == 0 {
+            let request = request.mode(LockMode::Nl).timeout(secs(4));
+            let mut lock = request.acquire().await?;
+            lock.convert(LockMode::Ex).timeout(secs(4)).await?;
+            lock
+        } else {
+            request.timeout(secs(4)).acquire().await?
+        };
+        let from = now();
+        let Some(value) = lock.value().filter(|_| lock.is_valid()) else {
+            return lock.unlock().await;
+        };
+        let bytes = value.block.as_bytes().first_chunk().expect("8 bytes");
+        let mut turn = Turn {
+            counter,
+            client: self.number,
+            from,
+            read: u64::from_le_bytes(*bytes),
+            stale: value.maybe_stale,
+            confirmed: None,
+        };
+        let next = ValueBlock::new((turn.read + 1).to_le_bytes()).expect("8 bytes fit");
+        let published = lock.unlock_with_value(next).await;
+        if published.is_ok() {
+            turn.confirmed = Some(now());
+        }
+        self.storm.counters.add(turn);
+        published.map(drop)
+    }
+
     async fn turn(&mut self, space: &Lockspace) -> Result<(), LockError> {
+        if self.dice.below(4) == 0 {
+            return self.count(space).await;
+        }
         let resource = format!("r{}", self.dice.below(RESOURCES));
         let calm = self.storm.calm.load(Ordering::Relaxed);
         let request = space.lock(&resource).mode(self.dice.mode());
@@ -179,6 +220,46 @@ impl Actor {
     }
 }
 
+/// Keeps the counters' values alive: a resource without locks is forgotten, and its value with it.
+async fn keep_counters(socket: PathBuf, storm: Arc<Storm>) {
+    while !storm.over.load(Ordering::Relaxed) {
+        let kept = async {
+            let client = Client::connect(&socket).await.ok()?;
+            let mut notices = client.notices();
+            let space = client.lockspace("storm").open().await.ok()?;
+            let mut locks = Vec::new();
+            for counter in 0..COUNTERS {
+                let request = space.lock(format!("c{counter}")).mode(LockMode::Nl);
+                locks.push(request.acquire().await.ok()?);
+            }
+            while !matches!(
+                notices.next().await,
+                None | Some(Notice::SessionLost { .. })
+            ) {}
+            Some(())
+        };
+        if kept.await.is_none() {
+            tokio::time::sleep(ms(20)).await;
+        }
+    }
+}
+
+/// Waits until every node keeps every counter.
+async fn kept(cluster: &Cluster) {
+    let ids = cluster.ids();
+    for counter in 0..COUNTERS {
+        let name = format!("c{counter}");
+        until("every node keeps the counters", secs(10), async || {
+            let report = cluster.resource(ids[0], &name).await?;
+            let holders = report.holders.iter();
+            let keepers = holders.filter(|l| l.granted == Some(LockMode::Nl));
+            let nodes: BTreeSet<&str> = keepers.map(|l| l.node.as_str()).collect();
+            (nodes.len() == ids.len()).then_some(())
+        })
+        .await;
+    }
+}
+
 /// What is done to a node. What follows the first moment, and the mend, see [`Fault::strike`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -194,7 +275,8 @@ enum Fault {
 
 impl Fault {
     /// Strikes, waits until the cluster goes on as far as it can, and mends.
-    async fn strike(self, cluster: &mut Cluster, id: u16, history: &History) {
+    async fn strike(self, cluster: &mut Cluster, id: u16, storm: &Storm) {
+        let history = &storm.history;
         let ids = cluster.ids();
         let others: Vec<u16> = ids.iter().copied().filter(|&other| other != id).collect();
         match self {
@@ -225,6 +307,7 @@ impl Fault {
                 for &id in &ids {
                     cluster.kill(id);
                 }
+                storm.counters.forget(now());
                 for &id in &ids {
                     cluster.start(id);
                 }
@@ -245,7 +328,7 @@ async fn some_grants(history: &History) {
 
 /// Strikes one node after the other until the time is up; all is well at the end. After each fault
 /// there have to be grants before the next.
-async fn break_nodes(cluster: &mut Cluster, faults: &[Fault], history: &History) -> Vec<Fault> {
+async fn break_nodes(cluster: &mut Cluster, faults: &[Fault], storm: &Storm) -> Vec<Fault> {
     let began = now();
     let mut done = Vec::new();
     let ids = cluster.ids();
@@ -253,7 +336,8 @@ async fn break_nodes(cluster: &mut Cluster, faults: &[Fault], history: &History)
         if now().since(began) >= FAULTS {
             break;
         }
-        fault.strike(cluster, id, history).await;
+        kept(cluster).await;
+        fault.strike(cluster, id, storm).await;
         done.push(fault);
     }
     done
@@ -262,6 +346,12 @@ async fn break_nodes(cluster: &mut Cluster, faults: &[Fault], history: &History)
 async fn storm(mut cluster: Cluster, faults: &[Fault]) {
     let nodes = u16::try_from(cluster.ids().len()).expect("few nodes");
     let storm = Arc::new(Storm::default());
+    let mut keepers = Vec::new();
+    for id in cluster.ids() {
+        let socket = cluster.socket(id).to_owned();
+        keepers.push(tokio::spawn(keep_counters(socket, Arc::clone(&storm))));
+    }
+    kept(&cluster).await;
     let mut tasks = Vec::new();
     for number in 0..CLIENTS {
         let node = u16::try_from(number).expect("few clients") % nodes + 1;
@@ -274,7 +364,7 @@ async fn storm(mut cluster: Cluster, faults: &[Fault]) {
         };
         tasks.push(tokio::spawn(actor.run()));
     }
-    let done = break_nodes(&mut cluster, faults, &storm.history).await;
+    let done = break_nodes(&mut cluster, faults, &storm).await;
     let under_fire = storm.history.len();
     storm.calm.store(true, Ordering::Relaxed);
     until(
@@ -298,6 +388,15 @@ async fn storm(mut cluster: Cluster, faults: &[Fault]) {
         storm.refused.load(Ordering::Relaxed),
         storm.no_answer.load(Ordering::Relaxed),
     );
+    for keeper in keepers {
+        keeper.abort();
+    }
+    let (turns, confirmed, stale) = storm.counters.counts();
+    say!("{turns} turns at counters, {confirmed} confirmed, {stale} read a marked value");
+    storm
+        .counters
+        .check()
+        .unwrap_or_else(|wrong| panic!("{wrong}"));
     storm
         .history
         .check()
@@ -311,7 +410,8 @@ async fn storm(mut cluster: Cluster, faults: &[Fault]) {
 
 /// Protects S1, the tokens, and L1 under everything at once: 200 clients with mixed modes and
 /// conversions on 20 resources while nodes are killed and paused in turn. No two ever relied on
-/// incompatible locks, tokens grew, and at the end every client is served.
+/// incompatible locks, tokens grew, and at the end every client is served. S3: no value that was
+/// confirmed to be published is gone without a mark.
 #[test]
 fn three_nodes_under_fire() {
     run(secs(90), async {
