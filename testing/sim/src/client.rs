@@ -281,7 +281,7 @@ impl Client {
 
 /// The value that a grant read, as opposed to the caller's own publication.
 #[must_use]
-pub fn read_of<'a>(granted: &'a Granted, publish: bool) -> Option<&'a Value> {
+pub fn read_of(granted: &Granted, publish: bool) -> Option<&Value> {
     if publish {
         None
     } else {

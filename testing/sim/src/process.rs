@@ -649,7 +649,7 @@ impl World {
     }
 
     /// Something arrives from a client's socket.
-    pub(crate) fn from_client(&mut self, host: usize, run: u64, conn: u64, what: Up) {
+    pub(crate) fn take_from_client(&mut self, host: usize, run: u64, conn: u64, what: Up) {
         match &self.hosts[host].process {
             Some(process) if process.run == run => {
                 // While a rebirth waits nobody is let in.

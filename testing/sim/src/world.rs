@@ -405,7 +405,7 @@ impl World {
                 run,
                 conn,
                 what,
-            } => self.from_client(host, run, conn, what),
+            } => self.take_from_client(host, run, conn, what),
             Ev::Down {
                 slot,
                 no,

@@ -40,16 +40,16 @@ impl Locks {
         };
         let mut flags = Flags::NONE;
         if hands.dice.percent(15) {
-            flags = flags | Flags::NOQUEUE;
+            flags |= Flags::NOQUEUE;
             if hands.dice.percent(50) {
-                flags = flags | Flags::NOQUEUEBAST;
+                flags |= Flags::NOQUEUEBAST;
             }
         } else if mode == LockMode::Nl && hands.dice.percent(50) {
-            flags = flags | Flags::EXPEDITE;
+            flags |= Flags::EXPEDITE;
         }
         match hands.dice.below(20) {
-            0 => flags = flags | Flags::HEADQUE,
-            1 => flags = flags | Flags::NOORDER,
+            0 => flags |= Flags::HEADQUE,
+            1 => flags |= Flags::NOORDER,
             _ => {}
         }
         self.until_blocking = hands.dice.percent(20);
