@@ -129,6 +129,8 @@ pub struct Dlm {
     departed: BTreeMap<Life, Departure>,
     /// Values handed over by leaving masters.
     handed: BTreeMap<(Life, ResourceId), Value>,
+    /// Writers of this node that died lately, by the master that was told.
+    suspects: VecDeque<(Instant, Life, ResourceId)>,
     early: BTreeMap<NodeId, VecDeque<(BootId, Message)>>,
     deferred: VecDeque<Deferred>,
 
@@ -175,6 +177,7 @@ impl Dlm {
             floor: Token::NONE,
             departed: BTreeMap::new(),
             handed: BTreeMap::new(),
+            suspects: VecDeque::new(),
             early: BTreeMap::new(),
             deferred: VecDeque::new(),
             effects: Vec::new(),
@@ -281,6 +284,11 @@ impl Dlm {
             Body::RestateDone { node, incarnation } => {
                 self.on_restate_done(now, life, (node, incarnation));
             }
+            Body::Suspect {
+                node,
+                incarnation,
+                resource,
+            } => self.on_suspect((node, incarnation), resource),
             Body::HandOver { resource, value } => {
                 self.handed.insert((life, resource), value);
             }

@@ -490,7 +490,11 @@ impl Dlm {
         match &resource.state {
             State::At(master) => {
                 let to = *master;
+                let resource = resource.id.clone();
                 self.send(to, body);
+                if invalidate {
+                    self.suspect(now, to, resource);
+                }
             }
             State::Mine(_) => self.master_call(now, self.my_life(), body),
             // The next master will not be told of the lock.

@@ -53,6 +53,8 @@ struct Rebuild {
     awaited: BTreeSet<Life>,
     /// Somebody vanished before it could restate: what it held is not known.
     unheard: bool,
+    /// Resources of which a writer died when the master was leaving.
+    suspects: BTreeSet<ResourceId>,
     /// Restated so far to this node.
     places: Vec<Place>,
     keys: Vec<(Place, Key)>,
@@ -278,6 +280,7 @@ impl Dlm {
             clean: *proof.proof() == Proof::LeftCleanly,
             awaited,
             unheard: false,
+            suspects: BTreeSet::new(),
             places: Vec::new(),
             keys: Vec::new(),
             complete: false,
@@ -291,6 +294,7 @@ impl Dlm {
                 self.restate(now, place, dead);
             }
         }
+        self.tell_suspects(dead);
         let (node, incarnation) = dead;
         for to in self.others() {
             self.send(to, Body::RestateDone { node, incarnation });
@@ -319,6 +323,50 @@ impl Dlm {
             self.on_restate_done(now, dead, other);
         }
         self.directory_retry(now);
+    }
+
+    /// A writer of this node died; its master may leave without having heard of it.
+    pub(crate) fn suspect(&mut self, now: Instant, master: NodeId, resource: ResourceId) {
+        let Some(member) = self.view.member(master) else {
+            return;
+        };
+        let life = (master, member.incarnation);
+        let old = |at: Instant| now.since(at) > crate::IDLE;
+        while self.suspects.front().is_some_and(|(at, _, _)| old(*at)) {
+            self.suspects.pop_front();
+        }
+        self.suspects.push_back((now, life, resource));
+    }
+
+    fn tell_suspects(&mut self, dead: Life) {
+        let (node, incarnation) = dead;
+        let mut told = BTreeSet::new();
+        for (at, life, resource) in std::mem::take(&mut self.suspects) {
+            if life != dead {
+                self.suspects.push_back((at, life, resource));
+            } else if told.insert(resource.clone()) {
+                match self.directory_of(&resource) {
+                    Some(rebuilder) if rebuilder == self.me => self.on_suspect(dead, resource),
+                    Some(rebuilder) => self.send(
+                        rebuilder,
+                        Body::Suspect {
+                            node,
+                            incarnation,
+                            resource,
+                        },
+                    ),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_suspect(&mut self, dead: Life, resource: ResourceId) {
+        if let Some(departure) = self.departed.get_mut(&dead)
+            && let Some(rebuild) = &mut departure.rebuild
+        {
+            rebuild.suspects.insert(resource);
+        }
     }
 
     /// Restates this node's locks on a lost resource to the node that rebuilds it.
@@ -484,6 +532,7 @@ impl Dlm {
             return;
         };
         let clean = rebuild.clean && !rebuild.unheard;
+        let suspects = std::mem::take(&mut rebuild.suspects);
         let places = std::mem::take(&mut rebuild.places);
         let keys = std::mem::take(&mut rebuild.keys);
         let rebuilt = places.len() as u64;
@@ -502,7 +551,8 @@ impl Dlm {
                 continue;
             };
             // A clean departure leaves nothing in doubt, if its value came and all were heard.
-            let certain = clean && handed.is_some() || Mutant::StaleMarkOmitted.active();
+            let certain = clean && handed.is_some() && !suspects.contains(&resource)
+                || Mutant::StaleMarkOmitted.active();
             if let Some(value) = handed {
                 master.engine.restate_value(value);
             }
@@ -634,12 +684,16 @@ impl Dlm {
                 continue;
             }
             let mut value = master.engine.value();
-            // A writer that vanished is dropped, and the value marked, only where this node acts.
+            // A writer that vanished, or an own one that is gone, is dropped, and the value marked,
+            // only where this node acts. By now it may not.
             value.maybe_stale |= master
                 .engine
                 .granted()
                 .chain(master.engine.converting())
-                .filter(|view| view.valblk && !self.is_member(view.key.life()))
+                .filter(|view| {
+                    let life = view.key.life();
+                    view.valblk && (self.is_me(life) || !self.is_member(life))
+                })
                 .any(|view| view.granted.is_some_and(|(mode, _)| mode.writes_value()));
             let resource = entry.id.clone();
             if let Some(heir) = directory_node(&heirs, resource.space, &resource.name) {

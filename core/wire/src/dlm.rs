@@ -209,6 +209,17 @@ pub enum Body {
         value: Value,
     },
 
+    /// Owner to new master: a writer of mine died lately, and the master that left may not have heard
+    /// of it any more.
+    Suspect {
+        /// The master that left.
+        node: NodeId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// The resource.
+        resource: ResourceId,
+    },
+
     /// Tell me of resources you master and of the owners of your locks.
     Query {
         /// Comes back with the answer.

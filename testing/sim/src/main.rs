@@ -54,6 +54,9 @@ struct Args {
     keep_going: bool,
 }
 
+/// Counts, seeds run, and the failures.
+type Results = (Stats, u64, Vec<(Report, Wishes)>);
+
 /// Lines of the trace that a failure shows.
 const TAIL: usize = 60;
 
@@ -145,7 +148,7 @@ fn many(
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let began = Instant::now();
-    let results: Mutex<(Stats, u64, Vec<(Report, Wishes)>)> = Mutex::default();
+    let results: Mutex<Results> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {

@@ -57,6 +57,19 @@ const EXCUSE_LASTS: u64 = 20 * SEC;
 #[derive(Debug, Default)]
 pub struct ValueBlocks {
     cells: BTreeMap<Res, Cell>,
+    /// When a master was last lost: that excuses a mark also where nobody read a value before.
+    lost_master_at: Option<u64>,
+}
+
+impl ValueBlocks {
+    fn cell(&mut self, res: Res) -> &mut Cell {
+        let lost = self.lost_master_at;
+        self.cells.entry(res).or_insert_with(|| Cell {
+            excuse: lost.is_some(),
+            excused_at: lost,
+            ..Cell::default()
+        })
+    }
 }
 
 /// A block without the zeros that the engine pads with.
@@ -186,7 +199,7 @@ impl Checker for ValueBlocks {
                 if !claim.standing {
                     return Ok(());
                 }
-                let cell = self.cells.entry(claim.res).or_default();
+                let cell = self.cell(claim.res);
                 cell.read(now, claim.mode, value).map_err(|why| {
                     format!(
                         "resource {}, read by client {} in {}: {why}; got version {} {:02x?}, mark {}",
@@ -200,7 +213,7 @@ impl Checker for ValueBlocks {
                 })
             }
             Fact::Publishing { who, res, block } => {
-                let cell = self.cells.entry(res).or_default();
+                let cell = self.cell(res);
                 let block = trimmed(block);
                 cell.written.insert(block.clone());
                 let pending = Pending {
@@ -213,13 +226,13 @@ impl Checker for ValueBlocks {
                 Ok(())
             }
             Fact::Published { res, version, who } => {
-                let cell = self.cells.entry(res).or_default();
+                let cell = self.cell(res);
                 cell.published(who, version).map_err(|why| {
                     format!("resource {res}, written by client {}: {why}", who.client)
                 })
             }
             Fact::PublicationRefused { res, who } => {
-                let cell = self.cells.entry(res).or_default();
+                let cell = self.cell(res);
                 if let Some(pending) = cell.pending.remove(&who)
                     && cell.last.as_ref().is_some_and(|(b, _)| *b == pending.block)
                 {
@@ -229,11 +242,11 @@ impl Checker for ValueBlocks {
                 Ok(())
             }
             Fact::MayInvalidate { res } => {
-                self.cells.entry(res).or_default().excuse(now);
+                self.cell(res).excuse(now);
                 Ok(())
             }
             Fact::HolderDied { claim } => {
-                let cell = self.cells.entry(claim.res).or_default();
+                let cell = self.cell(claim.res);
                 cell.excuse(now);
                 // Who never could rely on the lock published nothing under it.
                 if claim.mode.writes_value() && claim.valblk && claim.relied {
@@ -243,13 +256,14 @@ impl Checker for ValueBlocks {
             }
             // A lost master may have taken values with it that only weak locks remember.
             Fact::Left { .. } | Fact::LifeEnded { .. } => {
+                self.lost_master_at = Some(now);
                 for cell in self.cells.values_mut() {
                     cell.excuse(now);
                 }
                 Ok(())
             }
             Fact::Emptied { res } => {
-                let cell = self.cells.entry(res).or_default();
+                let cell = self.cell(res);
                 cell.forgotten = true;
                 cell.forgotten_at = Some(now);
                 Ok(())
