@@ -45,6 +45,8 @@ pub fn run(limit: Duration, test: impl Future<Output = ()>) {
     ));
     let alone = File::create(&path).expect("a lock file can be made");
     flock(&alone, FlockOperation::LockExclusive).expect("a file can be locked");
+    // Building it may take longer than the test.
+    mainstay();
     // Clients and proxies go on while the test itself thinks.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
