@@ -209,6 +209,12 @@ impl Node {
         }
         let changes = state.changes_since(&self.state);
         self.state = state;
+        // Also those replaced before this node's first state: a learner does not speak first.
+        for node in &self.config.nodes {
+            if let Some(disk) = self.state.disk(node.id) {
+                self.disks.insert(disk, node.id);
+            }
+        }
         self.changed(now, changes);
     }
 
