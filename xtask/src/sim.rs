@@ -5,10 +5,7 @@ use crate::{
     steps::{output, tests},
 };
 use anyhow::{Context, Result, bail};
-use std::{
-    process::{Command, ExitCode},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::process::{Command, ExitCode};
 
 /// As fast as a release, with debug assertions; see Cargo.toml.
 const PROFILE: &str = "sim";
@@ -38,8 +35,8 @@ pub(crate) fn forward(arguments: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
-/// Past failures, equal hashes, fresh seeds for so many minutes.
-pub(crate) fn check(minutes: f64) -> Result<()> {
+/// Past failures, equal hashes, so many fresh seeds.
+pub(crate) fn check(fresh_seeds: u64) -> Result<()> {
     let mut past = simulator();
     past.args(["--list", PAST_FAILURES]);
     run(past)?;
@@ -61,14 +58,19 @@ pub(crate) fn check(minutes: f64) -> Result<()> {
 
     let mut seeds = simulator();
     seeds.args(["--start", &start.to_string()]);
-    seeds.args(["--minutes", &minutes.to_string(), "--jobs", "2"]);
+    seeds.args(["--seeds", &fresh_seeds.to_string(), "--jobs", "2"]);
     run(seeds)
 }
 
-/// A seed to begin with that was probably never tried, short enough to be typed again.
+/// The seed to begin with: others for each commit on the branch, the same ones for one commit, so
+/// that whoever checks it out sees what was seen.
 fn fresh() -> u64 {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH);
-    seconds.map_or(1, |since| since.as_secs()) * 1000
+    let count = Command::new("git")
+        .args(["rev-list", "--count", "HEAD"])
+        .output();
+    let count = count.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let count = count.unwrap_or_default().trim().parse().unwrap_or(1);
+    100_000 * u64::max(count, 1)
 }
 
 /// The line with the hash of one seed's trace.

@@ -5,7 +5,7 @@ use crate::{
     client::{Call, Link},
     dice::{MS, SEC},
     machine::Maker,
-    params::{Params, Wishes},
+    params::{Params, Profile, Wishes},
     stats::Stats,
     trace::Trace,
     workloads::Happened,
@@ -290,7 +290,9 @@ impl Run {
     #[must_use]
     pub fn report(self) -> Report {
         let mut violation = self.world.judge.violation().cloned();
-        if violation.is_none() && self.world.stats.get("grants") == 0 {
+        // Where disks and hosts fail, all of a short run may pass without a working cluster.
+        let must_grant = self.world.params.profile == Profile::Quiet;
+        if violation.is_none() && must_grant && self.world.stats.get("grants") == 0 {
             violation = Some(Violation {
                 promise: "L1 progress",
                 at: self.world.now,

@@ -1,0 +1,527 @@
+//! Golden bytes: every message keeps the format that was once released. A changed line here is a
+//! changed protocol; `UPDATE_GOLDEN=1` adds lines for new messages and changes none.
+
+#![allow(missing_docs)]
+
+use mainstay_base::{
+    Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName,
+    ResourceName, SessionId, Token, Value, ValueBlock, ValueVersion,
+};
+use mainstay_wire::{
+    client::{Answer, Ask, FromClient, Handle, ToClient, Welcome},
+    codec,
+    dlm::{Body, MasteredLock, MasteredResource, Message, OwnedLock, ResourceId, RestatedLock},
+    event::{Event, Reason, What},
+    lock::{Flags, Granted, Refusal},
+    report::{LockspaceFilter, OwnerReport},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{collections::BTreeMap, fmt::Debug, fmt::Write, fs, path::Path};
+
+fn resource() -> ResourceId {
+    ResourceId {
+        space: LockspaceId(3),
+        name: ResourceName::new(b"disk\0\xff").unwrap(),
+    }
+}
+
+fn value() -> Value {
+    Value {
+        block: ValueBlock::new(b"block").unwrap(),
+        version: ValueVersion(300),
+        maybe_stale: true,
+    }
+}
+
+fn granted() -> Granted {
+    Granted {
+        mode: LockMode::Pw,
+        token: Token(1 << 40 | 7),
+        value: Some(value()),
+    }
+}
+
+fn bodies() -> Vec<(&'static str, Body)> {
+    let (node, incarnation, lock) = (NodeId(2), Incarnation(5), LockId(900));
+    let (members, mode, flags) = (Epoch(12), LockMode::Ex, Flags::NOQUEUE | Flags::VALBLK);
+    let floor = Token(9 << 40);
+    let block = Some(ValueBlock::new(b"new").unwrap());
+    let owner = OwnerReport {
+        pid: 77,
+        uid: 1000,
+        command: "job".to_owned(),
+    };
+    let mastered = MasteredLock {
+        node,
+        incarnation,
+        lock,
+        granted: Some(LockMode::Pr),
+        requested: Some(mode),
+        token: floor,
+    };
+    vec![
+        (
+            "lookup",
+            Body::Lookup {
+                resource: resource(),
+                members,
+            },
+        ),
+        (
+            "master-is",
+            Body::MasterIs {
+                resource: resource(),
+                members,
+                master: node,
+            },
+        ),
+        (
+            "you-master",
+            Body::YouMaster {
+                resource: resource(),
+                members,
+                floor,
+            },
+        ),
+        (
+            "register",
+            Body::Register {
+                space: LockspaceId(3),
+                names: vec![resource().name],
+            },
+        ),
+        ("registered", Body::Registered { members }),
+        (
+            "forget",
+            Body::Forget {
+                resource: resource(),
+                last: floor,
+            },
+        ),
+        (
+            "forgotten",
+            Body::Forgotten {
+                resource: resource(),
+            },
+        ),
+        (
+            "request",
+            Body::Request {
+                resource: resource(),
+                lock,
+                mode,
+                flags,
+                blocking: true,
+            },
+        ),
+        (
+            "convert",
+            Body::Convert {
+                resource: resource(),
+                lock,
+                mode,
+                flags,
+                blocking: false,
+                value: block.clone(),
+            },
+        ),
+        (
+            "unlock",
+            Body::Unlock {
+                resource: resource(),
+                lock,
+                flags,
+                value: block.clone(),
+            },
+        ),
+        (
+            "drop",
+            Body::Drop {
+                resource: resource(),
+                lock,
+                invalidate: true,
+            },
+        ),
+        (
+            "cancel",
+            Body::Cancel {
+                resource: resource(),
+                lock,
+            },
+        ),
+        (
+            "granted",
+            Body::Granted {
+                lock,
+                granted: granted(),
+            },
+        ),
+        ("queued", Body::Queued { lock, ticket: -4 }),
+        (
+            "refused",
+            Body::Refused {
+                lock,
+                why: Refusal::Deadlock,
+            },
+        ),
+        (
+            "unlocked",
+            Body::Unlocked {
+                lock,
+                version: ValueVersion(8),
+            },
+        ),
+        ("blocking", Body::Blocking { lock, mode }),
+        (
+            "not-master",
+            Body::NotMaster {
+                resource: resource(),
+                lock,
+            },
+        ),
+        (
+            "restate",
+            Body::Restate {
+                node,
+                incarnation,
+                resource: resource(),
+                locks: vec![RestatedLock {
+                    lock,
+                    granted: Some((LockMode::Ex, floor)),
+                    pending: Some((LockMode::Nl, Flags::VALBLK)),
+                    ticket: Some(3),
+                    publish: block,
+                    blocking: true,
+                    valblk: true,
+                    value: Some(value()),
+                }],
+            },
+        ),
+        ("restate-done", Body::RestateDone { node, incarnation }),
+        (
+            "hand-over",
+            Body::HandOver {
+                resource: resource(),
+                value: value(),
+            },
+        ),
+        (
+            "suspect",
+            Body::Suspect {
+                node,
+                incarnation,
+                resource: resource(),
+            },
+        ),
+        (
+            "query",
+            Body::Query {
+                query: 6,
+                filter: LockspaceFilter {
+                    lockspace: Some(LockspaceId(3)),
+                    pattern: Some("vm-*".to_owned()),
+                    limit: 100,
+                },
+            },
+        ),
+        (
+            "query-part",
+            Body::QueryPart {
+                query: 6,
+                resources: vec![MasteredResource {
+                    resource: resource(),
+                    recovering: false,
+                    token: floor,
+                    value: Some(value()),
+                    granted: vec![mastered],
+                    converting: vec![],
+                    waiting: vec![mastered],
+                }],
+                owners: vec![OwnedLock {
+                    lock,
+                    owner,
+                    age_ms: 1500,
+                }],
+                truncated: false,
+                last: true,
+            },
+        ),
+    ]
+}
+
+fn asks() -> Vec<(&'static str, Ask)> {
+    let (handle, mode, flags) = (Handle(11), LockMode::Cw, Flags::QUECVT);
+    let name = LockspaceName::new("default").unwrap();
+    vec![
+        (
+            "hello",
+            Ask::Hello {
+                min: 1,
+                max: 2,
+                command: "cmd".to_owned(),
+            },
+        ),
+        (
+            "open-lockspace",
+            Ask::OpenLockspace {
+                name: name.clone(),
+                value_len: Some(64),
+            },
+        ),
+        (
+            "lock",
+            Ask::Lock {
+                handle,
+                lockspace: LockspaceId(3),
+                name: resource().name,
+                mode,
+                flags,
+                blocking: true,
+                timeout_ms: Some(1000),
+            },
+        ),
+        (
+            "convert",
+            Ask::Convert {
+                handle,
+                mode,
+                flags,
+                blocking: true,
+                value: Some(value().block),
+                timeout_ms: None,
+            },
+        ),
+        (
+            "unlock",
+            Ask::Unlock {
+                handle,
+                flags,
+                value: None,
+            },
+        ),
+        ("cancel", Ask::Cancel { handle }),
+        ("status", Ask::Status),
+        (
+            "locks",
+            Ask::Locks {
+                lockspace: Some(name.clone()),
+                pattern: None,
+                limit: 5,
+            },
+        ),
+        (
+            "why",
+            Ask::Why {
+                lockspace: name,
+                name: resource().name,
+            },
+        ),
+        ("events", Ask::Events { backlog: 10 }),
+        ("leave", Ask::Leave),
+        (
+            "vouch",
+            Ask::Vouch {
+                node: NodeName::new("n2").unwrap(),
+            },
+        ),
+        ("ping", Ask::Ping),
+    ]
+}
+
+fn answers() -> Vec<(&'static str, ToClient)> {
+    let done = |answer| ToClient::Done {
+        request: 4,
+        result: Ok(answer),
+    };
+    let event = Event {
+        number: 1,
+        unix_ms: 2,
+        epoch: Epoch(3),
+        what: What::Fenced {
+            node: NodeId(2),
+            incarnation: Incarnation(5),
+        },
+        reason: Reason::LeaseExpired,
+        detail: "text".to_owned(),
+    };
+    let welcome = Welcome {
+        protocol: 1,
+        session: SessionId(9),
+        node: NodeId(1),
+        node_name: NodeName::new("n1").unwrap(),
+        cluster: "dev".to_owned(),
+        cluster_id: None,
+        generation: 2,
+        lease_until: Instant(5),
+    };
+    vec![
+        ("welcome", done(Answer::Welcome(welcome))),
+        (
+            "lockspace",
+            done(Answer::Lockspace {
+                id: LockspaceId(3),
+                value_len: 32,
+            }),
+        ),
+        ("granted", done(Answer::Granted(granted()))),
+        (
+            "unlocked",
+            done(Answer::Unlocked {
+                version: Some(ValueVersion(2)),
+            }),
+        ),
+        ("cancelled", done(Answer::Cancelled)),
+        (
+            "vouched",
+            done(Answer::Vouched {
+                node: NodeId(2),
+                incarnations: vec![Incarnation(5)],
+            }),
+        ),
+        (
+            "refused",
+            ToClient::Done {
+                request: 4,
+                result: Err(Refusal::Invalid("why".to_owned())),
+            },
+        ),
+        (
+            "blocking",
+            ToClient::Blocking {
+                handle: Handle(11),
+                mode: LockMode::Cr,
+            },
+        ),
+        (
+            "suspended",
+            ToClient::Suspended {
+                reason: "r".to_owned(),
+            },
+        ),
+        ("resumed", ToClient::Resumed),
+        (
+            "session-lost",
+            ToClient::SessionLost {
+                reason: "r".to_owned(),
+            },
+        ),
+        ("event", ToClient::Event(event)),
+        ("events-missed", ToClient::EventsMissed(3)),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, b| {
+        let _ = write!(text, "{b:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap())
+        .collect()
+}
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str, now: Vec<(&str, T)>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let golden: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .collect();
+    let mut added = String::new();
+    for (name, message) in now {
+        let bytes = codec::to_vec(&message);
+        match golden.get(name) {
+            Some(old) => {
+                assert_eq!(
+                    hex(&bytes),
+                    *old,
+                    "{file}: the format of `{name}` has changed"
+                );
+                let read: T = codec::decode("message", 1 << 20, &unhex(old)).unwrap();
+                assert_eq!(read, message, "{file}: `{name}` reads as something else");
+            }
+            None => writeln!(added, "{name} = {}", hex(&bytes)).unwrap(),
+        }
+    }
+    if !added.is_empty() {
+        assert!(
+            std::env::var_os("UPDATE_GOLDEN").is_some(),
+            "{file} lacks lines that UPDATE_GOLDEN=1 adds:\n{added}"
+        );
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text + &added).unwrap();
+    }
+}
+
+/// Protects rolling upgrades: what lock managers of different builds say to each other.
+#[test]
+fn messages_between_lock_managers_keep_their_bytes() {
+    let messages = bodies().into_iter().map(|(n, body)| {
+        (
+            n,
+            Message {
+                epoch: Epoch(12),
+                body,
+            },
+        )
+    });
+    check("dlm.txt", messages.collect());
+}
+
+/// Protects clients of other builds: what they ask.
+#[test]
+fn questions_of_clients_keep_their_bytes() {
+    check(
+        "ask.txt",
+        asks()
+            .into_iter()
+            .map(|(n, ask)| (n, FromClient { request: 4, ask }))
+            .collect(),
+    );
+}
+
+/// Protects clients of other builds: what they are told.
+#[test]
+fn messages_to_clients_keep_their_bytes() {
+    check("to_client.txt", answers());
+}
+
+/// Protects nodes from hostile bytes: no prefix, extension or corruption of a message panics or is
+/// taken for more than it holds.
+#[test]
+fn damaged_messages_are_errors_or_other_messages() {
+    let mut entropy = mainstay_base::Entropy::new(1);
+    for (_, body) in bodies() {
+        let bytes = codec::to_vec(&Message {
+            epoch: Epoch(12),
+            body,
+        });
+        for cut in 0..bytes.len() {
+            let cut = codec::decode::<Message>("message", 1 << 20, &bytes[..cut]);
+            assert!(cut.is_err(), "a prefix was taken for a message");
+        }
+        for _ in 0..2000 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=entropy.below(3) {
+                let at = entropy.below(damaged.len() as u64) as usize;
+                damaged[at] = entropy.next_u64() as u8;
+            }
+            if let Ok(message) = codec::decode::<Message>("message", 1 << 20, &damaged) {
+                // A varint may be written in more than one way; what was read is what is written.
+                let again = codec::to_vec(&message);
+                assert_eq!(
+                    codec::decode::<Message>("message", 1 << 20, &again),
+                    Ok(message)
+                );
+            }
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert!(codec::decode::<Message>("message", 1 << 20, &longer).is_err());
+    }
+}
