@@ -1,7 +1,7 @@
 //! Golden bytes: every message keeps the format that was once released. A changed line here is a
 //! changed protocol; `UPDATE_GOLDEN=1` adds lines for new messages and changes none.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use mainstay_base::{
     Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName,
