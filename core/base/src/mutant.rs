@@ -10,8 +10,6 @@ pub enum Mutant {
     GrantIgnoresConverting,
     /// A vanished incarnation counts as harmless at once.
     ProofWithoutWaiting,
-    /// A node acts as long as it believes to be a member, whatever its lease.
-    LeaseIgnored,
     /// A voter goes on promising leases to incarnations that its view does not contain.
     PromiseToAnybody,
     /// Locks that wait are not restated to a new master.
@@ -38,10 +36,9 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 14] = [
+    pub const ALL: [Mutant; 13] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
-        Mutant::LeaseIgnored,
         Mutant::PromiseToAnybody,
         Mutant::WaiterForgotten,
         Mutant::TokenNotCarried,

@@ -30,7 +30,7 @@ mod wish;
 pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
 
 use leave::Leaving;
-use mainstay_base::{BootId, DiskId, Epoch, Instant, Mutant, NodeId, NodeName, SessionId};
+use mainstay_base::{BootId, DiskId, Epoch, Instant, NodeId, NodeName, SessionId};
 use mainstay_consensus::Consensus;
 use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
@@ -245,9 +245,7 @@ impl Node {
     fn settle_activity(&mut self, now: Instant) {
         let view = self.state.view();
         let member = view.has_boot(self.config.me, self.boot);
-        let leased =
-            now < self.lease || (Mutant::LeaseIgnored.active() && self.lease > Instant::ZERO);
-        let active = member && view.quorate && leased;
+        let active = member && view.quorate && now < self.lease;
         if active == self.active {
             return;
         }

@@ -28,9 +28,7 @@ pub struct Catch {
 pub fn habitat(mutant: Mutant) -> Profile {
     match mutant {
         Mutant::GrantIgnoresConverting => Profile::Quiet,
-        Mutant::ProofWithoutWaiting | Mutant::LeaseIgnored | Mutant::PromiseToAnybody => {
-            Profile::Pausy
-        }
+        Mutant::ProofWithoutWaiting | Mutant::PromiseToAnybody => Profile::Pausy,
         Mutant::SendBeforeDurable => Profile::Disky,
         Mutant::RepeatsDelivered => Profile::Lossy,
         Mutant::WaiterForgotten
