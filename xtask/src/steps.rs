@@ -22,7 +22,7 @@ pub(crate) struct Wish {
     #[arg(long)]
     list: bool,
     /// How many fresh seeds are simulated
-    #[arg(long, value_name = "N", default_value_t = 2500)]
+    #[arg(long, value_name = "N", default_value_t = 400)]
     seeds: u64,
 }
 
