@@ -6,7 +6,7 @@
 //!
 //! # Lives
 //!
-//! Order and exactly-once hold per pair of lives: this node's [`BootId`] and the peer's. Both number
+//! Order and exactly-once hold per pair of lives: this node's [`BootId`](mainstay_base::BootId) and the peer's. Both number
 //! from 1 again when either is reborn, and nothing said to one life ever reaches another. Frames
 //! carry both boots. A boot of the peer is taken as its present one only when it echoes a number,
 //! the *probe*, that this end changed when it took the last one. A dead boot cannot have seen it, so
