@@ -309,9 +309,12 @@ impl Dlm {
         let Some(since) = entry.idle_since.filter(|_| entry.is_idle()) else {
             return;
         };
-        if now.since(since) < crate::IDLE {
+        // While this node may not act, calls on the resource may be among those put off, and what is
+        // said of them later (a cancel, a drop) must still find it.
+        let again = if self.active { since } else { now };
+        if now.since(again) < crate::IDLE {
             entry.in_idle_queue = true;
-            self.idle.push_back((since + crate::IDLE, resource.clone()));
+            self.idle.push_back((again + crate::IDLE, resource.clone()));
             return;
         }
         let last = match &entry.state {

@@ -302,11 +302,21 @@ impl Node {
         self.event_in(view.epoch, what, cause.reason, cause.detail.clone());
         for &(node, incarnation) in after.iter().filter(|life| !before.contains(life)) {
             let what = What::MemberJoined { node, incarnation };
-            self.event_in(view.epoch, what, cause.reason, String::new());
+            let concerned = cause.about == Some((node, incarnation));
+            let reason = if concerned { cause.reason } else { Reason::Joined };
+            self.event_in(view.epoch, what, reason, String::new());
         }
         for &(node, incarnation) in before.iter().filter(|life| !after.contains(life)) {
             let what = What::MemberLeft { node, incarnation };
-            self.event_in(view.epoch, what, cause.reason, cause.detail.clone());
+            // A snapshot skips views, and brings only the cause of the last.
+            let concerned = cause.about.is_some_and(|(about, _)| about == node);
+            let (reason, detail) = if concerned {
+                (cause.reason, cause.detail.clone())
+            } else {
+                let text = "in a view that this node has not seen";
+                (Reason::Removed, text.to_owned())
+            };
+            self.event_in(view.epoch, what, reason, detail);
         }
         for pending in &view.pending {
             self.ledger.enter(pending.vanished());
