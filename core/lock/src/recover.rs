@@ -223,7 +223,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         for (_, token) in members.iter().filter_map(|m| m.lock.granted) {
             self.raise_floor(token);
         }
-        let value = choose(&members, certain, master_died, lost_writer);
+        let floor = ValueVersion(Token::floor(self.last_token.epoch()).0);
+        let value = choose(&members, certain, master_died, lost_writer, floor);
         self.value.restore(&value);
         self.settle_in_flight(&mut members);
         for member in &members {
@@ -405,19 +406,19 @@ struct Candidate {
     value: Value,
     /// Nobody else can have published since.
     vouched: bool,
-    /// The version is a guess, since its writer never read.
+    /// The version is a guess, since its writer never read, or read a marked value.
     guessed: bool,
 }
 
 /// The copies that a lock speaks for: what it read, and what it published with a conversion whose
-/// answer it does not know.
-fn candidates<K>(member: &Member<K>, newest: ValueVersion) -> [Option<Candidate>; 2] {
+/// answer it does not know, under the version `guess` if it cannot tell which.
+fn candidates<K>(member: &Member<K>, guess: ValueVersion) -> [Option<Candidate>; 2] {
     let lock = &member.lock;
     let vouches = |mode: Option<LockMode>| mode.is_some_and(vouches_for_value);
     let from = lock.granted.map(|g| g.0);
     // With a conversion in flight the lock may be in either mode.
     let to = lock.pending.map(|p| p.0).or(from);
-    let read = lock.value.clone().map(|value| Candidate {
+    let mut read = lock.value.clone().map(|value| Candidate {
         value,
         vouched: lock.valblk && vouches(from) && vouches(to),
         guessed: false,
@@ -442,13 +443,14 @@ fn candidates<K>(member: &Member<K>, newest: ValueVersion) -> [Option<Candidate>
     } else if !flags.contains(Flags::VALBLK) {
         None
     } else {
-        let version = own.map_or(newest, |v| v.version);
+        // Where the copy is marked, versions that are lost may have followed it.
+        let exact = own.filter(|v| !v.maybe_stale);
         let publish = lock.publish.clone().map(|block| Value {
             block,
-            version: ValueVersion(version.0 + 1),
+            version: exact.map_or(guess, |v| ValueVersion(v.version.0 + 1)),
             maybe_stale: false,
         });
-        match (publish, own) {
+        match (publish, exact) {
             (Some(value), Some(_)) => Some(Candidate {
                 value,
                 vouched: vouches(Some(to)),
@@ -458,18 +460,24 @@ fn candidates<K>(member: &Member<K>, newest: ValueVersion) -> [Option<Candidate>
                 guessed: true,
                 ..marked(value)
             }),
-            (None, own) => own.cloned().map(marked),
+            (None, _) => own.cloned().map(marked),
         }
     };
+    if let (Some(read), Some(_)) = (&mut read, &published) {
+        read.vouched = false; // It has published over that one.
+    }
     [read, published]
 }
 
-/// The value to go on with; see [`Resource::finish_rebuild`].
+/// The value to go on with; see [`Resource::finish_rebuild`]. Versions that are guessed begin at
+/// `floor`, which is above all that an earlier master can have given: what it gave, and to which
+/// value, is not known.
 fn choose<K>(
     members: &[Member<K>],
     certain: Option<Value>,
     master_died: bool,
     lost_writer: bool,
+    floor: ValueVersion,
 ) -> Value {
     let newest = members
         .iter()
@@ -478,6 +486,10 @@ fn choose<K>(
         .map(|v| v.version)
         .max()
         .unwrap_or_default();
+    let guess = ValueVersion(newest.0 + 1).max(floor);
+    // Of two writers whose answers are under way, the later token published later.
+    let mut by_token: Vec<&Member<K>> = members.iter().collect();
+    by_token.sort_by_key(|m| m.lock.granted.map(|g| g.1));
     let mut best = Value {
         block: ValueBlock::default(),
         version: ValueVersion::default(),
@@ -489,9 +501,9 @@ fn choose<K>(
         vouched: false,
         guessed: false,
     });
-    let candidates: Vec<Candidate> = members
-        .iter()
-        .flat_map(|m| candidates(m, newest))
+    let candidates: Vec<Candidate> = (guess.0..)
+        .zip(by_token)
+        .flat_map(|(guess, m)| candidates(m, ValueVersion(guess)))
         .flatten()
         .chain(certain)
         .collect();

@@ -224,8 +224,10 @@ impl World {
                 if op.unsent && op.publish.is_some() {
                     assert!(published.is_none(), "two writers at once");
                     published = op.publish.clone();
-                    // Without a copy of its own its version is a guess, and the value is marked.
-                    guessed = !owner.fresh;
+                    // Without a certain copy of its own its version is a guess, and the value is
+                    // marked.
+                    let marked = owner.copy.as_ref().is_some_and(|copy| copy.maybe_stale);
+                    guessed = marked || !owner.fresh;
                 }
                 op.unsent = false;
             }

@@ -111,6 +111,12 @@ impl Disk {
         self.flight.is_some() || !self.queue.is_empty()
     }
 
+    /// Whether a write is under way.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
     /// Opens the journal as a starting process does: cuts off a torn tail and makes what is left
     /// durable before anything in it is believed.
     ///

@@ -365,7 +365,7 @@ impl World {
                 self.clients[slot].stalled = false;
                 self.resume_client(slot);
             }
-            Mend::QuickDisk(host) => self.hosts[host].disk.latency = self.params.fsync,
+            Mend::QuickDisk(host) => self.quicken_disk(host, self.params.fsync),
             Mend::FreeDisk(host) => self.hosts[host].disk.full = false,
             Mend::Path(a, b, link) => self.mend_path(a, b, link),
             Mend::Flap(a, b, link, times) => {
@@ -385,7 +385,7 @@ impl World {
         for host in 0..self.hosts.len() {
             self.hosts[host].trap = None;
             self.hosts[host].disk.full = false;
-            self.hosts[host].disk.latency = self.params.fsync.min(10 * MS);
+            self.quicken_disk(host, self.params.fsync.min(10 * MS));
             if self.hosts[host].node_pause.take().is_some() {
                 self.resume_node(host);
             }

@@ -512,6 +512,17 @@ impl World {
         }
     }
 
+    /// A slow disk is quick again; so is the write under way.
+    pub(crate) fn quicken_disk(&mut self, host: usize, latency: u64) {
+        let here = &mut self.hosts[host];
+        here.disk.latency = latency;
+        if here.disk.in_flight() {
+            here.disk_epoch += 1;
+            let epoch = here.disk_epoch;
+            self.at(latency, Ev::DiskDone { host, epoch });
+        }
+    }
+
     pub(crate) fn disk_done(&mut self, host: usize, epoch: u64) {
         if self.hosts[host].disk_epoch != epoch {
             return;

@@ -519,6 +519,10 @@ impl World {
 
     /// Lets a workload react, then does what it wants.
     pub(crate) fn tell(&mut self, slot: usize, happened: Happened) {
+        // Without a session there is nothing to ask.
+        if !self.clients[slot].ready && !matches!(happened, Happened::Lost) {
+            return;
+        }
         if self.frozen {
             self.clients[slot].untold.push_back(happened);
             return;
@@ -539,11 +543,7 @@ impl World {
             next_handle: &mut client.next_handle,
             commands: Vec::new(),
         };
-        // Without a session there is nothing to ask.
-        let idle = !client.ready && !matches!(happened, Happened::Lost);
-        if !idle {
-            client.brain.react(&mut hands, happened);
-        }
+        client.brain.react(&mut hands, happened);
         let commands = hands.commands;
         for command in commands {
             self.obey(slot, command);

@@ -124,7 +124,7 @@ pub(crate) struct Host {
     pub(crate) name: NodeName,
     pub(crate) clock: Clock,
     pub(crate) disk: Disk,
-    /// Counts process ends, so that ends of earlier writes are not taken for later ones.
+    /// Counts process ends and hastened writes, so that an earlier end is not taken for a later one.
     pub(crate) disk_epoch: u64,
     pub(crate) power: bool,
     pub(crate) process: Option<Process>,
