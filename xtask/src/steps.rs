@@ -231,7 +231,10 @@ fn lints() -> Result<Outcome> {
 
 fn docs() -> Result<Outcome> {
     let mut command = cargo(["doc", "--locked", "--workspace", "--no-deps", "--quiet"]);
-    command.env("RUSTDOCFLAGS", "-A rustdoc::private_intra_doc_links");
+    command.env(
+        "RUSTDOCFLAGS",
+        "-D warnings -A rustdoc::private_intra_doc_links",
+    );
     passed(run(command))
 }
 
