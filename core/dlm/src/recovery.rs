@@ -29,7 +29,7 @@ use mainstay_membership::{View, directory_node};
 use mainstay_wire::{
     dlm::{Body, ResourceId, RestatedLock},
     event::{Reason, What},
-    lock::Flags,
+    lock::{Flags, Refusal},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -371,6 +371,9 @@ impl Dlm {
 
     /// Restates this node's locks on a lost resource to the node that rebuilds it.
     fn restate(&mut self, now: Instant, place: Place, dead: Life) {
+        if !self.knows_master(place) {
+            return self.ask_anew(now, place);
+        }
         let entry = self.resources.get(place);
         let resource = entry.id.clone();
         let Some(rebuilder) = self.directory_of(&resource) else {
@@ -439,6 +442,40 @@ impl Dlm {
         }
     }
 
+    /// Whether a lock of this node shows that the master it was told of really was the master: one
+    /// that it granted or queued. To be named by a directory is not enough, since a set of members
+    /// may have come between, and another master with it.
+    fn knows_master(&self, place: Place) -> bool {
+        let locks = &self.resources.get(place).locks;
+        let owned = locks.iter().filter_map(|lock| self.locks.get(lock));
+        let mut shown = owned.map(|owned| owned.granted.is_some() || owned.ticket.is_some());
+        shown.any(|shown| shown) || locks.is_empty()
+    }
+
+    /// Looks for the master of a resource again: the one that was named for it is gone, and has
+    /// answered nothing.
+    fn ask_anew(&mut self, now: Instant, place: Place) {
+        let entry = self.resources.get_mut(place);
+        let resource = entry.id.clone();
+        entry.state = State::LookingUp;
+        for lock in entry.locks.clone() {
+            let Some(owned) = self.locks.get_mut(&lock) else {
+                continue;
+            };
+            owned.sent = false;
+            if owned.cancel.is_some() {
+                self.on_refused(now, lock, Refusal::Cancelled);
+            }
+        }
+        if let Some(place) = self.resources.place(&resource) {
+            if self.resources.get(place).locks.is_empty() {
+                self.resources.remove(place);
+            } else {
+                self.look_up(now, &resource);
+            }
+        }
+    }
+
     /// A survivor restates locks to this node.
     pub(crate) fn on_restate(
         &mut self,
@@ -463,6 +500,14 @@ impl Dlm {
                 from.0, resource.name
             )));
         };
+        if let Some(Entry::At(master)) = self.directory.get(&resource)
+            && *master != me.0
+        {
+            return self.out.push(Out::Fatal(format!(
+                "node {} restates locks on {}, which node {master} masters",
+                from.0, resource.name
+            )));
+        }
         let (place, _) = self.resources.place_or_new(&resource);
         let entry = self.resources.get_mut(place);
         if !matches!(entry.state, State::Mine(_)) {
