@@ -52,11 +52,15 @@ pub enum FaultKind {
     Drift,
     /// A daemon is asked to leave, and started again.
     Leave,
+    /// Two daemons are killed at once.
+    KillPair,
+    /// A daemon is killed within 50 ms of the next time that a node joins.
+    KillAtJoin,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [FaultKind; 21] = [
+    pub const ALL: [FaultKind; 23] = [
         FaultKind::PauseNode,
         FaultKind::PauseClients,
         FaultKind::PauseHost,
@@ -78,6 +82,8 @@ impl FaultKind {
         FaultKind::SlowNet,
         FaultKind::Drift,
         FaultKind::Leave,
+        FaultKind::KillPair,
+        FaultKind::KillAtJoin,
     ];
 
     /// How likely it is in a profile.
@@ -95,11 +101,15 @@ impl FaultKind {
                 Profile::Crashy
             }
             K::Corrupt | K::SlowDisk | K::FullDisk => Profile::Disky,
+            K::KillPair | K::KillAtJoin => Profile::Joint,
             _ => Profile::Lossy,
         };
         let rare = matches!(self, K::Blackout | K::Wipe | K::Corrupt);
         match profile {
             Profile::Quiet => 0,
+            // The others keep their chances, and so their seeds their meaning.
+            _ if kin == Profile::Joint && profile != Profile::Joint => 0,
+            Profile::Joint if matches!(self, K::Kill | K::KillInStep | K::Leave | K::OneWay) => 2,
             Profile::Mixed => {
                 if rare {
                     1
@@ -211,6 +221,12 @@ impl World {
                 let pause = (kind == FaultKind::PauseInStep).then_some(lasts);
                 self.hosts[host].trap = Some(crate::world::Trap { skip, pause, lasts });
             }
+            FaultKind::KillPair => {
+                self.kill_node(host, lasts);
+                let later = self.lasting();
+                self.kill_node(other, later);
+            }
+            FaultKind::KillAtJoin => self.ambush = Some((host, lasts)),
             FaultKind::PowerFail => self.power_fail(host, lasts),
             FaultKind::Blackout => {
                 for each in 0..self.hosts.len() {
@@ -380,6 +396,7 @@ impl World {
     /// All faults end at once, and none follows.
     pub(crate) fn mend_all(&mut self) {
         self.calm = true;
+        self.ambush = None;
         self.net.calm = true;
         self.net.slow = 0;
         for host in 0..self.hosts.len() {
@@ -434,5 +451,7 @@ fn fault_name(kind: FaultKind) -> &'static str {
         FaultKind::SlowNet => "slow networks",
         FaultKind::Drift => "drift changes",
         FaultKind::Leave => "leaves asked",
+        FaultKind::KillPair => "pairs killed",
+        FaultKind::KillAtJoin => "ambushes laid",
     }
 }

@@ -22,18 +22,21 @@ pub enum Profile {
     Disky,
     /// Pauses and clocks.
     Pausy,
+    /// Failures on the heels of others: two at once, or just after a join.
+    Joint,
     /// All of it.
     Mixed,
 }
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Profile; 6] = [
+    pub const ALL: [Profile; 7] = [
         Profile::Quiet,
         Profile::Lossy,
         Profile::Crashy,
         Profile::Disky,
         Profile::Pausy,
+        Profile::Joint,
         Profile::Mixed,
     ];
 
@@ -46,6 +49,7 @@ impl Profile {
             Profile::Crashy => "crashy",
             Profile::Disky => "disky",
             Profile::Pausy => "pausy",
+            Profile::Joint => "joint",
             Profile::Mixed => "mixed",
         }
     }
@@ -104,6 +108,7 @@ impl Params {
             2 => Profile::Crashy,
             3 => Profile::Disky,
             4 => Profile::Pausy,
+            5 => Profile::Joint,
             _ => Profile::Mixed,
         };
         let profile = wishes.profile.unwrap_or(profile);

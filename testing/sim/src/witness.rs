@@ -8,7 +8,7 @@ use crate::{
     dice::MS,
     process::Session,
     trace::mix_bytes,
-    world::World,
+    world::{Ev, World},
 };
 use mainstay_base::{Incarnation, Instant, NodeId};
 use mainstay_wire::{
@@ -112,6 +112,13 @@ impl World {
                 if reason == Reason::LeftCleanly {
                     self.stats.count("clean leaves");
                     self.prove(node, incarnation, reason);
+                }
+            }
+            What::MemberJoined { .. } => {
+                if let Some((host, back_in)) = self.ambush.take() {
+                    self.stats.count("killed at a join");
+                    let wait = self.dice.fault.below(50 * MS);
+                    self.at(wait, Ev::Kill { host, back_in });
                 }
             }
             What::Fenced { node, incarnation } => self.prove(*node, *incarnation, event.reason),

@@ -52,6 +52,8 @@ pub(crate) enum Ev {
     Run { host: usize, run: u64 },
     /// A daemon's timer.
     Wake { host: usize, run: u64, timer: u64 },
+    /// A daemon is killed.
+    Kill { host: usize, back_in: u64 },
     /// A daemon starts.
     Boot { host: usize, token: u64 },
     /// Something reaches a daemon from a client.
@@ -172,6 +174,8 @@ pub struct World {
     pub(crate) stats: Stats,
     /// Faults are over.
     pub(crate) calm: bool,
+    /// Who is killed when next a node joins, and for how long.
+    pub(crate) ambush: Option<(usize, u64)>,
     /// Workloads are told nothing and ask nothing.
     pub(crate) frozen: bool,
     /// Workloads make no new calls.
@@ -258,6 +262,7 @@ impl World {
             trace,
             stats: Stats::default(),
             calm: false,
+            ambush: None,
             frozen: false,
             draining: false,
             wiped_votes: 0,
@@ -399,6 +404,9 @@ impl World {
             Ev::DiskDone { host, epoch } => self.disk_done(host, epoch),
             Ev::Run { host, run } => self.run_process(host, run),
             Ev::Wake { host, run, timer } => self.timer(host, run, timer),
+            // What has been mended meanwhile stays so.
+            Ev::Kill { .. } if self.calm => {}
+            Ev::Kill { host, back_in } => self.kill_node(host, back_in),
             Ev::Boot { host, token } => self.boot(host, token),
             Ev::Up {
                 host,
