@@ -412,6 +412,7 @@ impl Node {
             .collect();
         StatusReport {
             cluster: self.config.cluster.clone(),
+            cluster_id: self.state.id(),
             epoch: view.epoch,
             quorate: view.quorate,
             node: self.name(me),

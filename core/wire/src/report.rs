@@ -1,8 +1,8 @@
 //! What a daemon tells of itself: the data behind `status`, `locks` and `why`.
 
 use mainstay_base::{
-    Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName,
-    ResourceName, Token, Value,
+    ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName, NodeId,
+    NodeName, ResourceName, Token, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct StatusReport {
     /// The cluster's name.
     pub cluster: String,
+    /// The cluster's number, drawn when it was founded; none before.
+    pub cluster_id: Option<ClusterId>,
     /// The view's number; 0 before the first.
     pub epoch: Epoch,
     /// Whether the view has a majority of votes.

@@ -324,6 +324,12 @@ impl World {
             }
             (Call::Question, result) => {
                 self.stats.count("questions answered");
+                if let Ok(Answer::Status(report)) = &result
+                    && let Some(id) = report.cluster_id
+                {
+                    self.stats.count("cluster numbers told");
+                    self.fact(&Fact::Cluster { id });
+                }
                 self.tell(slot, Happened::Told(Box::new(result)));
             }
             (Call::Audit, Ok(Answer::Locks(report))) => self.audits.push(Ok(*report)),

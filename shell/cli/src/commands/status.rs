@@ -147,7 +147,9 @@ fn render(report: &StatusReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstay_base::{Epoch, Incarnation, LinkId, LockspaceId, LockspaceName, NodeId, NodeName};
+    use mainstay_base::{
+        ClusterId, Epoch, Incarnation, LinkId, LockspaceId, LockspaceName, NodeId, NodeName,
+    };
     use mainstay_wire::report::{LinkReport, LockspaceReport, MemberReport, PendingFence};
 
     fn name(text: &str) -> NodeName {
@@ -165,6 +167,7 @@ mod tests {
         };
         StatusReport {
             cluster: "dev".to_owned(),
+            cluster_id: Some(ClusterId(9)),
             epoch: Epoch(7),
             quorate: true,
             node: name("n1"),
