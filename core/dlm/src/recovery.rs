@@ -313,16 +313,32 @@ impl Dlm {
             .copied()
             .filter(|l| *l != dead)
             .collect();
+        let clean = *proof.proof() == Proof::LeftCleanly;
         for other in others {
-            if *proof.proof() != Proof::LeftCleanly
-                && let Some(departure) = self.departed.get_mut(&other)
-                && let Some(rebuild) = &mut departure.rebuild
-            {
-                rebuild.unheard |= rebuild.awaited.contains(&dead);
-            }
+            self.drop_restated(other, dead, clean);
             self.on_restate_done(now, dead, other);
         }
         self.directory_retry(now);
+    }
+
+    /// A life that is proved harmless has no say in the rebuilding after another any more, nor any
+    /// locks there. Unless it left cleanly, what it has not said is not known, and what it may have
+    /// been writing is in doubt.
+    fn drop_restated(&mut self, other: Life, dead: Life, clean: bool) {
+        let departure = self.departed.get_mut(&other);
+        let Some(rebuild) = departure.and_then(|d| d.rebuild.as_mut()) else {
+            return;
+        };
+        rebuild.unheard |= !clean && rebuild.awaited.contains(&dead);
+        let (gone, kept): (Vec<_>, _) = std::mem::take(&mut rebuild.keys)
+            .into_iter()
+            .partition(|(_, key)| key.life() == dead);
+        rebuild.keys = kept;
+        for (place, key) in gone {
+            if let Some(master) = self.resources.get_mut(place).master() {
+                master.engine.force_unlock(key, !clean, &mut Vec::new());
+            }
+        }
     }
 
     /// A writer of this node died; its master may leave without having heard of it.
@@ -579,16 +595,7 @@ impl Dlm {
         let clean = rebuild.clean && !rebuild.unheard;
         let suspects = std::mem::take(&mut rebuild.suspects);
         let places = std::mem::take(&mut rebuild.places);
-        let keys = std::mem::take(&mut rebuild.keys);
         let rebuilt = places.len() as u64;
-        for (place, key) in keys {
-            // It restated, vanished and was proved harmless, all while this was under way.
-            let harmless =
-                !self.is_member(key.life()) && !self.view.is_pending(key.node, key.incarnation);
-            if harmless && let Some(master) = self.resources.get_mut(place).master() {
-                master.engine.force_unlock(key, true, &mut Vec::new());
-            }
-        }
         for place in &places {
             let resource = self.resources.get(*place).id.clone();
             let handed = self.handed.remove(&(dead, resource.clone()));
