@@ -35,8 +35,8 @@ pub(crate) fn forward(arguments: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
-/// Past failures, equal hashes, so many fresh seeds.
-pub(crate) fn check(fresh_seeds: u64) -> Result<()> {
+/// Past failures, equal hashes, and as many fresh seeds as fit into so many minutes.
+pub(crate) fn check(minutes: f64) -> Result<()> {
     let mut past = simulator();
     past.args(["--list", PAST_FAILURES]);
     run(past)?;
@@ -58,7 +58,7 @@ pub(crate) fn check(fresh_seeds: u64) -> Result<()> {
 
     let mut seeds = simulator();
     seeds.args(["--start", &start.to_string()]);
-    seeds.args(["--seeds", &fresh_seeds.to_string(), "--jobs", "2"]);
+    seeds.args(["--minutes", &minutes.to_string(), "--jobs", "2"]);
     run(seeds)
 }
 

@@ -21,9 +21,9 @@ pub(crate) struct Wish {
     /// List the steps and what each protects against
     #[arg(long)]
     list: bool,
-    /// How many fresh seeds are simulated
-    #[arg(long, value_name = "N", default_value_t = 400)]
-    seeds: u64,
+    /// For how many minutes fresh seeds are simulated
+    #[arg(long, value_name = "M", default_value_t = 5.0)]
+    minutes: f64,
 }
 
 /// One step.
@@ -84,7 +84,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "sim",
         about: "simulated clusters under faults: past failures, equal hashes, fresh seeds",
-        run: |wish| passed(sim::check(wish.seeds)),
+        run: |wish| passed(sim::check(wish.minutes)),
     },
     Step {
         name: "mutants",

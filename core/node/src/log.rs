@@ -303,13 +303,20 @@ impl Node {
         for &(node, incarnation) in after.iter().filter(|life| !before.contains(life)) {
             let what = What::MemberJoined { node, incarnation };
             let concerned = cause.about == Some((node, incarnation));
-            let reason = if concerned { cause.reason } else { Reason::Joined };
+            let reason = if concerned {
+                cause.reason
+            } else {
+                Reason::Joined
+            };
             self.event_in(view.epoch, what, reason, String::new());
         }
         for &(node, incarnation) in before.iter().filter(|life| !after.contains(life)) {
             let what = What::MemberLeft { node, incarnation };
-            // A snapshot skips views, and brings only the cause of the last.
-            let concerned = cause.about.is_some_and(|(about, _)| about == node);
+            // A snapshot skips views, and brings only the cause of the last. A node's next life is
+            // the cause of the end of the one before.
+            let concerned = cause.about.is_some_and(|about| {
+                about == (node, incarnation) || about.0 == node && after.contains(&about)
+            });
             let (reason, detail) = if concerned {
                 (cause.reason, cause.detail.clone())
             } else {
