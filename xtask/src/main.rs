@@ -8,6 +8,7 @@
 
 mod dist;
 mod fix;
+mod fuzz;
 mod run;
 mod setup;
 mod sim;
@@ -49,6 +50,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Throw bytes at a decoder, or at each, with libFuzzer; wants nightly Rust and cargo-fuzz
+    Fuzz(fuzz::Fuzz),
     /// Put the release binary, man pages and shell completions into target/dist
     Dist,
 }
@@ -70,6 +73,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Tidy => Ok(tidy::report(&root())),
         Task::Fix => fix::fix(),
         Task::Sim { arguments } => sim::forward(&arguments),
+        Task::Fuzz(wish) => fuzz::fuzz(&wish),
         Task::Dist => dist::dist(),
     }
 }

@@ -11,7 +11,7 @@ pub struct NodeSpec {
     pub id: NodeId,
     /// Its name, unique.
     pub name: NodeName,
-    /// Its votes, 0 to 8.
+    /// Its votes, 1 to 8: a node starts with no other number.
     pub votes: u32,
     /// How many addresses it has, 1 to 4; link `i` joins the `i`-th addresses of two nodes.
     pub links: u8,

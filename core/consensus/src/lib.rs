@@ -33,6 +33,8 @@ mod drain;
 mod durable;
 mod error;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod hostile;
 mod message;
 mod output;

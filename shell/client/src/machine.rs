@@ -182,6 +182,12 @@ impl Machine {
         self.understand(message).map(Some)
     }
 
+    /// Bytes that have arrived and not been understood yet.
+    #[cfg(feature = "testing")]
+    pub(crate) fn undecoded(&self) -> usize {
+        self.input.len() - self.taken
+    }
+
     /// Moves an incomplete message to the front, so that the buffer holds one message at most.
     fn compact(&mut self) {
         if self.taken > 0 {

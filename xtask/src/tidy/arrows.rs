@@ -51,6 +51,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testing/mutants", &["base", "sim"]),
     ("testing/torture", &["base", "wire", "client"]),
     ("testing/compare", &["client"]),
+    (
+        "testing/fuzz",
+        &[
+            "base",
+            "wire",
+            "journal",
+            "link",
+            "consensus",
+            "fencing",
+            "membership",
+            "node",
+            "transport",
+            "store",
+            "client",
+            "daemon",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -76,7 +93,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         .filter(|f| f.path.ends_with("/Cargo.toml"))
     {
         let folder = file.path.trim_end_matches("/Cargo.toml");
-        if folder == "testing/fuzz" {
+        if folder == "testing/fuzz/libfuzzer" {
             continue; // A workspace of its own, for a nightly compiler.
         }
         match file.text.parse::<Table>() {

@@ -63,7 +63,7 @@ pub struct NodeEntry {
     pub name: NodeName,
     /// Its addresses for traffic between nodes, 1 to 4; the `i`-th is its end of link `i`.
     pub addresses: Vec<SocketAddr>,
-    /// Its votes, 0 to 8.
+    /// Its votes, 1 to 8.
     pub votes: u32,
 }
 

@@ -211,7 +211,7 @@ fn read_node(mut fields: Fields<'_, '_>, problems: &mut Problems<'_>) -> RawNode
     }
     let addresses = texts.and_then(|texts| read_addresses(texts, problems));
     let votes = fields
-        .integer(problems, "votes", 0..u64::from(VOTES_MAX) + 1, "votes = 1")
+        .integer(problems, "votes", 1..u64::from(VOTES_MAX) + 1, "votes = 1")
         .map_or(1, |v| u32::try_from(v.value).unwrap_or(VOTES_MAX));
     let node = RawNode {
         span: fields.span(),
@@ -338,16 +338,6 @@ fn check_nodes(nodes: &[RawNode], problems: &mut Problems<'_>) {
                 );
             }
         }
-    }
-    if let Some(last) = nodes.last()
-        && nodes.iter().all(|n| n.votes == 0)
-    {
-        problems.add(
-            last.span.clone(),
-            "node",
-            "no node has a vote, so there can never be a quorum",
-            "votes = 1",
-        );
     }
 }
 

@@ -1,0 +1,251 @@
+//! Golden bytes: heartbeats, commands, foundings and snapshots keep the format that was once
+//! released. A changed line is a changed protocol or disk format.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use mainstay_base::{
+    BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation, LockspaceName, NodeId, NodeName,
+    NodeSpec, Timings,
+};
+use mainstay_fencing::Proof;
+use mainstay_membership::{
+    ClusterState, Command, Founding, FoundingNode, Message, RequestOrigin,
+    message::{FoundingOffer, Heard, Heartbeat, HeartbeatAck, Quiet, Wish},
+};
+use mainstay_wire::event::Reason;
+
+#[path = "../../wire/tests/golden/check.rs"]
+mod check;
+
+fn founding() -> Founding {
+    let node = |id: u16, disk| FoundingNode {
+        spec: NodeSpec {
+            id: NodeId(id),
+            name: NodeName::new(format!("n{id}")).unwrap(),
+            votes: 3 - u32::from(id),
+            links: 2,
+        },
+        disk,
+    };
+    Founding {
+        cluster: "prod".to_owned(),
+        id: ClusterId(1 << 63 | 5),
+        nodes: vec![node(1, Some(DiskId(300))), node(2, None)],
+        timings: Timings::default(),
+        fencing: FencePolicy::Manual,
+    }
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let (node, boot, incarnation) = (NodeId(2), BootId(1 << 40 | 7), Incarnation(5));
+    let heartbeat = |wish| Heartbeat {
+        boot,
+        disk: DiskId(300),
+        seq: 77,
+        config: u64::MAX,
+        cluster: Some(ClusterId(9)),
+        incarnation: Some(incarnation),
+        epoch: Epoch(12),
+        hears: vec![Heard { node, boot }],
+        wish,
+        quiet: vec![Quiet {
+            node,
+            incarnation,
+            age_ms: 1500,
+        }],
+    };
+    let fresh = Heartbeat {
+        cluster: None,
+        incarnation: None,
+        hears: Vec::new(),
+        quiet: Vec::new(),
+        ..heartbeat(Wish::None)
+    };
+    let ack = HeartbeatAck {
+        to_boot: boot,
+        seq: 77,
+        boot: BootId(8),
+        promise: true,
+        epoch: Epoch(12),
+    };
+    let offer = FoundingOffer {
+        boot,
+        founding: founding(),
+    };
+    vec![
+        ("heartbeat-of-a-fresh-node", Message::Heartbeat(fresh)),
+        ("heartbeat", Message::Heartbeat(heartbeat(Wish::None))),
+        ("heartbeat-join", Message::Heartbeat(heartbeat(Wish::Join))),
+        (
+            "heartbeat-leave",
+            Message::Heartbeat(heartbeat(Wish::Leave)),
+        ),
+        ("ack", Message::Ack(ack)),
+        ("offer", Message::Offer(offer)),
+    ]
+}
+
+fn commands() -> Vec<(&'static str, Command)> {
+    let (node, incarnation) = (NodeId(2), Incarnation(1));
+    let fenced = |proof| Command::Fenced {
+        node,
+        incarnation,
+        proof,
+    };
+    vec![
+        ("found", Command::Found(founding())),
+        (
+            "join-1",
+            Command::Join {
+                node: NodeId(1),
+                boot: BootId(10),
+                after: Incarnation(0),
+            },
+        ),
+        (
+            "join-2",
+            Command::Join {
+                node,
+                boot: BootId(20),
+                after: Incarnation(0),
+            },
+        ),
+        (
+            "create-lockspace",
+            Command::CreateLockspace {
+                name: LockspaceName::new("vg0").unwrap(),
+                value_len: 32,
+                origin: RequestOrigin {
+                    node,
+                    boot: BootId(20),
+                    request: 400,
+                },
+            },
+        ),
+        (
+            "remove",
+            Command::Remove {
+                node,
+                incarnation,
+                reason: Reason::HeartbeatsMissed,
+                detail: "silent".to_owned(),
+            },
+        ),
+        ("fenced-lease", fenced(Proof::LeaseExpired)),
+        (
+            "fenced-vouched",
+            fenced(Proof::OperatorVouched {
+                operator: "uid 0 on n1".to_owned(),
+            }),
+        ),
+        ("fenced-left", fenced(Proof::LeftCleanly)),
+        ("leave", Command::Leave { node, incarnation }),
+        (
+            "replace-disk",
+            Command::ReplaceDisk {
+                node,
+                old: None,
+                new: DiskId(301),
+            },
+        ),
+    ]
+}
+
+/// A state in which every part is used: after a founding, two joins, a lockspace, a removal, its
+/// proof, a second join and a removal that waits for proof.
+fn states() -> Vec<(&'static str, ClusterState)> {
+    let mut state = ClusterState::new();
+    let mut index = 0;
+    let mut apply = |command: &Command| {
+        index += 1;
+        state.apply(index, command);
+        state.clone()
+    };
+    let all = commands();
+    let mut last = ClusterState::new();
+    for (_, command) in &all[..6] {
+        last = apply(command);
+    }
+    let proved = last;
+    apply(&Command::Join {
+        node: NodeId(2),
+        boot: BootId(21),
+        after: Incarnation(1),
+    });
+    let pending = apply(&Command::Remove {
+        node: NodeId(2),
+        incarnation: Incarnation(2),
+        reason: Reason::HeartbeatsMissed,
+        detail: String::new(),
+    });
+    assert_eq!(proved.fenced().count(), 1);
+    assert_eq!(pending.view().pending.len(), 1);
+    vec![
+        ("empty", ClusterState::new()),
+        ("proved", proved),
+        ("pending", pending),
+    ]
+}
+
+fn encoded<T>(all: &[(&str, T)], encode: impl Fn(&T) -> Vec<u8>) -> Vec<(String, Vec<u8>)> {
+    let one = |(name, value): &(&str, T)| ((*name).to_owned(), encode(value));
+    all.iter().map(one).collect()
+}
+
+/// Protects rolling upgrades: what membership agents of different builds say to each other.
+#[test]
+fn messages_keep_their_bytes() {
+    let all = messages();
+    let golden = check::golden(
+        "messages.txt",
+        include_str!("golden/messages.txt"),
+        "the transport's VERSION_MAX in shell/transport/src/wire.rs",
+        &encoded(&all, Message::encode),
+    );
+    for ((name, message), old) in all.iter().zip(golden) {
+        assert_eq!(Message::decode(&old).as_ref(), Ok(message), "{name}");
+    }
+}
+
+/// Protects the replicated log, which outlives builds on disk and is shared by builds: its commands.
+#[test]
+fn commands_keep_their_bytes() {
+    let all = commands();
+    let golden = check::golden(
+        "commands.txt",
+        include_str!("golden/commands.txt"),
+        "RECORD_VERSION in core/consensus/src/wire.rs and the transport's VERSION_MAX",
+        &encoded(&all, Command::encode),
+    );
+    for ((name, command), old) in all.iter().zip(golden) {
+        assert_eq!(Command::decode(&old).as_ref(), Ok(command), "{name}");
+    }
+}
+
+/// Protects a node from forgetting its cluster after an upgrade: the founding in its journal.
+#[test]
+fn foundings_keep_their_bytes() {
+    let all = [("founding", founding())];
+    let golden = check::golden(
+        "founding.txt",
+        include_str!("golden/founding.txt"),
+        "the founding's journal kind in core/node/src/boot.rs",
+        &encoded(&all, Founding::encode),
+    );
+    assert_eq!(Founding::decode(&golden[0]), Ok(founding()));
+}
+
+/// Protects snapshots, on disk and on their way to a node of another build.
+#[test]
+fn states_keep_their_bytes() {
+    let all = states();
+    let golden = check::golden(
+        "states.txt",
+        include_str!("golden/states.txt"),
+        "VERSION in core/membership/src/state/snapshot.rs",
+        &encoded(&all, ClusterState::encode),
+    );
+    for ((name, state), old) in all.iter().zip(golden) {
+        assert_eq!(ClusterState::decode(&old).as_ref(), Ok(state), "{name}");
+    }
+}

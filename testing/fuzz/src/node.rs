@@ -1,0 +1,318 @@
+//! A whole node: hostile peers, hostile clients, hostile disk.
+
+use crate::{
+    Feed,
+    memory::bounded,
+    world::{IMPOSTOR, LOG, MEMBERSHIP, VICTIM, World, config, framed},
+};
+use mainstay_base::{
+    BootId, DiskId, Instant, LinkId, LockMode, LockspaceId, LockspaceName, SessionId,
+};
+use mainstay_membership::Message;
+use mainstay_node::{BootInfo, Input, Node, Outbox};
+use mainstay_wire::{
+    client::{Ask, FromClient, Handle, MESSAGE_LEN_MAX, ToClient},
+    codec, dlm,
+    report::OwnerReport,
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// What a world may take beside what the input makes it keep.
+const BASE: usize = 16 << 20;
+const FACTOR: usize = 4096;
+
+fn open(world: &mut World, session: u64, privileged: bool) {
+    let owner = OwnerReport {
+        pid: 1,
+        uid: 0,
+        command: "fuzz".to_owned(),
+    };
+    let session = SessionId(session);
+    world.input(
+        VICTIM,
+        Input::SessionOpened {
+            session,
+            owner,
+            privileged,
+        },
+    );
+}
+
+fn ask(world: &mut World, session: u64, request: u64, ask: Ask) {
+    let session = SessionId(session);
+    world.input(
+        VICTIM,
+        Input::Request {
+            session,
+            request,
+            ask,
+        },
+    );
+}
+
+fn open_lockspace(world: &mut World) {
+    let name = LockspaceName::new("default").expect("letters make a name");
+    ask(
+        world,
+        1,
+        1,
+        Ask::OpenLockspace {
+            name,
+            value_len: None,
+        },
+    );
+}
+
+/// A peer that has the key and says what it likes; another, true, whose frames are tampered with.
+pub(crate) fn peers(data: &[u8]) {
+    let mut feed = Feed::new(data);
+    let scenario = feed.byte();
+    bounded(
+        "node among hostile peers",
+        BASE + FACTOR * data.len(),
+        || {
+            let mut world = World::new(1 + u16::from(scenario % 2), true);
+            open(&mut world, 1, true);
+            open_lockspace(&mut world);
+            world.run(Duration::from_millis(50));
+            let mut requests = 10;
+            while !feed.is_empty() && world.victim().is_some() {
+                attack(&mut world, &mut feed, &mut requests);
+            }
+            world.run(Duration::from_secs(5));
+            if let Some(why) = world.stopped {
+                assert!(!why.is_empty(), "a node that stops says why");
+            }
+        },
+    );
+}
+
+fn attack(world: &mut World, feed: &mut Feed<'_>, requests: &mut u64) {
+    match feed.byte() % 12 {
+        0 | 1 => {
+            let ms = u64::from(feed.byte()) * 10;
+            world.run(Duration::from_millis(ms));
+        }
+        2 => {
+            let frame = feed.block().to_vec();
+            world.frame(frame);
+        }
+        3 => world.tamper = Some(feed.block().to_vec()),
+        // A message of the membership, of the impostor's present life.
+        4 => {
+            if let Ok(mut message) = Message::decode(feed.block()) {
+                match &mut message {
+                    Message::Heartbeat(h) => {
+                        h.boot = world.impostor_boot();
+                        if let Some(honest) = world.heartbeat() {
+                            h.config = honest.config;
+                            h.cluster = honest.cluster;
+                            h.seq = honest.seq;
+                        }
+                    }
+                    Message::Ack(ack) => ack.boot = world.impostor_boot(),
+                    Message::Offer(offer) => offer.boot = world.impostor_boot(),
+                }
+                world.frame(framed(MEMBERSHIP, &message.encode()));
+            }
+        }
+        // A message between lock managers, of the present view or as it stands.
+        5 | 6 => {
+            let bytes = feed.block();
+            let message = codec::decode::<dlm::Message>("lock message", MESSAGE_LEN_MAX, bytes);
+            if let Ok(mut message) = message {
+                if let dlm::Body::Lookup { members, .. }
+                | dlm::Body::MasterIs { members, .. }
+                | dlm::Body::YouMaster { members, .. }
+                | dlm::Body::Registered { members } = &mut message.body
+                {
+                    *members = world.epoch();
+                }
+                message.epoch = world.epoch();
+                world.say(codec::to_vec(&message));
+            } else {
+                world.say(bytes.to_vec());
+            }
+        }
+        // A message of the log that another sent, tampered with.
+        7 => {
+            let place = usize::from(feed.byte());
+            if let Some(place) = place.checked_rem(world.kept.len()) {
+                let mut frame = world.kept[place].clone();
+                feed.tamper(&mut frame);
+                world.frame(frame);
+            }
+        }
+        8 => {
+            let command = feed.block();
+            world.frame(framed(4, command));
+            world.frame(framed(LOG, command));
+        }
+        9 => {
+            let bytes = feed.block();
+            if let Ok(call) = codec::decode::<FromClient>("call", MESSAGE_LEN_MAX, bytes) {
+                *requests += 1;
+                ask(world, 1, *requests, call.ask);
+            }
+        }
+        10 => {
+            let (peer, link) = (IMPOSTOR, LinkId(feed.byte()));
+            if feed.byte().is_multiple_of(2) {
+                world.input(VICTIM, Input::LinkUp { peer, link });
+            } else {
+                let detail = String::new();
+                world.input(VICTIM, Input::LinkDown { peer, link, detail });
+            }
+        }
+        _ => {
+            world.restart();
+            open(world, 1, true);
+        }
+    }
+}
+
+/// Clients that ask what they like, in any order, and go when they like. Whatever they do, each
+/// call is answered once, the node goes on, and nothing is left of them.
+pub(crate) fn clients(data: &[u8]) {
+    let mut feed = Feed::new(data);
+    let mut open_now = BTreeSet::from([1_u64]);
+    let mut leaves = false;
+    bounded(
+        "node with hostile clients",
+        BASE + FACTOR * data.len(),
+        || {
+            let mut world = World::new(0, false);
+            open(&mut world, 1, true);
+            open_lockspace(&mut world);
+            world.run(Duration::from_millis(50));
+            let mut requests = 10;
+            while !feed.is_empty() && world.victim().is_some() {
+                let how = feed.byte();
+                let session = u64::from(how >> 4) % 4 + 1;
+                match how % 8 {
+                    0 => world.run(Duration::from_millis(u64::from(feed.byte()) * 4)),
+                    1 => {
+                        open_now.insert(session);
+                        open(&mut world, session, session == 1);
+                    }
+                    2 => {
+                        open_now.remove(&session);
+                        let session = SessionId(session);
+                        world.input(VICTIM, Input::SessionClosed { session });
+                    }
+                    3 => {
+                        let call = call(&mut feed);
+                        requests += 1;
+                        ask(&mut world, session, requests, call);
+                    }
+                    _ => {
+                        let bytes = feed.block();
+                        if let Ok(call) =
+                            codec::decode::<FromClient>("call", MESSAGE_LEN_MAX, bytes)
+                        {
+                            leaves |= call.ask == Ask::Leave;
+                            requests += 1;
+                            ask(&mut world, session, requests, call.ask);
+                        }
+                    }
+                }
+                if let Some(node) = world.victim() {
+                    node.lock_manager().check();
+                }
+            }
+            for session in open_now {
+                let session = SessionId(session);
+                world.input(VICTIM, Input::SessionClosed { session });
+            }
+            world.run(Duration::from_secs(2));
+            let mut answered = BTreeSet::new();
+            for (session, message) in &world.told {
+                if let ToClient::Done { request, .. } = message {
+                    let first = answered.insert((*session, *request));
+                    assert!(first, "request {request} was answered twice");
+                }
+            }
+            match world.victim() {
+                Some(node) => {
+                    node.lock_manager().check();
+                    let left: u64 = (0..4)
+                        .map(|s| node.lock_manager().counts(LockspaceId(s)).locks)
+                        .sum();
+                    assert_eq!(left, 0, "locks of clients that are gone");
+                }
+                None => assert!(leaves, "clients stopped the node: {:?}", world.stopped),
+            }
+        },
+    );
+}
+
+/// A call that makes sense, more often than arbitrary bytes do.
+fn call(feed: &mut Feed<'_>) -> Ask {
+    let handle = Handle(u64::from(feed.byte() % 4));
+    let mode = LockMode::ALL[usize::from(feed.byte() % 6)];
+    let flags = mainstay_base::Flags(u32::from(feed.u16()) & mainstay_base::Flags::ALL.0);
+    let blocking = true;
+    match feed.byte() % 4 {
+        0 => Ask::Lock {
+            handle,
+            lockspace: LockspaceId(1),
+            name: mainstay_base::ResourceName::new([b'a' + feed.byte() % 2]).expect("one byte"),
+            mode,
+            flags,
+            blocking,
+            timeout_ms: None,
+        },
+        1 => Ask::Convert {
+            handle,
+            mode,
+            flags,
+            blocking,
+            value: None,
+            timeout_ms: Some(50),
+        },
+        2 => Ask::Unlock {
+            handle,
+            flags,
+            value: None,
+        },
+        _ => Ask::Cancel { handle },
+    }
+}
+
+/// A node that starts from a hostile journal: it refuses, or it runs.
+pub(crate) fn boot(data: &[u8]) {
+    let mut feed = Feed::new(data);
+    let mut records = Vec::new();
+    while !feed.is_empty() {
+        records.push((feed.byte(), feed.block().to_vec()));
+    }
+    bounded("boot", BASE + FACTOR * data.len(), || {
+        let config = config(&[VICTIM]);
+        let mut now = Instant::from_millis(5);
+        let info = BootInfo {
+            boot: BootId(7),
+            disk: DiskId(1),
+            records,
+            entropy: 7,
+        };
+        let mut node = match Node::boot(now, config, info) {
+            Ok(node) => node,
+            Err(why) => return assert!(!why.to_string().is_empty()),
+        };
+        let mut outbox = Outbox::default();
+        for _ in 0..40 {
+            node.step(now, Input::Wake, &mut outbox);
+            node.flush(now, &mut outbox);
+            let mut durable = None;
+            for effect in outbox.effects.drain(..) {
+                if let mainstay_node::Effect::Persist { seq, .. } = effect {
+                    durable = Some(seq);
+                }
+            }
+            if let Some(seq) = durable {
+                node.step(now, Input::Persisted(seq), &mut outbox);
+            }
+            now = now + Duration::from_millis(50);
+        }
+    });
+}

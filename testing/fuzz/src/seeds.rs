@@ -1,0 +1,402 @@
+//! Inputs to begin with, made from real messages.
+
+use crate::{
+    Script, consensus,
+    world::{World, config},
+};
+use mainstay_base::{BootId, ClusterId, DiskId, Epoch, Incarnation, LinkId, LockspaceName, NodeId};
+use mainstay_fencing::Proof;
+use mainstay_membership::{
+    ClusterState, Command, Founding, FoundingNode, Message, RequestOrigin,
+    message::{FoundingOffer, HeartbeatAck},
+};
+use mainstay_transport::wire;
+use mainstay_wire::event::Reason;
+use std::{fs, path::Path};
+
+type Seeds = Vec<(String, Vec<u8>)>;
+
+/// The golden messages of `mainstay-wire`, by name.
+fn golden(file: &str) -> Seeds {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/wire/tests/golden");
+    let text = fs::read_to_string(dir.join(file)).expect("the golden bytes are part of the tree");
+    let line = |line: &str| {
+        let (name, hex) = line.split_once(" = ")?;
+        let digits = hex.as_bytes().chunks_exact(2);
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        Some((
+            name.to_owned(),
+            digits.map(byte).collect::<Option<Vec<u8>>>()?,
+        ))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn one(name: &str, bytes: impl Into<Vec<u8>>) -> (String, Vec<u8>) {
+    (name.to_owned(), bytes.into())
+}
+
+fn founding(ids: &[NodeId]) -> Founding {
+    let config = config(ids);
+    let node = |spec: &mainstay_base::NodeSpec| FoundingNode {
+        spec: spec.clone(),
+        disk: Some(DiskId(u64::from(spec.id.0))),
+    };
+    Founding {
+        cluster: config.cluster.clone(),
+        id: ClusterId(77),
+        nodes: config.nodes.iter().map(node).collect(),
+        timings: config.timings,
+        fencing: config.fencing,
+    }
+}
+
+fn commands() -> Vec<(&'static str, Command)> {
+    let (node, incarnation) = (NodeId(9), Incarnation(1));
+    let origin = RequestOrigin {
+        node: NodeId(1),
+        boot: BootId(1001),
+        request: 3,
+    };
+    vec![
+        ("found", Command::Found(founding(&[NodeId(1), NodeId(9)]))),
+        (
+            "join-1",
+            Command::Join {
+                node: NodeId(1),
+                boot: BootId(1001),
+                after: Incarnation(0),
+            },
+        ),
+        (
+            "join-9",
+            Command::Join {
+                node,
+                boot: BootId(900),
+                after: Incarnation(0),
+            },
+        ),
+        (
+            "lockspace",
+            Command::CreateLockspace {
+                name: LockspaceName::new("default").expect("a name"),
+                value_len: 32,
+                origin,
+            },
+        ),
+        (
+            "remove",
+            Command::Remove {
+                node,
+                incarnation,
+                reason: Reason::HeartbeatsMissed,
+                detail: "quiet".to_owned(),
+            },
+        ),
+        (
+            "vouch",
+            Command::Fenced {
+                node,
+                incarnation,
+                proof: Proof::OperatorVouched {
+                    operator: "uid 0 on n1".to_owned(),
+                },
+            },
+        ),
+        (
+            "leave",
+            Command::Leave {
+                node: NodeId(1),
+                incarnation,
+            },
+        ),
+        (
+            "disk",
+            Command::ReplaceDisk {
+                node,
+                old: None,
+                new: DiskId(99),
+            },
+        ),
+    ]
+}
+
+fn memberships() -> Seeds {
+    let mut world = World::new(1, true);
+    let heartbeat = world.heartbeat().expect("the world has settled");
+    let ack = HeartbeatAck {
+        to_boot: heartbeat.boot,
+        seq: 5,
+        boot: BootId(900),
+        promise: true,
+        epoch: Epoch(3),
+    };
+    let offer = FoundingOffer {
+        boot: BootId(900),
+        founding: founding(&[NodeId(1), NodeId(9)]),
+    };
+    vec![
+        one("heartbeat", Message::Heartbeat(heartbeat).encode()),
+        one("ack", Message::Ack(ack).encode()),
+        one("offer", Message::Offer(offer).encode()),
+        one("founding", founding(&[NodeId(1), NodeId(9)]).encode()),
+    ]
+}
+
+fn state() -> ClusterState {
+    let mut state = ClusterState::new();
+    for (index, (_, command)) in (1..).zip(commands().iter().take(5)) {
+        state.apply(index, command);
+    }
+    state
+}
+
+fn states() -> Seeds {
+    let all = commands();
+    let from_nothing = all
+        .iter()
+        .fold(Script::new().block(&[]), |s, (_, c)| s.block(&c.encode()));
+    let from_snapshot = all
+        .iter()
+        .skip(5)
+        .fold(Script::new().block(&state().encode()), |s, (_, c)| {
+            s.block(&c.encode())
+        });
+    vec![
+        one("from-nothing", from_nothing.0),
+        one("from-snapshot", from_snapshot.0),
+    ]
+}
+
+fn links() -> Seeds {
+    // Time and kind of each step; see `link::frames`.
+    let talk = [
+        0, 1, 0, 2, 0, 1, 0, 0, 3, 0, 0, 5, 0, 1, 0, 2, 9, 4, 0, 9, 2,
+    ];
+    let tampered = [
+        0, 1, 0, 2, 0, 1, 0, 0, 3, 0, 0, 5, 0, 4, 1, 0, 28, 0, 7, 0, 4, 1, 0, 36, 0, 7, 255, 5, 0,
+        1,
+    ];
+    let mut frame = vec![1, 1, 1, 0];
+    frame.extend([0; 8]);
+    for number in [22_u64, 11, 1, 1] {
+        frame.extend(number.to_le_bytes());
+    }
+    frame.extend([2, 0, 0, 0, 7, 7]);
+    let raw = Script::new()
+        .raw(&[0, 3])
+        .block(&frame)
+        .raw(&[0, 3])
+        .block(&frame);
+    vec![
+        one("talk", talk),
+        one("tampered", tampered),
+        one("raw", raw.0),
+    ]
+}
+
+fn journals() -> Seeds {
+    let records = |how: u8, tail: &[u8]| {
+        Script::new()
+            .raw(&[how, 2, 1])
+            .block(b"first record")
+            .raw(&[2])
+            .block(&[7; 700])
+            .raw(tail)
+            .0
+    };
+    vec![
+        one("whole", records(2, &[0, 0, 0])),
+        one("zeroed", records(2, &[0, 1, 3, 0])),
+        one("cut", records(2, &[0, 0, 1, 0, 5])),
+        one("bent", records(2, &[1, 1, 20, 2, 3, 0, 0])),
+        one("forged", records(3, &[1, 0, 32, 2, 9, 0, 0])),
+        one(
+            "raw",
+            Script::new().raw(&[0]).raw(b"MNSTJRNL").raw(&[0; 600]).0,
+        ),
+    ]
+}
+
+fn handshakes() -> Seeds {
+    let hello = wire::Hello {
+        version_min: 1,
+        version_max: 1,
+        cluster: "c".to_owned(),
+        from: NodeId(1),
+        to: NodeId(2),
+        boot: BootId(7),
+        link: LinkId(3),
+        params: b"lease=1500ms".to_vec(),
+        software: "0.1.0".to_owned(),
+    };
+    let refusal = wire::encode_refusal(mainstay_transport::RefusalReason::WrongKey);
+    let mut message = Vec::new();
+    wire::encode_message(wire::MessageKind::Refusal, &refusal, &mut message);
+    vec![
+        one("preamble", wire::encode_preamble(wire::Preamble::OURS)),
+        one("hello", wire::encode_hello(&hello)),
+        one("refusal", refusal),
+        one("message", message),
+        one("frame", 1041_u32.to_le_bytes()),
+    ]
+}
+
+fn configs() -> Seeds {
+    let small = "[cluster]\nname = \"c\"\n[[node]]\nid = 1\nname = \"a\"\naddresses = [\"127.0.0.1:7464\"]\n";
+    let full = "this-node = \"a\"\nkey-file = \"k\"\nstate-dir = \"s\"\nsocket = \"/tmp/m\"\n[cluster]\nname = \"c\"\n\
+                [timings]\nheartbeat-ms = 100\ndead-ms = 1000\nlease-ms = 1500\ndrift-ppm = 10000\n\
+                [fencing]\npolicy = \"lease\"\n[log]\nlevel = \"info\"\nformat = \"json\"\n\
+                [[node]]\nid = 1\nname = \"a\"\nvotes = 2\naddresses = [\"[::1]:7464\", \"10.0.0.1:7464\"]\n\
+                [[node]]\nid = 2\nname = \"b\"\nvotes = 1\naddresses = [\"10.0.0.2:7464\", \"10.0.1.2:7464\"]\n";
+    vec![one("small", small), one("full", full)]
+}
+
+fn clients() -> Seeds {
+    let mut all = Script::new();
+    let mut seeds = Seeds::new();
+    for (name, message) in golden("to_client.txt") {
+        // A lock, a ping and a call by number 4, then the message, whole.
+        let script = Script::new()
+            .raw(&[0, 1, 5, 0, 2, 3, 4, 0, 4, 1])
+            .raw(&[6])
+            .block(&message);
+        all = all.raw(&[0, 3, 2, 6]).block(&message);
+        seeds.push(one(&name, script.0));
+    }
+    seeds.push(one("all", all.0));
+    seeds
+}
+
+/// Single steps of the attack in `node::peers`, each on a settled world.
+fn peers() -> Seeds {
+    let mut seeds = Seeds::new();
+    for scenario in 0..2 {
+        for (name, message) in golden("dlm.txt") {
+            let script = Script::new().raw(&[scenario, 5]).block(&message);
+            let script = script.raw(&[0, 3, 5]).block(&message).raw(&[0, 9]);
+            if scenario == 0 || name.starts_with("res") || name.starts_with("query") {
+                seeds.push(one(&format!("dlm-{name}-{scenario}"), script.0));
+            }
+        }
+        for (name, message) in memberships() {
+            let script = Script::new().raw(&[scenario, 4]).block(&message);
+            seeds.push(one(&format!("{name}-{scenario}"), script.raw(&[0, 40]).0));
+        }
+        let tampered =
+            Script::new().raw(&[scenario, 7, 1, 1, 0, 4, 0, 9, 7, 3, 1, 0, 2, 0, 1, 0, 99]);
+        seeds.push(one(&format!("log-{scenario}"), tampered.0));
+        let network = Script::new().raw(&[scenario, 3]).block(&[1, 0, 9, 0, 3]);
+        let network = network.raw(&[0, 20, 10, 0, 1, 10, 0, 0, 11, 0, 200]);
+        seeds.push(one(&format!("network-{scenario}"), network.0));
+    }
+    for (name, command) in commands() {
+        let script = Script::new().raw(&[0, 8]).block(&command.encode());
+        seeds.push(one(&format!("forward-{name}"), script.raw(&[0, 30]).0));
+    }
+    seeds
+}
+
+fn callers() -> Seeds {
+    let mut seeds = Seeds::new();
+    let mut all = Script::new();
+    for (name, message) in golden("ask.txt") {
+        let script = Script::new().raw(&[4]).block(&message).raw(&[0, 9]);
+        all = all.raw(&script.0);
+        seeds.push(one(&name, script.0));
+    }
+    seeds.push(one("all", all.0));
+    let calls = [
+        3, 1, 5, 8, 0, 0, 0, 0x13, 2, 5, 8, 0, 0, 0, 0x11, 0x13, 2, 5, 8, 0, 0, 0, 3, 1, 3, 0, 0,
+        1, 3, 1, 0, 0, 0, 2, 0x12, 0, 5,
+    ];
+    seeds.push(one("contention", calls));
+    seeds
+}
+
+fn boots() -> Seeds {
+    let mut seeds = Seeds::new();
+    let world = World::new(0, false);
+    let script = world
+        .records()
+        .iter()
+        .fold(Script::new(), |s, (kind, bytes)| {
+            s.raw(&[*kind]).block(bytes)
+        });
+    seeds.push(one("journal", script.0));
+    let founded = Script::new()
+        .raw(&[1])
+        .block(&founding(&[NodeId(1)]).encode());
+    seeds.push(one("founded", founded.0));
+    seeds
+}
+
+fn logs() -> (Seeds, Seeds) {
+    let (records, messages) = consensus::samples();
+    let whole = records.iter().fold(Script::new(), |s, r| s.block(r));
+    let few = records
+        .iter()
+        .take(3)
+        .fold(Script::new(), |s, r| s.block(r));
+    let made_up = messages
+        .iter()
+        .step_by(messages.len() / 12 + 1)
+        .fold(Script::new().raw(&[0, 20]), |s, m| s.raw(&[10]).block(m));
+    let elected = Script::new()
+        .raw(&[0, 31, 7])
+        .block(b"entry")
+        .raw(&[0, 9, 0x17]);
+    let elected = elected.block(b"entry").raw(&[0, 9, 8, 0, 31]);
+    let tampered = Script::new().raw(&[
+        0, 31, 11, 4, 1, 0, 5, 0, 7, 0x1b, 9, 2, 1, 3, 0, 4, 1, 4, 0, 9,
+    ]);
+    let changes = Script::new().raw(&[
+        0, 31, 9, 1, 4, 0, 0x19, 2, 5, 1, 0x29, 3, 0, 2, 0, 20, 0x18, 0, 20,
+    ]);
+    (
+        vec![one("whole", whole.0), one("few", few.0)],
+        vec![
+            one("made-up", made_up.0),
+            one("elected", elected.0),
+            one("tampered", tampered.0),
+            one("changes", changes.0),
+        ],
+    )
+}
+
+/// Inputs for a target, by name.
+///
+/// # Panics
+/// If the golden bytes of `mainstay-wire` are not where they belong.
+#[must_use]
+pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    match target {
+        "wire-dlm" => golden("dlm.txt"),
+        "wire-asks" => golden("ask.txt"),
+        "wire-answers" => golden("to_client.txt"),
+        "membership" => memberships(),
+        "commands" => commands()
+            .into_iter()
+            .map(|(name, command)| one(name, command.encode()))
+            .collect(),
+        "cluster-state" => states(),
+        "link" => links(),
+        "consensus" => logs().1,
+        "consensus-records" => logs().0,
+        "journal" | "store" => journals(),
+        "handshake" => handshakes(),
+        "key" => vec![one(
+            "key",
+            format!(
+                "# a comment\nmainstay-key-v1 {}\n",
+                "0123456789abcdef".repeat(4)
+            ),
+        )],
+        "config" => configs(),
+        "client" => clients(),
+        "node-peers" => peers(),
+        "node-clients" => callers(),
+        "node-boot" => boots(),
+        _ => Vec::new(),
+    }
+}
