@@ -126,6 +126,13 @@ impl Channel {
         self.sending.bytes
     }
 
+    /// How many times in a row nothing was acknowledged in time. The next frame may do better by
+    /// another way.
+    #[must_use]
+    pub fn timeouts(&self) -> u32 {
+        self.sending.backoff
+    }
+
     /// Messages queued and not yet acknowledged.
     #[must_use]
     pub fn backlog_messages(&self) -> usize {

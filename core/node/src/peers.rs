@@ -7,7 +7,7 @@ use crate::{Effect, Node, PersistSeq};
 use mainstay_base::{BootId, Instant, LinkId, NodeId};
 use mainstay_consensus::{Consensus, ReceiveError};
 use mainstay_link::Channel;
-use mainstay_membership::{Command, Membership, Output};
+use mainstay_membership::{Command, Output};
 use mainstay_wire::{
     codec,
     dlm::{Body, Message},
@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     /// What is meant for a life of the peer that the channel has not met yet.
     waiting: Vec<(BootId, Vec<u8>)>,
     waiting_bytes: usize,
+    /// The link by which the channel was last heard.
+    heard: Option<LinkId>,
     /// Refused messages, each text told once.
     complaints: Vec<String>,
 }
@@ -48,12 +50,24 @@ impl Peer {
             channel: Channel::new(boot, now),
             waiting: Vec::new(),
             waiting_bytes: 0,
+            heard: None,
             complaints: Vec::new(),
         }
     }
 
     pub(crate) fn congested(&self) -> bool {
         self.channel.backlog_bytes() + self.waiting_bytes > CONGESTED
+    }
+
+    /// The link to use: the one by which the peer was heard last, or the first that is up, and
+    /// another each time that no acknowledgement came by it. So a link that died is left long
+    /// before its silence is noticed, by both sides.
+    fn link(&self, mut up: impl Iterator<Item = LinkId> + Clone) -> LinkId {
+        let count = up.clone().count();
+        let heard = up.clone().position(|link| Some(link) == self.heard);
+        let turn = heard.unwrap_or_default() + self.channel.timeouts() as usize;
+        up.nth(turn.checked_rem(count).unwrap_or_default())
+            .unwrap_or_default()
     }
 
     /// Whether everything said to the peer has been delivered.
@@ -74,7 +88,7 @@ impl Node {
                 self.on_membership(now, out);
             }
             Some((&LOG, body)) => self.on_log_message(from, body),
-            Some((&CHANNEL, body)) => self.on_channel_frame(now, from, body),
+            Some((&CHANNEL, body)) => self.on_channel_frame(now, from, link, body),
             Some((&FORWARD, body)) => self.on_forward(from, body),
             Some((kind, _)) => self.complain(from, format!("a frame of unknown kind {kind}")),
             None => self.complain(from, "an empty frame".to_owned()),
@@ -123,10 +137,11 @@ impl Node {
         }
     }
 
-    fn on_channel_frame(&mut self, now: Instant, from: NodeId, body: &[u8]) {
+    fn on_channel_frame(&mut self, now: Instant, from: NodeId, link: LinkId, body: &[u8]) {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
+        peer.heard = Some(link);
         let mut messages = Vec::new();
         match peer
             .channel
@@ -223,7 +238,7 @@ impl Node {
                 }
                 self.out.push(Effect::Send {
                     to: node,
-                    link: best_link(&self.membership, node),
+                    link: peer.link(self.membership.links_up(node)),
                     frame: frame(CHANNEL, &body),
                     after: None,
                 });
@@ -240,18 +255,17 @@ impl Node {
     }
 
     fn send_frame(&mut self, to: NodeId, kind: u8, body: &[u8], after: Option<PersistSeq>) {
-        let link = self.link_to(to);
+        let link = self
+            .peers
+            .get(&to)
+            .map(|peer| peer.link(self.membership.links_up(to)));
+        let link = link.unwrap_or_default();
         self.out.push(Effect::Send {
             to,
             link,
             frame: frame(kind, body),
             after,
         });
-    }
-
-    /// The link to use: one that works, as far as known.
-    fn link_to(&self, node: NodeId) -> LinkId {
-        best_link(&self.membership, node)
     }
 
     pub(crate) fn on_membership(&mut self, now: Instant, outputs: Vec<Output>) {
@@ -292,6 +306,7 @@ impl Node {
                     };
                     self.event(what, reason, detail);
                     if let Some(peer) = self.peers.get_mut(&peer) {
+                        peer.heard = None;
                         peer.channel.resume(now);
                     }
                 }
@@ -337,14 +352,49 @@ impl Node {
     }
 }
 
-/// The link to a node that works best, or the first if none is known to work.
-fn best_link(membership: &Membership, node: NodeId) -> LinkId {
-    membership.best_link(node).unwrap_or_default()
-}
-
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(body.len() + 1);
     frame.push(kind);
     frame.extend_from_slice(body);
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    /// Protects calls in flight when one of two links dies: their repetition takes the other link,
+    /// and the answer takes the link by which it was asked.
+    #[test]
+    fn a_repetition_takes_another_link() {
+        let up = || (0..2).map(LinkId);
+        let (mut now, mut frame) = (Instant::ZERO, Vec::new());
+        let mut a = Peer::new(BootId(1), now);
+        let mut b = Peer::new(BootId(2), now);
+        let carry = |from: &mut Peer, to: &mut Peer, now| {
+            let mut frame = Vec::new();
+            while from.channel.pack(now, &mut frame) {
+                to.channel.receive(now, &frame, |_| {}).expect("sound");
+            }
+        };
+        while a.channel.peer().is_none() || b.channel.peer().is_none() {
+            carry(&mut a, &mut b, now);
+            carry(&mut b, &mut a, now);
+            now = now + Duration::from_millis(1);
+        }
+        a.channel.send(b"call".to_vec()).expect("short");
+        let mut taken = Vec::new();
+        for _ in 0..400 {
+            if a.channel.pack(now, &mut frame) {
+                taken.push(a.link(up()));
+            }
+            now = now + Duration::from_millis(1);
+        }
+        assert_eq!(taken[..3], [LinkId(0), LinkId(1), LinkId(0)]);
+        b.heard = Some(LinkId(1));
+        assert_eq!(b.link(up()), LinkId(1));
+        assert_eq!(b.link(up().take(1)), LinkId(0), "a link that is down");
+        assert_eq!(b.link(up().take(0)), LinkId(0), "no link at all");
+    }
 }

@@ -43,13 +43,12 @@ pub struct PendingStatus {
 }
 
 impl Membership {
-    /// The link to use for a peer: the first that is up.
-    #[must_use]
-    pub fn best_link(&self, peer: NodeId) -> Option<LinkId> {
-        let links = &self.detector.peers.get(&peer)?.links;
-        let mut numbered = (0u8..).zip(links);
-        numbered
-            .find(|(_, link)| link.up)
+    /// The links to a peer that are up, in order.
+    pub fn links_up(&self, peer: NodeId) -> impl Iterator<Item = LinkId> + Clone {
+        let peer = self.detector.peers.get(&peer);
+        let links = peer.into_iter().flat_map(|peer| (0u8..).zip(&peer.links));
+        links
+            .filter(|(_, link)| link.up)
             .map(|(index, _)| LinkId(index))
     }
 
