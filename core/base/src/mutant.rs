@@ -10,6 +10,8 @@ pub enum Mutant {
     GrantIgnoresConverting,
     /// A vanished incarnation counts as harmless at once.
     ProofWithoutWaiting,
+    /// What arrives after a pause is dealt with before the lease is looked at.
+    LeaseCheckedAfterGrant,
     /// A voter goes on promising leases to incarnations that its view does not contain.
     PromiseToAnybody,
     /// Locks that wait are not restated to a new master.
@@ -36,9 +38,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 13] = [
+    pub const ALL: [Mutant; 14] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
+        Mutant::LeaseCheckedAfterGrant,
         Mutant::PromiseToAnybody,
         Mutant::WaiterForgotten,
         Mutant::TokenNotCarried,

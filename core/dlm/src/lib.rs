@@ -136,6 +136,7 @@ pub struct Dlm {
 
     effects: Vec<mainstay_lock::Effect<Key>>,
     out: Vec<Out>,
+    grants: u64,
 }
 
 /// What waits until this node may act.
@@ -182,7 +183,15 @@ impl Dlm {
             deferred: VecDeque::new(),
             effects: Vec::new(),
             out: Vec::new(),
+            grants: 0,
         }
+    }
+
+    /// How often this node has granted a lock or a conversion as a master, to its own clients and
+    /// to others'.
+    #[must_use]
+    pub fn grants(&self) -> u64 {
+        self.grants
     }
 
     /// A lockspace exists, with value blocks of so many bytes.

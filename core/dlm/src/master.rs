@@ -252,6 +252,7 @@ impl Dlm {
                 | Effect::Blocking { key, .. } => *key,
             };
             let lock = key.lock;
+            self.grants += u64::from(matches!(effect, Effect::Granted { .. }));
             if key.life() == me {
                 match effect {
                     Effect::Granted { grant, .. } => self.on_granted(now, lock, granted(grant)),

@@ -30,7 +30,7 @@ mod wish;
 pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
 
 use leave::Leaving;
-use mainstay_base::{BootId, DiskId, Epoch, Instant, NodeId, NodeName, SessionId};
+use mainstay_base::{BootId, DiskId, Epoch, Instant, Mutant, NodeId, NodeName, SessionId};
 use mainstay_consensus::Consensus;
 use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
@@ -112,7 +112,9 @@ impl Node {
             return;
         }
         // A lease that ran out while nobody looked must count before anything else is decided.
-        self.settle_activity(now);
+        if !Mutant::LeaseCheckedAfterGrant.active() {
+            self.settle_activity(now);
+        }
         let locks_only =
             now < self.quiet_until && self.leaving.is_none() && is_lock_traffic(&input);
         match input {

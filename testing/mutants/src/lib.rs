@@ -28,7 +28,9 @@ pub struct Catch {
 pub fn habitat(mutant: Mutant) -> Profile {
     match mutant {
         Mutant::GrantIgnoresConverting => Profile::Quiet,
-        Mutant::ProofWithoutWaiting | Mutant::PromiseToAnybody => Profile::Pausy,
+        Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
+            Profile::Pausy
+        }
         Mutant::SendBeforeDurable => Profile::Disky,
         Mutant::RepeatsDelivered => Profile::Lossy,
         Mutant::WaiterForgotten

@@ -12,6 +12,8 @@ pub trait Machine {
     fn flush(&mut self, now: Instant, out: &mut Outbox);
     /// When to wake it at the latest.
     fn deadline(&self) -> Option<Instant>;
+    /// How often it has granted as a master.
+    fn grants(&self) -> u64;
 }
 
 /// Makes machines: called at each start and each rebirth of a node.
@@ -29,6 +31,10 @@ impl Machine for Node {
 
     fn deadline(&self) -> Option<Instant> {
         Node::deadline(self)
+    }
+
+    fn grants(&self) -> u64 {
+        self.lock_manager().grants()
     }
 }
 

@@ -291,12 +291,18 @@ impl World {
         let Some(process) = self.process(host, run) else {
             return;
         };
-        let Some(machine) = &mut process.machine else {
+        let Some(machine) = &process.machine else {
             return;
         };
         if machine.deadline().is_some_and(|deadline| deadline <= now) {
-            machine.step(now, Input::Wake, &mut out);
+            self.step_node(host, now, Input::Wake, &mut out);
         }
+        let Some(process) = self.process(host, run) else {
+            return;
+        };
+        let Some(machine) = &mut process.machine else {
+            return;
+        };
         machine.flush(now, &mut out);
         process.carry.extend(out.effects);
         if self.carry_out(host, run) {
@@ -348,17 +354,46 @@ impl World {
             Input::SessionClosed { session } => Some(*session),
             _ => None,
         };
+        self.step_node(host, now, input, out);
         if let Some(process) = &mut self.hosts[host].process
-            && let Some(machine) = &mut process.machine
+            && let Some(session) = closed
+            && let Some(gone) = process.sessions.remove(&session)
         {
-            machine.step(now, input, out);
-            if let Some(session) = closed
-                && let Some(gone) = process.sessions.remove(&session)
-            {
-                process.by_conn.remove(&gone.conn);
-                self.session_ended(gone);
-            }
+            process.by_conn.remove(&gone.conn);
+            self.session_ended(gone);
         }
+    }
+
+    /// Gives a node an input, and sees whether it grants under a lease.
+    fn step_node(&mut self, host: usize, now: Instant, input: Input, out: &mut Outbox) {
+        let here = &mut self.hosts[host];
+        let Some(process) = &mut here.process else {
+            return;
+        };
+        let Some(machine) = &mut process.machine else {
+            return;
+        };
+        let shown = here.leases.get(&process.page).copied();
+        let (grants, told) = (machine.grants(), out.effects.len());
+        machine.step(now, input, out);
+        if machine.grants() == grants {
+            return;
+        }
+        // What it was when the step began, or became in its course; effects of the steps before
+        // this one are yet to be carried out.
+        let lease_of = |effect: &Effect| match effect {
+            Effect::Lease { until } => Some(*until),
+            _ => None,
+        };
+        let (earlier, new) = out.effects.split_at(told);
+        let before = earlier.iter().rev().find_map(lease_of).or(shown);
+        let lease = new.iter().filter_map(lease_of).chain(before).max();
+        let life = process.life;
+        self.fact(&Fact::Granting {
+            life,
+            at: now,
+            lease: lease.unwrap_or(Instant::ZERO),
+        });
     }
 
     /// Turns what a client sent into an input; answers what the driver answers itself.

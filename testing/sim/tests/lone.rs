@@ -521,6 +521,11 @@ impl Machine for Lone {
         let timeout = self.deadlines.keys().next().map(|(until, ..)| *until);
         (self.numbered).then(|| timeout.map_or(next, |t| t.min(next)))
     }
+
+    fn grants(&self) -> u64 {
+        // What it grants without a lease the other promises' watches must see.
+        0
+    }
 }
 
 /// A first record tells later lives how many there were before; it must be durable before they act.
@@ -544,6 +549,10 @@ impl Machine for Boot {
 
     fn deadline(&self) -> Option<Instant> {
         self.0.deadline()
+    }
+
+    fn grants(&self) -> u64 {
+        self.0.grants()
     }
 }
 

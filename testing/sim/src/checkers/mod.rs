@@ -11,8 +11,8 @@ pub mod s5_agreement;
 
 use books::{Books, Claim, ClientNo, LifeNo, Res, Who};
 use mainstay_base::{
-    ClusterId, Epoch, Incarnation, LockMode, LockspaceId, LockspaceName, NodeId, Value, ValueBlock,
-    ValueVersion,
+    ClusterId, Epoch, Incarnation, Instant, LockMode, LockspaceId, LockspaceName, NodeId, Value,
+    ValueBlock, ValueVersion,
 };
 use mainstay_wire::{event::Reason, report::ResourceReport};
 
@@ -112,6 +112,15 @@ pub enum Fact<'a> {
         life: LifeNo,
         /// Whether it may.
         active: bool,
+    },
+    /// A master granted something.
+    Granting {
+        /// In which life.
+        life: LifeNo,
+        /// When, on its own clock.
+        at: Instant,
+        /// The end of its lease as it knew it.
+        lease: Instant,
     },
     /// A node saw an incarnation vanish from the view.
     Left {

@@ -4,7 +4,8 @@
 //! Publications are ordered by the locks themselves: who publishes excludes every other writer. So
 //! the last value is simply the one handed in last. A reader whose mode excludes writers (CW, PR,
 //! PW, EX) must get it; a reader in NL or CR may get an earlier one, since a writer may be at work.
-//! A resource on which no lock stands may be forgotten, and its value with it.
+//! A resource on which no lock stands may be forgotten, and its value with it. Until then no value
+//! comes, even marked, that is older than one that a lock which still stands has a copy of.
 
 use super::{
     Checker, Fact,
@@ -47,6 +48,8 @@ struct Cell {
     forgotten: bool,
     /// When last no lock stood on the resource.
     forgotten_at: Option<u64>,
+    /// The version that came last with a grant of each lock, or was acknowledged to it.
+    copies: BTreeMap<Who, ValueVersion>,
 }
 
 /// A lock that was granted to a dead client, but never told to it, is dropped some time after the
@@ -122,6 +125,15 @@ impl Cell {
         Ok(())
     }
 
+    /// Keeps only copies of locks that the cluster must respect.
+    fn forget_copies(&mut self, res: Res, books: &Books) {
+        self.copies.retain(|who, _| {
+            books
+                .claim(*who)
+                .is_some_and(|claim| claim.res == res && claim.standing)
+        });
+    }
+
     fn read(&mut self, now: u64, mode: LockMode, value: &Value) -> Result<(), String> {
         let block = trimmed(&value.block);
         let never = value.version == ValueVersion::default();
@@ -145,6 +157,10 @@ impl Cell {
             return Err("the value is marked although no write can have been lost".to_owned());
         }
         let strict = !mode.compatible(LockMode::Ex) && !mode.compatible(LockMode::Pw);
+        // Under a weaker mode a writer may have been at work since this was granted.
+        if strict && let Some(copy) = self.copies.values().max().filter(|v| **v > value.version) {
+            return Err(format!("a lock that still stands has version {copy}"));
+        }
         if value.maybe_stale || !strict {
             return Ok(());
         }
@@ -200,7 +216,12 @@ impl Checker for ValueBlocks {
                     return Ok(());
                 }
                 let cell = self.cell(claim.res);
-                cell.read(now, claim.mode, value).map_err(|why| {
+                cell.forget_copies(claim.res, books);
+                let judged = cell.read(now, claim.mode, value);
+                if judged.is_ok() {
+                    cell.copies.insert(who, value.version);
+                }
+                judged.map_err(|why| {
                     format!(
                         "resource {}, read by client {} in {}: {why}; got version {} {:02x?}, mark {}",
                         claim.res,
@@ -227,6 +248,9 @@ impl Checker for ValueBlocks {
             }
             Fact::Published { res, version, who } => {
                 let cell = self.cell(res);
+                if let Some(version) = version {
+                    cell.copies.insert(who, version);
+                }
                 cell.published(who, version).map_err(|why| {
                     format!("resource {res}, written by client {}: {why}", who.client)
                 })
@@ -266,6 +290,7 @@ impl Checker for ValueBlocks {
                 let cell = self.cell(res);
                 cell.forgotten = true;
                 cell.forgotten_at = Some(now);
+                cell.copies.clear();
                 Ok(())
             }
             _ => Ok(()),
@@ -348,6 +373,28 @@ mod tests {
         assert!(read(&mut checker, &books, 2, &value(b"a", 1, true)));
         assert!(publish(&mut checker, &books, b"b", 2));
         assert!(read(&mut checker, &books, 2, &value(b"b", 2, false)));
+    }
+
+    /// Protects the net: a mark does not excuse that a copy which a survivor has is passed over.
+    #[test]
+    fn survivors_copies_are_not_passed_over() {
+        let (mut checker, mut books) = (ValueBlocks::default(), two_nodes());
+        grant(&mut books, 1, 0, Ex, 1);
+        assert!(publish(&mut checker, &books, b"a", 1));
+        assert!(publish(&mut checker, &books, b"b", 2));
+        grant(&mut books, 3, 1, Nl, 1);
+        assert!(read(&mut checker, &books, 3, &value(b"b", 2, false)));
+        let claim = books.claim(who(1)).expect("granted").clone();
+        books.end_standing(|w, _| w == who(1));
+        let died = Fact::HolderDied { claim: &claim };
+        checker.observe(1, &died, &books).expect("a fact of life");
+        grant(&mut books, 2, 1, Ex, 2);
+        assert!(!read(&mut checker, &books, 2, &value(b"a", 1, true)));
+        assert!(read(&mut checker, &books, 2, &value(b"b", 2, true)));
+        // With the survivor's lock its copy is gone.
+        books.end_standing(|w, _| w == who(3) || w == who(2));
+        grant(&mut books, 4, 0, Ex, 3);
+        assert!(read(&mut checker, &books, 4, &value(b"a", 1, true)));
     }
 
     /// Protects honest clusters: a resource without locks may be forgotten, but not half.

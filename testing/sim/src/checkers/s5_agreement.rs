@@ -1,13 +1,14 @@
 //! S5: all members install the same sequence of views.
 //!
 //! Views of one epoch are alike wherever they are installed; each life sees epochs grow; an
-//! incarnation belongs to one life only; a node acts only as a member of a quorate view.
+//! incarnation belongs to one life only; a node acts only as a member of a quorate view, and grants
+//! only while its lease lasts.
 
 use super::{
     Checker, Fact,
     books::{Books, LifeNo},
 };
-use mainstay_base::{Epoch, Incarnation, NodeId};
+use mainstay_base::{Epoch, Incarnation, Instant, NodeId};
 use std::collections::BTreeMap;
 
 type Members = (Vec<(NodeId, Incarnation)>, bool);
@@ -70,6 +71,15 @@ impl Checker for Agreement {
                     )),
                 }
             }
+            Fact::Granting { life, at, lease } if at >= lease => {
+                let node = books.lives[life as usize].node;
+                let late = at.since(lease).as_secs_f64() * 1000.0;
+                Err(if lease == Instant::ZERO {
+                    format!("node {node} grants without a lease")
+                } else {
+                    format!("node {node} grants {late:.1} ms after the end of its lease")
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -108,6 +118,23 @@ mod tests {
         let (mut checker, books) = (Agreement::default(), two_nodes());
         assert!(checker.observe(1, &view(0, 3, &ONE), &books).is_ok());
         assert!(checker.observe(1, &view(0, 3, &ONE), &books).is_err());
+    }
+
+    /// Protects the net: a grant at or after the end of the lease is seen, one before it passes.
+    #[test]
+    fn grants_after_the_lease_are_seen() {
+        let (mut checker, books) = (Agreement::default(), two_nodes());
+        let mut grant = |at, lease| {
+            let fact = Fact::Granting {
+                life: 1,
+                at: Instant(at),
+                lease: Instant(lease),
+            };
+            checker.observe(1, &fact, &books)
+        };
+        assert!(grant(99, 100).is_ok());
+        assert!(grant(100, 100).is_err());
+        assert!(grant(5, 0).is_err());
     }
 
     /// Protects the net: acting outside the view, and sharing an incarnation, are seen.
