@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A lock mode. The numbers are those of the Linux DLM. `Ord` is deliberately absent: CW and PR
 /// are not ordered, so nothing may compare modes by number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum LockMode {
     /// Null: interest only; conflicts with nothing.

@@ -1,6 +1,7 @@
 //! Exit codes of the command, and errors that carry one.
 
 use mainstay_client::{ConnectError, LockError, Refusal};
+use rustix::process::Signal;
 use std::fmt;
 
 /// Done.
@@ -26,13 +27,18 @@ pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// COMMAND was not found.
 pub(crate) const NO_COMMAND: u8 = 127;
 
+/// What a shell makes of an end by a signal.
+pub(crate) fn by_signal(signal: Signal) -> u8 {
+    u8::try_from(128 + signal.as_raw()).unwrap_or(INTERNAL)
+}
+
 /// The table in the long help, the man page and `mainstay help exit-codes`.
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0    done
   1    `lock`, `value`: not granted (see --conflict-exit-code)
   64   the command line was wrong
-  66   a file, node or cluster that was named does not exist
+  66   a file, node, cluster or lockspace that was named does not exist
   69   the daemon cannot be reached, or cannot serve now
   70   something failed that should not; `node`: it stopped itself, see its log
   73   a file, directory or socket could not be made
@@ -43,7 +49,7 @@ Exit codes:
   78   the configuration or the key file is wrong
   126  `lock`: COMMAND could not be executed
   127  `lock`: COMMAND was not found
-  128+N  `lock`: COMMAND was ended by signal N
+  128+N  `lock`: COMMAND was ended by signal N; `bench`: it was itself
   Otherwise `lock` exits as COMMAND did.";
 
 /// An error for people, with the exit code it leads to.
@@ -92,6 +98,7 @@ impl From<LockError> for Failure {
             LockError::Refused(refusal) => match refusal {
                 Refusal::NotQueued | Refusal::TimedOut | Refusal::NoQuorum => CONFLICT,
                 Refusal::Invalid(_) => USAGE,
+                Refusal::NoSuchLockspace => NOT_FOUND,
                 _ => UNAVAILABLE,
             },
         };

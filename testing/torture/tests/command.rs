@@ -89,7 +89,7 @@ fn the_command_sees_its_token() {
             let [token, "disk", mode] = words[..] else {
                 panic!("{line}: {output:?}");
             };
-            assert!(mode.eq_ignore_ascii_case("pw"), "{mode}");
+            assert_eq!(mode, "pw");
             let token = token_number(token);
             assert!(token > last, "{token} > {last}");
             last = token;

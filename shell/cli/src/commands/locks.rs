@@ -3,11 +3,12 @@
 use crate::{
     args::Global,
     connect::connect,
-    exit::{Failure, OK, Outcome},
+    exit::{Failure, NOT_FOUND, OK, Outcome},
     output::{self, FAINT, GOOD, ODD, Table, paint, span},
 };
 use clap::Args;
 use mainstay_base::{LockspaceName, ResourceName};
+use mainstay_client::{LockError, Refusal};
 use mainstay_wire::report::{LockReport, LocksReport, ResourceReport};
 
 #[derive(Debug, Args)]
@@ -51,7 +52,10 @@ pub(crate) fn resource_name(text: &str) -> Result<ResourceName, Failure> {
 pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
     let lockspace = args.lockspace.as_deref().map(lockspace_name).transpose()?;
     let client = connect(&global).await?;
-    let report = client.locks(lockspace, args.pattern, args.limit).await?;
+    let report = client
+        .locks(lockspace.clone(), args.pattern, args.limit)
+        .await
+        .map_err(|error| unknown(error, lockspace.as_ref()))?;
     if global.json {
         output::json(&report)?;
         return Ok(OK);
@@ -76,7 +80,11 @@ pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
 pub(crate) async fn why(global: Global, args: WhyArgs) -> Outcome {
     let lockspace = lockspace_name(&args.lockspace)?;
     let name = resource_name(&args.name)?;
-    let report = connect(&global).await?.why(lockspace, name).await?;
+    let report = connect(&global)
+        .await?
+        .why(lockspace.clone(), name)
+        .await
+        .map_err(|error| unknown(error, Some(&lockspace)))?;
     if global.json {
         output::json(&report)?;
     } else {
@@ -85,6 +93,20 @@ pub(crate) async fn why(global: Global, args: WhyArgs) -> Outcome {
         }
     }
     Ok(OK)
+}
+
+/// Names the lockspace that does not exist.
+fn unknown(error: LockError, lockspace: Option<&LockspaceName>) -> Failure {
+    match (&error, lockspace) {
+        (LockError::Refused(Refusal::NoSuchLockspace), Some(name)) => Failure::new(
+            NOT_FOUND,
+            format!(
+                "there is no lockspace `{name}`; `mainstay lock --lockspace {name}` makes it on \
+                 first use"
+            ),
+        ),
+        _ => error.into(),
+    }
 }
 
 fn render(report: &LocksReport) -> String {
@@ -178,6 +200,14 @@ mod tests {
     use super::*;
     use mainstay_base::{LockId, LockMode, NodeName, Token};
     use mainstay_wire::report::OwnerReport;
+
+    /// Protects scripts: JSON spells modes as the command line and the tables do.
+    #[test]
+    fn json_spells_modes_as_text_does() {
+        for mode in LockMode::ALL {
+            assert_eq!(serde_json::to_value(mode).expect("serializes"), mode.name());
+        }
+    }
 
     /// Protects the page that answers "who has it": one line per lock, the resource named once.
     #[test]
