@@ -7,6 +7,7 @@ mod dev;
 mod exit;
 mod generate;
 mod output;
+mod signals;
 
 use args::{Cli, Command};
 use clap::Parser as _;
@@ -62,7 +63,7 @@ fn run(cli: Cli) -> Outcome {
 }
 
 fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| {
@@ -70,6 +71,9 @@ fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
                 exit::INTERNAL,
                 format!("cannot start the event loop: {error}"),
             )
-        })?
-        .block_on(work)
+        })?;
+    let outcome = runtime.block_on(work);
+    // A measurement that was broken off may still run in a thread; nobody waits for it.
+    runtime.shutdown_background();
+    outcome
 }

@@ -1,9 +1,16 @@
 //! What goes to the terminal: colours, columns, JSON.
 
-use crate::exit::{Failure, INTERNAL};
+use crate::exit::{Failure, INTERNAL, OK};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::Notify,
+};
 
 /// A good state.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -35,14 +42,58 @@ pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Writes to standard output. A reader that went away (`| head`) ends the process quietly.
+/// This process has something to put in order before it ends.
+static MUST_STAY: AtomicBool = AtomicBool::new(false);
+/// Standard output took no more.
+static REFUSED: Notify = Notify::const_new();
+
+/// Writes to standard output. A reader that went away (`| head`) ends the process quietly, any other
+/// failure with an error, unless it is to [stay](stay_without_reader).
 pub(crate) fn print(text: &str) {
     let mut out = anstream::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if let Err(error) = written
-        && error.kind() == io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(0);
+    let Err(error) = written else {
+        return;
+    };
+    if MUST_STAY.load(Ordering::Relaxed) {
+        REFUSED.notify_one();
+    } else if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(OK.into());
+    } else {
+        note(format_args!(
+            "mainstay: cannot write to standard output: {error}"
+        ));
+        std::process::exit(INTERNAL.into());
+    }
+}
+
+/// Whether this process goes on when its output is no longer read, until it has looked at
+/// [`reader_gone`].
+pub(crate) fn stay_without_reader(stay: bool) {
+    MUST_STAY.store(stay, Ordering::Relaxed);
+}
+
+/// Waits until nobody reads standard output any more, also while nothing is written to it.
+pub(crate) async fn reader_gone() {
+    tokio::select! {
+        () = REFUSED.notified() => {}
+        () = hung_up() => {}
+    }
+}
+
+async fn hung_up() {
+    // SAFETY: the handle stands for descriptor 1 as long as the process lives, and nothing here
+    // closes it.
+    let watched = unsafe { AsyncFd::register_with_interest(io::stdout(), Interest::ERROR) };
+    // A file cannot be watched, and never hangs up.
+    let Ok(out) = watched else {
+        return std::future::pending().await;
+    };
+    while let Ok(mut seen) = out.ready(Interest::ERROR).await {
+        if seen.ready().is_error() {
+            return;
+        }
+        seen.clear_ready();
     }
 }
 

@@ -38,7 +38,11 @@ pub(crate) async fn run(global: Global, args: EventsArgs) -> Outcome {
                 Err(_) => return Ok(OK),
             }
         } else {
-            events.next().await
+            tokio::select! {
+                next = events.next() => next,
+                // The next event may be long in coming.
+                () = output::reader_gone() => return Ok(OK),
+            }
         };
         match next {
             Some(ClusterEvent::Happened(event)) if global.json => output::json_line(&event)?,

@@ -1,7 +1,6 @@
 //! Following the events of all nodes.
 
 use super::{
-    StopSignals,
     cluster::{Cluster, DevNode},
     start::Started,
 };
@@ -10,6 +9,7 @@ use crate::{
     commands::events::render,
     exit::{OK, Outcome},
     output::{self, BAD, FAINT, node_style, paint},
+    signals::StopSignals,
 };
 use mainstay_client::{ClientBuilder, ClusterEvent};
 use std::time::Duration;

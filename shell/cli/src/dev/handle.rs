@@ -11,42 +11,32 @@ use crate::{
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 
-/// A running cluster. One that was started for the command is stopped and removed by
-/// [`Handle::finish`].
+/// A running cluster. Whoever has one calls [`Handle::finish`] in the end, whatever came of it.
 #[derive(Debug)]
 pub(crate) struct Handle {
     cluster: Cluster,
     temporary: bool,
+    /// The node that this command killed and has not started again.
+    killed: Option<usize>,
     /// Keeps the tasks that wait for the processes, and so their exit codes, from being told to
     /// nobody.
     _started: Option<start::Started>,
 }
 
 impl Handle {
-    /// Starts a cluster for this command alone, its nodes connected directly, and waits until it
-    /// is whole.
+    /// Starts a cluster for this command alone, its nodes connected directly.
     pub(crate) async fn temporary(nodes: u16) -> Result<Handle, Failure> {
         let started = start::start(None, Some(nodes), true).await?;
-        let mut handle = Handle {
+        Ok(Handle {
             cluster: started.cluster.clone(),
             temporary: true,
+            killed: None,
             _started: Some(started),
-        };
-        match start::wait_until_whole(&handle.cluster).await {
-            Ok(()) => Ok(handle),
-            Err(failure) => {
-                play::stop(&mut handle.cluster).await;
-                output::note(format_args!(
-                    "logs and state are kept in {}",
-                    handle.cluster.dir.display()
-                ));
-                Err(failure)
-            }
-        }
+        })
     }
 
     /// The cluster that runs in `dir`.
-    pub(crate) async fn running(dir: PathBuf) -> Result<Handle, Failure> {
+    pub(crate) fn running(dir: PathBuf) -> Result<Handle, Failure> {
         let cluster = Cluster::load(&cluster::find(Some(dir))?)?;
         if !cluster.is_running() {
             return Err(Failure::new(
@@ -58,12 +48,17 @@ impl Handle {
                 ),
             ));
         }
-        start::wait_until_whole(&cluster).await?;
         Ok(Handle {
             cluster,
             temporary: false,
+            killed: None,
             _started: None,
         })
+    }
+
+    /// Waits until every node is an active member.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        start::wait_until_whole(&self.cluster).await
     }
 
     /// Whether the cluster was started for this command.
@@ -92,28 +87,49 @@ impl Handle {
     }
 
     /// Sends SIGKILL to a node's daemon; whether it was there.
-    pub(crate) fn kill(&self, index: usize) -> bool {
+    pub(crate) fn kill(&mut self, index: usize) -> bool {
         let process = self.cluster.nodes[index].process;
-        process.is_some_and(|p| p.signal(Signal::KILL))
+        let killed = process.is_some_and(|p| p.signal(Signal::KILL));
+        if killed {
+            self.killed = Some(index);
+        }
+        killed
     }
 
-    /// Starts a node again and waits until the cluster is whole.
-    pub(crate) async fn start_again(&mut self, index: usize) -> Result<(), Failure> {
+    /// Starts the node again that was killed, and waits until the cluster is whole.
+    pub(crate) async fn start_again(&mut self) -> Result<(), Failure> {
+        self.revive()?;
+        self.ready().await
+    }
+
+    fn revive(&mut self) -> Result<(), Failure> {
+        let Some(index) = self.killed.take() else {
+            return Ok(());
+        };
         let node = &mut self.cluster.nodes[index];
         if let Some(process) = node.process {
             process.wait(std::time::Duration::from_secs(5));
         }
         // The runtime reaps the child when it ends.
         drop(start::start_node(node)?);
-        self.cluster.save()?;
-        start::wait_until_whole(&self.cluster).await
+        self.cluster.save()
     }
 
-    /// Stops and removes a cluster that was started for this command.
-    pub(crate) async fn finish(mut self) {
-        if self.temporary {
-            play::stop(&mut self.cluster).await;
-            self.cluster.remove();
+    /// Stops a cluster that was started for this command, and removes it if all went well; leaves
+    /// another as it was found.
+    pub(crate) async fn finish(mut self, well: bool) -> Result<(), Failure> {
+        if !self.temporary {
+            return self.revive();
         }
+        play::stop(&mut self.cluster).await;
+        if well {
+            self.cluster.remove();
+        } else {
+            output::note(format_args!(
+                "logs and state are kept in {}",
+                self.cluster.dir.display()
+            ));
+        }
+        Ok(())
     }
 }

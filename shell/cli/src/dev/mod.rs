@@ -20,13 +20,13 @@ pub(crate) use handle::Handle;
 use crate::{
     args::Global,
     block_on,
-    exit::{self, Failure, OK, Outcome},
+    exit::{Failure, OK, Outcome},
     output::{self, FAINT, paint},
+    signals::StopSignals,
 };
 use clap::{Args, Subcommand};
 use cluster::Cluster;
 use std::path::PathBuf;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Nodes of a cluster unless told otherwise.
 const NODES: u16 = 3;
@@ -135,7 +135,7 @@ async fn launch(global: &Global, args: DevArgs) -> Outcome {
     if args.demo {
         let shown = tokio::select! {
             shown = demo::run(&started.cluster) => shown,
-            code = stopped.next() => Ok(code),
+            _ = stopped.next() => Ok(OK),
         };
         return finish(&mut started.cluster, temporary && shown.is_ok(), shown).await;
     }
@@ -148,8 +148,8 @@ async fn launch(global: &Global, args: DevArgs) -> Outcome {
     }
     let formed = tokio::select! {
         formed = start::wait_until_whole(&started.cluster) => formed,
-        code = stopped.next() => {
-            return finish(&mut started.cluster, temporary, Ok(code)).await;
+        _ = stopped.next() => {
+            return finish(&mut started.cluster, temporary, Ok(OK)).await;
         }
     };
     if let Err(failure) = formed {
@@ -183,42 +183,6 @@ async fn launch(global: &Global, args: DevArgs) -> Outcome {
         followed,
     )
     .await
-}
-
-/// What ends `mainstay dev`, and other commands that have a cluster to stop.
-#[derive(Debug)]
-pub(crate) struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl StopSignals {
-    pub(crate) fn listen() -> Result<StopSignals, Failure> {
-        let on = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(
-                    exit::INTERNAL,
-                    format!("cannot listen for signals: {error}"),
-                )
-            })
-        };
-        Ok(StopSignals {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a signal to stop; returns the exit code for it.
-    pub(crate) async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-        OK
-    }
 }
 
 /// Stops the cluster whatever came before.

@@ -46,16 +46,23 @@ pub(super) async fn start(
     nodes: Option<u16>,
     direct: bool,
 ) -> Result<Started, Failure> {
-    let dir = match dir {
-        Some(dir) => {
-            std::fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
-            std::path::absolute(&dir)?
-        }
-        None => cluster::make_temporary()?,
-    };
-    let _lock = cluster::lock(&dir)?;
-    let mut cluster = if Cluster::exists(&dir) {
-        let cluster = Cluster::load(&dir)?;
+    if let Some(dir) = dir {
+        std::fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
+        return start_in(&std::path::absolute(&dir)?, nodes, direct).await;
+    }
+    let dir = cluster::make_temporary()?;
+    let started = start_in(&dir, nodes, direct).await;
+    if started.is_err() {
+        // Nothing in it that the error does not tell.
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+    started
+}
+
+async fn start_in(dir: &Path, nodes: Option<u16>, direct: bool) -> Result<Started, Failure> {
+    let _lock = cluster::lock(dir)?;
+    let mut cluster = if Cluster::exists(dir) {
+        let cluster = Cluster::load(dir)?;
         if cluster.is_running() {
             return Err(Failure::new(
                 CANNOT_CREATE,
@@ -75,19 +82,32 @@ pub(super) async fn start(
         }
         cluster
     } else {
-        make(&dir, nodes.unwrap_or(NODES), direct)?
+        make(dir, nodes.unwrap_or(NODES), direct)?
     };
     cluster.proxy.cut.clear();
+    match start_processes(&mut cluster).await {
+        Ok(ended) => Ok(Started { cluster, ended }),
+        Err(failure) => {
+            super::play::stop(&mut cluster).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Starts proxy and daemons. If it fails, some of them may run.
+async fn start_processes(
+    cluster: &mut Cluster,
+) -> Result<UnboundedReceiver<(String, ExitStatus)>, Failure> {
     let (told, ended) = unbounded_channel();
     if !cluster.is_direct() {
-        start_proxy(&mut cluster).await?;
+        start_proxy(cluster).await?;
     }
     for node in &mut cluster.nodes {
         let child = start_node(node)?;
         watch(&node.name, child, told.clone());
     }
     cluster.save()?;
-    Ok(Started { cluster, ended })
+    Ok(ended)
 }
 
 fn watch(name: &str, mut child: Child, told: UnboundedSender<(String, ExitStatus)>) {

@@ -55,7 +55,7 @@ pub(super) async fn once(cluster: &mut Handle, n: usize) -> Result<Failover, Fai
     })
     .await?;
     drop(holder);
-    cluster.start_again(0).await?;
+    cluster.start_again().await?;
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     Ok(Failover {
         kill_to_grant_ms: ms(granted - killed),

@@ -9,8 +9,10 @@ use crate::exit::{Failure, INTERNAL};
 use mainstay_client::{ClientBuilder, LockMode, asynchronous};
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::Barrier;
 
 /// Cycles before the clock starts.
 const WARM_UP: usize = 200;
@@ -138,37 +140,40 @@ fn together(case: &Case) -> Result<(Samples, Duration), Failure> {
             for _ in 0..case.clients {
                 spaces.push(open(&case.near).await?);
             }
-            let began = Instant::now();
+            // Nobody is measured while others still warm up.
+            let warm = Arc::new(Barrier::new(spaces.len()));
             let mut tasks = tokio::task::JoinSet::new();
             for (client, space) in spaces.into_iter().enumerate() {
-                let (name, time) = (case.name(client), case.time);
+                let (name, time, warm) = (case.name(client), case.time, Arc::clone(&warm));
                 tasks.spawn(async move {
                     for _ in 0..WARM_UP {
                         space.lock(&name).acquire().await?.unlock().await?;
                     }
+                    warm.wait().await;
                     let mut samples = Samples::default();
-                    let warm = Instant::now();
-                    let mut last = warm;
+                    let began = Instant::now();
+                    let mut last = began;
                     while last - began < time {
                         space.lock(&name).acquire().await?.unlock().await?;
                         let now = Instant::now();
                         samples.add(now - last);
                         last = now;
                     }
-                    Ok::<_, Failure>((samples, warm, last))
+                    Ok::<_, Failure>((samples, began, last))
                 });
             }
             let mut all = Samples::default();
-            let (mut first, mut end) = (None::<Instant>, began);
+            let mut span: Option<(Instant, Instant)> = None;
             while let Some(ended) = tasks.join_next().await {
-                let (samples, warm, last) = ended.map_err(|error| {
+                let (samples, began, last) = ended.map_err(|error| {
                     Failure::new(INTERNAL, format!("a client broke off: {error}"))
                 })??;
                 all.append(samples);
-                first = Some(first.map_or(warm, |f| f.min(warm)));
-                end = end.max(last);
+                span = Some(span.map_or((began, last), |(first, end)| {
+                    (first.min(began), end.max(last))
+                }));
             }
-            Ok((all, end - first.unwrap_or(began)))
+            Ok((all, span.map_or(Duration::ZERO, |(first, end)| end - first)))
         })
 }
 

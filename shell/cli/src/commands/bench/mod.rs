@@ -15,9 +15,10 @@ mod sample;
 
 use crate::{
     args::Global,
-    dev::{Handle, StopSignals},
-    exit::{Failure, INTERNAL, OK, Outcome},
+    dev::Handle,
+    exit::{self, Failure, INTERNAL, OK, Outcome},
     output,
+    signals::{Stop, StopSignals},
 };
 use clap::{Args, ValueEnum};
 use placement::Placement;
@@ -134,22 +135,31 @@ pub(crate) async fn run(global: Global, args: BenchArgs) -> Outcome {
         shown: std::io::stderr().is_terminal(),
     };
     progress.tell("getting the cluster ready …");
-    let starting = async {
-        match &args.dir {
-            Some(dir) => Handle::running(dir.clone()).await,
-            None => Handle::temporary(NODES).await,
-        }
+    // Not to be broken off: what it starts would be left to nobody. It waits for nothing.
+    let mut cluster = match &args.dir {
+        Some(dir) => Handle::running(dir.clone())?,
+        None => Handle::temporary(NODES).await?,
     };
-    let mut cluster = starting.await?;
+    let work = async {
+        cluster.ready().await?;
+        measure(&args, &mut cluster, &progress).await
+    };
     let outcome = tokio::select! {
-        measured = measure(&args, &mut cluster, &progress) => measured.map(Some),
-        _ = stopped.next() => Ok(None),
+        measured = work => measured.map(Ok),
+        stop = stopped.next() => Ok(Err(stop)),
     };
     progress.tell("");
-    cluster.finish().await;
-    let Some(report) = outcome? else {
-        return Err(Failure::new(INTERNAL, "stopped before all was measured"));
+    let finished = cluster.finish(outcome.is_ok()).await;
+    drop(stopped);
+    let report = match outcome? {
+        Ok(report) => report,
+        Err(Stop::ReaderGone) => return Ok(OK),
+        Err(Stop::Signal(signal)) => {
+            let why = "stopped before all was measured";
+            return Err(Failure::new(exit::by_signal(signal), why));
+        }
     };
+    finished?;
     if global.json {
         output::json(&report)?;
     } else {

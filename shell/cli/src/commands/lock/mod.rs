@@ -7,14 +7,14 @@ mod supervise;
 use super::locks::lockspace_name;
 use crate::{
     args::Global,
-    exit::{CONFLICT, Failure, Outcome},
+    exit::{CONFLICT, Failure, LOST, Outcome},
     output,
 };
 use clap::Args;
 use mainstay_base::LockMode;
 use mainstay_client::{
-    ClientBuilder, LockError, Refusal,
-    asynchronous::{Client, Lock, Lockspace},
+    ClientBuilder, LeaseLost, LockError, Refusal,
+    asynchronous::{Client, Lock, Lockspace, Notices},
 };
 use std::{ffi::OsString, time::Duration};
 
@@ -120,17 +120,69 @@ pub(crate) async fn take(
     }
 }
 
+/// Waits until a lock may be relied on. Its master has granted it under the lease of its own node;
+/// that of this node may have lapsed meanwhile, or be yet to come if it has just started.
+async fn until_valid(lock: &Lock, notices: &mut Notices) -> Result<(), Failure> {
+    loop {
+        match lock.check() {
+            Ok(_) => return Ok(()),
+            Err(LeaseLost::Expired { .. }) => {}
+            Err(lost) => return Err(Failure::new(LOST, lost.to_string())),
+        }
+        // What it says is on the page too.
+        notices.next().await;
+    }
+}
+
 pub(crate) async fn run(global: Global, args: LockArgs) -> Outcome {
     let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
     let client = ClientBuilder::new(&global.socket)
         .command(&words.join(" "))
         .connect()
         .await?;
+    // Before the lock is asked for, so that none is missed after it is granted.
+    let mut notices = client.notices();
     let space = open(&client, &args.acquire).await?;
     match take(&space, &args.name, args.mode, false, &args.acquire).await? {
         Acquired::Conflict(code) => Ok(code),
         Acquired::Granted(lock) => {
+            until_valid(&lock, &mut notices).await?;
             supervise::hold_and_run(&args.name, lock, &args.command, args.grace).await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_client::testing::FakeDaemon;
+
+    /// Protects S1 for commands: one that was granted its lock while the node has no lease does not
+    /// start before there is one.
+    #[tokio::test]
+    async fn a_grant_without_a_lease_is_waited_on() {
+        let daemon = FakeDaemon::start();
+        let client = ClientBuilder::new(daemon.path())
+            .connect()
+            .await
+            .expect("connected");
+        let mut notices = client.notices();
+        let space = client.lockspace("default").open().await.expect("opened");
+        daemon.lease_for(Duration::ZERO);
+        let lock = space.lock("r").acquire().await.expect("granted");
+        {
+            let mut wait = std::pin::pin!(until_valid(&lock, &mut notices));
+            tokio::select! {
+                biased;
+                _ = &mut wait => panic!("there is no lease"),
+                answer = client.ping() => answer.expect("answered"),
+            }
+            daemon.resume(Duration::from_secs(60));
+            wait.await.expect("there is one");
+        }
+        daemon.lease_for(Duration::ZERO);
+        let waiting = until_valid(&lock, &mut notices);
+        let (ended, ()) = tokio::join!(waiting, async { daemon.lose_sessions("a test") });
+        assert_eq!(ended.expect_err("lost").code, LOST);
     }
 }

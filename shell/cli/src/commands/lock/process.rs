@@ -1,20 +1,26 @@
 //! The command as a process group, and its terminal.
 
-use crate::exit::{Failure, NO_COMMAND, NOT_EXECUTABLE};
+use crate::{
+    exit::{Failure, NO_COMMAND, NOT_EXECUTABLE},
+    signals::is_ignored,
+};
 use rustix::{
     process::{
-        Pid, Signal, getpgrp, getpid, kill_process, kill_process_group,
-        set_parent_process_death_signal,
+        Pid, Resource, Rlimit, Signal, getpgrp, getpid, kill_current_process_group, kill_process,
+        kill_process_group, set_parent_process_death_signal, setrlimit,
     },
     termios::{tcgetpgrp, tcsetpgrp},
 };
 use std::{
     ffi::OsString,
     io::{self, IsTerminal as _},
+    os::unix::process::ExitStatusExt as _,
+    process::ExitStatus,
 };
 use tokio::process::{Child, Command};
 
 const SIGTTOU: i32 = 22;
+const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
 
 unsafe extern "C" {
@@ -96,10 +102,10 @@ impl Group {
         }
     }
 
-    /// Takes the terminal back.
-    pub(super) fn reclaim_terminal(&mut self) {
+    /// Takes the terminal back; whether the command had it.
+    pub(super) fn reclaim_terminal(&mut self) -> bool {
         if !std::mem::take(&mut self.has_terminal) {
-            return;
+            return false;
         }
         // SAFETY: SIG_IGN is a valid disposition for SIGTTOU; no handler is installed for it.
         let before = unsafe { signal(SIGTTOU, SIG_IGN) };
@@ -107,6 +113,7 @@ impl Group {
         let _ = tcsetpgrp(io::stdin(), getpgrp());
         // SAFETY: `before` is what this function got from the same call.
         unsafe { signal(SIGTTOU, before) };
+        true
     }
 
     /// Follows a command that the terminal's suspend key stopped: stops too, so that the shell can
@@ -124,6 +131,33 @@ impl Group {
         }
         true
     }
+}
+
+/// Ends this process, and all that runs beside it in the foreground, by the signal that ended the
+/// command, if it was one that the terminal sends at a key press. Because the command has the
+/// terminal to itself, Ctrl-C reaches neither the script that this process runs in nor the rest of
+/// its pipeline; without the lock around the command, it would have.
+pub(super) fn share_key_press(status: ExitStatus) {
+    let Some(number) = status.signal() else {
+        return;
+    };
+    let keys = [Signal::INT, Signal::QUIT];
+    let Some(pressed) = keys.into_iter().find(|key| key.as_raw() == number) else {
+        return;
+    };
+    if is_ignored(number) {
+        return;
+    }
+    // The command has left a core file if one was wanted.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
+    // SAFETY: SIG_DFL is a valid disposition for both signals. The handler that this replaces is
+    // not waited for any more.
+    unsafe { signal(number, SIG_DFL) };
+    let _ = kill_current_process_group(pressed);
 }
 
 /// The state letter of a process in `/proc`.

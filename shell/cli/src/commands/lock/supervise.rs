@@ -2,11 +2,12 @@
 
 use super::{
     deadline::{Rules, Verdict},
-    process::Group,
+    process::{self, Group},
 };
 use crate::{
     exit::{Failure, INTERNAL, LOST, Outcome},
     output,
+    signals::Incoming,
 };
 use mainstay_base::Instant;
 use mainstay_client::{asynchronous::Lock, now};
@@ -14,7 +15,7 @@ use rustix::process::Signal;
 use std::{
     ffi::OsString, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration,
 };
-use tokio::signal::unix::{Signal as Incoming, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 pub(super) async fn hold_and_run(
     name: &str,
@@ -73,7 +74,7 @@ pub(super) async fn hold_and_run(
             },
         }
     };
-    group.reclaim_terminal();
+    let had_terminal = group.reclaim_terminal();
     // Lost in the moment in which the command ended.
     let late = lock.check().err().map(|lost| lost.to_string());
     if let Some(why) = ending.map(|(why, _)| why).or(late) {
@@ -85,6 +86,9 @@ pub(super) async fn hold_and_run(
             "mainstay: the lock on {name} was lost: {error}"
         ));
         return Ok(LOST);
+    }
+    if had_terminal {
+        process::share_key_press(status);
     }
     code_of(status)
 }
@@ -126,28 +130,23 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Signals, Failure> {
-        let on = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(INTERNAL, format!("cannot listen for signals: {error}"))
-            })
-        };
         Ok(Signals {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-            quit: on(SignalKind::quit())?,
-            child: on(SignalKind::child())?,
+            interrupt: Incoming::listen(SignalKind::interrupt())?,
+            terminate: Incoming::listen(SignalKind::terminate())?,
+            hangup: Incoming::listen(SignalKind::hangup())?,
+            quit: Incoming::listen(SignalKind::quit())?,
+            child: Incoming::listen(SignalKind::child())?,
         })
     }
 
     /// The next signal to pass on; `None` if a child changed its state.
     async fn next(&mut self) -> Option<Signal> {
         tokio::select! {
-            _ = self.interrupt.recv() => Some(Signal::INT),
-            _ = self.terminate.recv() => Some(Signal::TERM),
-            _ = self.hangup.recv() => Some(Signal::HUP),
-            _ = self.quit.recv() => Some(Signal::QUIT),
-            _ = self.child.recv() => None,
+            () = self.interrupt.recv() => Some(Signal::INT),
+            () = self.terminate.recv() => Some(Signal::TERM),
+            () = self.hangup.recv() => Some(Signal::HUP),
+            () = self.quit.recv() => Some(Signal::QUIT),
+            () = self.child.recv() => None,
         }
     }
 }
