@@ -1,6 +1,6 @@
 //! Hash tables whose order can never show.
 
-use core::{fmt, hash::Hash};
+use core::{borrow::Borrow, fmt, hash::Hash};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -35,6 +35,15 @@ impl<K: Eq + Hash, V> FixedMap<K, V> {
     /// The value of a key, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.0.get_mut(key)
+    }
+
+    /// The stored key that equals a borrowed one, such as the `Arc<str>` of a `str`.
+    #[must_use]
+    pub fn key<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&K>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get_key_value(key).map(|(key, _)| key)
     }
 
     /// Whether a key is present.

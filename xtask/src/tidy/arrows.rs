@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/link", &["base"]),
     ("core/consensus", &["base"]),
     ("core/lock", &["base"]),
+    ("core/cib", &["base"]),
     ("core/fencing", &["base", "wire"]),
     ("core/membership", &["base", "wire", "fencing"]),
     (
@@ -83,7 +84,10 @@ const CORE_LIBRARIES: &[&str] = &[
     "smallvec",
     "thiserror",
 ];
-const CORE_LIBRARIES_OF_ONE: &[(&str, &[&str])] = &[("core/consensus", &["raft", "slog"])];
+const CORE_LIBRARIES_OF_ONE: &[(&str, &[&str])] = &[
+    ("core/cib", &["roxmltree"]),
+    ("core/consensus", &["raft", "slog"]),
+];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -1,0 +1,21 @@
+//! Between XML and the types of the model.
+//!
+//! Each element of the model is declared once, with [`element!`]: its attributes, the elements it
+//! may contain, and their order. Reading and writing follow from that declaration, so they cannot
+//! disagree. What a declaration does not know is kept in [`Extra`] and written back at its place.
+
+mod attribute;
+mod child;
+mod element;
+mod extra;
+mod read;
+mod write;
+
+pub(crate) use attribute::AttributeField;
+pub(crate) use child::{Child, ChildSlot, choice};
+pub(crate) use element::element;
+pub(crate) use read::{Reader, parse};
+pub(crate) use write::Writer;
+
+pub use attribute::Attr;
+pub use extra::{Extra, Verbatim};
