@@ -1,5 +1,12 @@
 //! Reads a whole directory of recorded cluster states, if there is one at hand.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
 use mainstay_cib::{Level, read, validate::validate, write};
 use std::{env, fs, path::PathBuf};
 
