@@ -94,12 +94,16 @@ fn waiting(
 ) -> String {
     let mut text = match lock.granted {
         Some(held) => format!(
-            "{} wants to convert {name} from {held} to {asked}",
-            who(lock)
+            "{} has waited {} to convert {name} from {held} to {asked}",
+            who(lock),
+            age(lock)
         ),
-        None => format!("{} waits for {asked} on {name}", who(lock)),
+        None => format!(
+            "{} has waited {} for {asked} on {name}",
+            who(lock),
+            age(lock)
+        ),
     };
-    text.push_str(&format!(", since {}", age(lock)));
     match (blockers.is_empty(), ahead.is_empty()) {
         (false, _) => text.push_str(&format!(", because {}.", blockers.join(" and "))),
         (true, false) => text.push_str(&format!(", behind {}.", ahead.join(" and "))),
@@ -112,7 +116,7 @@ fn waiting(
 
 fn holds(lock: &LockReport) -> String {
     let mode = lock.granted.map_or("nl", LockMode::name);
-    format!("{} holds {mode} since {}", who(lock), age(lock))
+    format!("{} has held {mode} for {}", who(lock), age(lock))
 }
 
 fn waits_ahead(lock: &LockReport) -> String {
@@ -187,9 +191,9 @@ mod tests {
         assert_eq!(
             report.sentences,
             [
-                "process 200 (job2) on n2 waits for ex on disk, since 1.5 s, because process 100 \
-                 (job1) on n1 holds pr since 1.5 s.",
-                "process 300 (job3) on n3 waits for pr on disk, since 1.5 s, behind process 200 \
+                "process 200 (job2) on n2 has waited 1.5 s for ex on disk, because process 100 \
+                 (job1) on n1 has held pr for 1.5 s.",
+                "process 300 (job3) on n3 has waited 1.5 s for pr on disk, behind process 200 \
                  (job2) on n2, which waits for ex.",
             ]
         );
