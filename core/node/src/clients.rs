@@ -199,7 +199,7 @@ impl Node {
     fn privileged(&self, session: SessionId) -> Result<(), Refusal> {
         match self.sessions.get(&session) {
             Some(s) if s.privileged => Ok(()),
-            _ => Err(Refusal::Invalid(
+            _ => Err(Refusal::Denied(
                 "only root and the daemon's own user may do this; try it with sudo".to_owned(),
             )),
         }

@@ -64,6 +64,9 @@ pub enum Refusal {
     /// The cluster could not carry the request out now.
     #[error("{0}")]
     Unavailable(String),
+    /// The caller may not do this.
+    #[error("{0}")]
+    Denied(String),
 }
 
 impl Refusal {
@@ -85,6 +88,7 @@ impl Refusal {
             Refusal::TooLate => "too-late",
             Refusal::Leaving => "leaving",
             Refusal::Unavailable(_) => "unavailable",
+            Refusal::Denied(_) => "denied",
         }
     }
 }

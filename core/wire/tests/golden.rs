@@ -389,6 +389,13 @@ fn answers() -> Vec<(&'static str, ToClient)> {
             },
         ),
         (
+            "denied",
+            ToClient::Done {
+                request: 4,
+                result: Err(Refusal::Denied("why".to_owned())),
+            },
+        ),
+        (
             "blocking",
             ToClient::Blocking {
                 handle: Handle(11),

@@ -99,6 +99,7 @@ impl From<LockError> for Failure {
                 Refusal::NotQueued | Refusal::TimedOut | Refusal::NoQuorum => CONFLICT,
                 Refusal::Invalid(_) => USAGE,
                 Refusal::NoSuchLockspace => NOT_FOUND,
+                Refusal::Denied(_) => DENIED,
                 _ => UNAVAILABLE,
             },
         };

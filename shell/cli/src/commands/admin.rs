@@ -3,12 +3,11 @@
 use crate::{
     args::Global,
     connect::connect,
-    exit::{DENIED, Failure, OK, Outcome},
+    exit::{Failure, OK, Outcome},
     output,
 };
 use clap::Args;
 use mainstay_base::NodeName;
-use mainstay_client::{LockError, Refusal};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 #[derive(Debug, Args)]
@@ -28,7 +27,7 @@ pub(crate) struct VouchArgs {
 pub(crate) async fn leave(global: Global) -> Outcome {
     let client = connect(&global).await?;
     let node = client.welcome().node_name;
-    client.leave().await.map_err(denied)?;
+    client.leave().await?;
     if global.json {
         output::json(&serde_json::json!({"node": node, "left": true}))?;
     } else {
@@ -51,7 +50,7 @@ pub(crate) async fn vouch(global: Global, args: VouchArgs) -> Outcome {
         )));
     }
     let client = connect(&global).await?;
-    let (id, incarnations) = client.vouch(node.clone()).await.map_err(denied)?;
+    let (id, incarnations) = client.vouch(node.clone()).await?;
     if global.json {
         output::json(&serde_json::json!({
             "node": node, "id": id, "incarnations": incarnations
@@ -82,12 +81,4 @@ fn ask_again(node: &NodeName) -> Result<String, Failure> {
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed)?;
     Ok(typed.trim().to_owned())
-}
-
-/// A refusal of an administrative call gets its own exit code.
-fn denied(error: LockError) -> Failure {
-    match &error {
-        LockError::Refused(Refusal::Invalid(_)) => Failure::new(DENIED, error.to_string()),
-        _ => error.into(),
-    }
 }
