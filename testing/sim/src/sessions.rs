@@ -530,7 +530,11 @@ impl World {
             return;
         }
         if self.frozen {
-            self.clients[slot].untold.push_back(happened);
+            let untold = &mut self.clients[slot].untold;
+            if matches!(happened, Happened::Lost) {
+                untold.clear(); // It was told to a session that is gone.
+            }
+            untold.push_back(happened);
             return;
         }
         let vouchable = self.vouchable();
