@@ -3,8 +3,8 @@
 use crate::{
     cib::Cib,
     problem::{self, Level, Problem},
-    text::Str,
-    xml::{Child, Verbatim, Writer, parse},
+    text::{At, Str},
+    xml::{Child, Verbatim, Writer, parse_moved},
 };
 
 /// A document: the model, and what stands around it in the text.
@@ -48,7 +48,12 @@ impl Reading {
 /// # Errors
 /// If the text is not XML, or something else than a CIB.
 pub fn read(text: &str) -> Result<Reading, Problem> {
-    let (read, mut problems) = parse(text, |root, reader| {
+    read_moved(text, None)
+}
+
+/// The same for a text that was made of another notation.
+pub(crate) fn read_moved(text: &str, moved: Option<&[At]>) -> Result<Reading, Problem> {
+    let (read, mut problems) = parse_moved(text, moved, |root, reader| {
         if root.tag_name().name() != "cib" || root.tag_name().namespace().is_some() {
             let at = reader.at(root);
             let what = format!("the outermost element is <{}>", root.tag_name().name());
@@ -59,7 +64,7 @@ pub fn read(text: &str) -> Result<Reading, Problem> {
         if let Some(old) = old_form(root) {
             let at = reader.at(old);
             let what = "this is Heartbeat's notation".to_owned();
-            let mend = "convert it first: mainstay convert --from heartbeat2".to_owned();
+            let mend = "read it as Heartbeat's: --from heartbeat2".to_owned();
             reader.problem(Level::Error, "heartbeat", at, old, what, mend);
             return Err(reader.problems.pop());
         }
@@ -81,7 +86,7 @@ pub fn read(text: &str) -> Result<Reading, Problem> {
         Err(problem) => Err(problem.unwrap_or_else(|| Problem {
             level: Level::Error,
             rule: "no-cib",
-            at: crate::text::At::default(),
+            at: At::default(),
             element: Str::from("?"),
             id: None,
             what: "this is no CIB".to_owned(),
@@ -103,11 +108,11 @@ fn old_form<'a, 'input>(root: roxmltree::Node<'a, 'input>) -> Option<roxmltree::
 pub fn write(document: &Document) -> String {
     let mut writer = Writer::default();
     for node in &document.before {
-        writer.verbatim(&node.xml);
+        writer.verbatim(node);
     }
     document.cib.write("cib", &mut writer);
     for node in &document.after {
-        writer.verbatim(&node.xml);
+        writer.verbatim(node);
     }
     writer.finish()
 }
@@ -119,5 +124,23 @@ impl Cib {
         let mut writer = Writer::default();
         self.write("cib", &mut writer);
         writer.finish()
+    }
+
+    /// The same, and for each line where what stands on it was read.
+    pub(crate) fn to_xml_with_places(&self) -> (String, Vec<At>) {
+        let mut writer = Writer::default();
+        self.write("cib", &mut writer);
+        writer.finish_with_places()
+    }
+}
+
+impl Reading {
+    /// Adds the problems [across elements](crate::validate::validate).
+    #[must_use]
+    pub fn validated(mut self) -> Reading {
+        let mut found = crate::validate::validate(&self.document.cib);
+        self.problems.append(&mut found);
+        problem::sort(&mut self.problems);
+        self
     }
 }

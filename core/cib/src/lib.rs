@@ -59,6 +59,7 @@ pub mod cib;
 pub mod constraints;
 mod document;
 pub mod fencing;
+pub mod heartbeat;
 pub mod index;
 pub mod nodes;
 pub mod operations;

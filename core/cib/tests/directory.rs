@@ -7,13 +7,24 @@
     clippy::print_stderr
 )]
 
-use mainstay_cib::{Level, read, validate::validate, write};
+use mainstay_cib::{
+    Level,
+    heartbeat::{export, import},
+    read,
+    validate::validate,
+    write,
+};
 use std::{env, fs, path::PathBuf};
 
-const VARIABLE: &str = "MAINSTAY_CIB_DIR";
+/// A directory of Pacemaker's files, and one of Heartbeat's.
+const PACEMAKER: &str = "MAINSTAY_CIB_DIR";
+const HEARTBEAT: &str = "MAINSTAY_HEARTBEAT_DIR";
 
-fn files() -> Option<Vec<PathBuf>> {
-    let directory = env::var_os(VARIABLE)?;
+fn files(variable: &str) -> Option<Vec<PathBuf>> {
+    let Some(directory) = env::var_os(variable) else {
+        eprintln!("SKIPPED: set {variable} to a directory of CIB files to read them all");
+        return None;
+    };
     let mut files: Vec<PathBuf> = fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -28,8 +39,7 @@ fn files() -> Option<Vec<PathBuf>> {
 /// loss, and to the byte if it was written in the usual form.
 #[test]
 fn recorded_states_survive() {
-    let Some(files) = files() else {
-        eprintln!("SKIPPED: set {VARIABLE} to a directory of CIB files to read them all");
+    let Some(files) = files(PACEMAKER) else {
         return;
     };
     let (mut identical, mut failures) = (0, Vec::new());
@@ -63,4 +73,66 @@ fn recorded_states_survive() {
     }
     println!("{} files, {identical} identical to the byte", files.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Protects what old sites have: a file of Heartbeat is read, or refused with a reason and a place;
+/// what was read can be said in Heartbeat's notation again, and means the same then.
+#[test]
+fn heartbeat_files_survive() {
+    let Some(files) = files(HEARTBEAT) else {
+        return;
+    };
+    let (mut accepted, mut failures) = (0, Vec::new());
+    for path in &files {
+        let name = path.file_name().unwrap().display().to_string();
+        let reading = match import(&fs::read_to_string(path).unwrap()) {
+            Ok(reading) => reading,
+            Err(problem) => {
+                println!("{name}: refused: {problem}");
+                assert!(
+                    !problem.at.is_nowhere(),
+                    "{name} is refused without a place"
+                );
+                continue;
+            }
+        };
+        let validity = validate(&reading.document.cib);
+        let mut refused = false;
+        for problem in reading.problems.iter().chain(&validity) {
+            println!("{name}: {problem}");
+            assert!(!problem.at.is_nowhere(), "{name} {problem}: no place");
+            refused |= problem.level == Level::Error;
+        }
+        if refused {
+            println!("{name}: refused");
+            continue;
+        }
+        accepted += 1;
+        let pacemaker = read(&write(&reading.document)).unwrap();
+        assert_eq!(pacemaker.document, reading.document, "{name}");
+        let (text, problems) = export(&reading.document.cib);
+        let again = import(&text).unwrap();
+        if !problems.iter().all(|p| p.level < Level::Error)
+            || again.document.cib != reading.document.cib
+        {
+            failures.push(name.clone());
+            println!("{name}: {problems:?}");
+            let before = write(&reading.document);
+            let after = write(&again.document);
+            for (before, after) in before
+                .lines()
+                .zip(after.lines())
+                .filter(|(b, a)| b != a)
+                .take(2)
+            {
+                println!("{name}: {before}\n{name}: {after}");
+            }
+        }
+    }
+    println!("{} files, {accepted} accepted", files.len());
+    assert!(
+        failures.is_empty(),
+        "changed on the way: {}",
+        failures.join(" ")
+    );
 }

@@ -50,7 +50,12 @@ macro_rules! element {
                 let attributes: &[&dyn $crate::xml::AttributeField] = &[$(&self.$afield),*];
                 let children: &[&dyn $crate::xml::ChildSlot] = &[$(&self.$cfield),*];
                 writer.element(
-                    tag, Self::ATTRIBUTES, attributes, Self::CHILDREN, children, &self.extra,
+                    (tag, self.at),
+                    Self::ATTRIBUTES,
+                    attributes,
+                    Self::CHILDREN,
+                    children,
+                    &self.extra,
                 );
             }
         }

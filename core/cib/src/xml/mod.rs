@@ -9,12 +9,14 @@ mod child;
 mod element;
 mod extra;
 mod read;
+mod tree;
 mod write;
 
 pub(crate) use attribute::AttributeField;
 pub(crate) use child::{Child, ChildSlot, choice};
 pub(crate) use element::element;
-pub(crate) use read::{Reader, parse};
+pub(crate) use read::{Reader, parse, parse_moved};
+pub(crate) use tree::Element;
 pub(crate) use write::Writer;
 
 pub use attribute::Attr;

@@ -20,6 +20,8 @@ pub(crate) struct Reader<'a> {
     places: Places<'a>,
     words: Words,
     depth: usize,
+    /// For a text that was made of another one: where each line came from.
+    moved: Option<&'a [At]>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -27,6 +29,15 @@ pub(crate) struct Reader<'a> {
 /// if it declares nothing itself.
 pub(crate) fn parse<R>(
     text: &str,
+    read: impl FnOnce(Node<'_, '_>, &mut Reader<'_>) -> R,
+) -> Result<(R, Vec<Problem>), Problem> {
+    parse_moved(text, None, read)
+}
+
+/// The same for a text that was made of another one: `moved` says for each line where it came from.
+pub(crate) fn parse_moved<R>(
+    text: &str,
+    moved: Option<&[At]>,
     read: impl FnOnce(Node<'_, '_>, &mut Reader<'_>) -> R,
 ) -> Result<(R, Vec<Problem>), Problem> {
     let text = without_doctype(text)?;
@@ -51,6 +62,7 @@ pub(crate) fn parse<R>(
         places: Places::new(&text),
         words: Words::default(),
         depth: 0,
+        moved,
         problems: Vec::new(),
     };
     let result = read(document.root_element(), &mut reader);
@@ -112,7 +124,19 @@ fn without_doctype(text: &str) -> Result<Cow<'_, str>, Problem> {
 
 impl Reader<'_> {
     pub(crate) fn at(&mut self, node: Node<'_, '_>) -> At {
-        self.places.at(node.range().start)
+        self.place(node.range().start)
+    }
+
+    fn place(&mut self, offset: usize) -> At {
+        let at = self.places.at(offset);
+        match self.moved {
+            Some(moved) => (at.line as usize)
+                .checked_sub(1)
+                .and_then(|line| moved.get(line))
+                .copied()
+                .unwrap_or_default(),
+            None => at,
+        }
     }
 
     pub(crate) fn word(&mut self, text: &str) -> Str {
@@ -188,7 +212,7 @@ impl Reader<'_> {
                 next = index + 1;
                 order[seen.min(63)] = index as u8;
                 if let Err(expected) = fields[index].take(attribute.value(), &mut self.words) {
-                    let at = self.places.at(attribute.range().start);
+                    let at = self.place(attribute.range().start);
                     let what = format!("{name}={:?} is not understood", attribute.value());
                     let mend = format!("write {expected}; until then the default holds");
                     self.problem(Level::Warning, "bad-value", at, node, what, mend);

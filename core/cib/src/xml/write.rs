@@ -3,14 +3,17 @@
 use super::{
     attribute::AttributeField,
     child::ChildSlot,
-    extra::{Extra, UNKNOWN},
+    extra::{Extra, UNKNOWN, Verbatim},
 };
+use crate::text::At;
 
 /// Writes elements, indented by two spaces, attributes on one line.
 #[derive(Default)]
 pub(crate) struct Writer {
     out: String,
     depth: usize,
+    /// For each line, where what stands on it was read.
+    places: Vec<At>,
 }
 
 impl Writer {
@@ -18,10 +21,17 @@ impl Writer {
         self.out
     }
 
-    pub(crate) fn verbatim(&mut self, xml: &str) {
+    /// The text, and for each of its lines where what stands on it was read.
+    pub(crate) fn finish_with_places(self) -> (String, Vec<At>) {
+        (self.out, self.places)
+    }
+
+    pub(crate) fn verbatim(&mut self, node: &Verbatim) {
         self.indent();
-        self.out.push_str(xml);
+        self.out.push_str(&node.xml);
         self.out.push('\n');
+        let lines = 1 + node.xml.matches('\n').count();
+        self.places.extend(core::iter::repeat_n(node.at, lines));
     }
 
     fn indent(&mut self) {
@@ -30,7 +40,7 @@ impl Writer {
 
     pub(crate) fn element(
         &mut self,
-        tag: &'static str,
+        (tag, at): (&'static str, At),
         names: &[&'static str],
         fields: &[&dyn AttributeField],
         tags: &[&[&'static str]],
@@ -41,6 +51,7 @@ impl Writer {
         self.out.push('<');
         self.out.push_str(tag);
         self.attributes(names, fields, extra);
+        self.places.push(at);
         if slots.iter().all(|s| s.len() == 0) && extra.nodes().is_empty() {
             self.out.push_str("/>\n");
             return;
@@ -53,6 +64,7 @@ impl Writer {
         self.out.push_str("</");
         self.out.push_str(tag);
         self.out.push_str(">\n");
+        self.places.push(at);
     }
 
     /// First what stood there when it was read, in that order; then the rest in the usual order.
@@ -108,7 +120,7 @@ impl Writer {
         for &slot in order {
             if slot == UNKNOWN {
                 if let Some(node) = unknown.next() {
-                    self.verbatim(&node.xml);
+                    self.verbatim(node);
                 }
             } else {
                 let slot = usize::from(slot);
@@ -124,13 +136,13 @@ impl Writer {
             }
         }
         for node in unknown {
-            self.verbatim(&node.xml);
+            self.verbatim(node);
         }
     }
 }
 
 /// Line breaks and tabs would become spaces when read again, so they are written as references.
-fn escape(value: &str, out: &mut String) {
+pub(super) fn escape(value: &str, out: &mut String) {
     for c in value.chars() {
         match c {
             '&' => out.push_str("&amp;"),
