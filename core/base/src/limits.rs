@@ -12,6 +12,8 @@ pub const NODES_MAX: usize = 64;
 pub const VALUE_LEN_MAX: usize = 64;
 /// Value block size of a lockspace that asks for none, in bytes (as in libdlm).
 pub const VALUE_LEN_DEFAULT: usize = 32;
+/// Most votes of one node.
+pub const VOTES_MAX: u32 = 8;
 /// Most links between a pair of nodes.
 pub const LINKS_MAX: usize = 4;
 /// Largest frame between nodes, in bytes, after decryption.

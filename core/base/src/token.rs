@@ -18,6 +18,8 @@ const COUNT_BITS: u32 = 40;
 impl Token {
     /// No grant yet.
     pub const NONE: Token = Token(0);
+    /// The last epoch in which tokens can be issued.
+    pub const EPOCH_MAX: u64 = (1 << (u64::BITS - COUNT_BITS)) - 1;
 
     /// The token below all that are issued first in `epoch`.
     ///
@@ -26,7 +28,7 @@ impl Token {
     #[must_use]
     pub fn floor(epoch: Epoch) -> Token {
         assert!(
-            epoch.0 < 1 << 24,
+            epoch.0 <= Token::EPOCH_MAX,
             "the cluster has changed views 16 million times; tokens are used up"
         );
         Token(epoch.0 << COUNT_BITS)
@@ -45,6 +47,14 @@ impl Token {
             "2^40 grants of one resource within an epoch"
         );
         Token(next)
+    }
+
+    /// Whether a member that has installed `epoch` may have issued this token, with as many again to
+    /// spare before its series is used up.
+    #[must_use]
+    pub fn is_plausible(self, epoch: Epoch) -> bool {
+        let count = self.0 & ((1 << COUNT_BITS) - 1);
+        self.epoch() <= epoch && count < 1 << (COUNT_BITS - 1)
     }
 
     /// The epoch in which this token's series began.

@@ -18,6 +18,7 @@
 mod directory;
 mod master;
 mod owner;
+mod plausible;
 mod recovery;
 mod report;
 mod table;
@@ -244,6 +245,11 @@ impl Dlm {
             return; // A life that is no longer, or never became, a member has no say.
         };
         let life = (from, member.incarnation);
+        if let Err(what) = plausible::check(&message.body, self.view.epoch) {
+            // To ignore it could mean to forget a lock.
+            let text = format!("node {from} sent {what}");
+            return self.out.push(Out::Fatal(text));
+        }
         match message.body {
             Body::Lookup { resource, members } => self.directory_ask(now, from, resource, members),
             Body::MasterIs {
@@ -251,7 +257,12 @@ impl Dlm {
                 members,
                 master,
             } => {
-                if members == self.members_epoch {
+                if members != self.members_epoch {
+                    return;
+                }
+                if master == self.me || !self.ids.contains(&master) {
+                    self.violation(from, "a directory answer that names no other member");
+                } else {
                     self.learn_master(now, &resource, master);
                 }
             }

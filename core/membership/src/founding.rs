@@ -1,6 +1,8 @@
 //! The record that a cluster begins with.
 
-use mainstay_base::{ClusterId, DiskId, FencePolicy, NodeId, NodeSpec, Timings};
+use mainstay_base::{
+    ClusterId, DiskId, FencePolicy, NODES_MAX, NodeId, NodeSpec, Timings, VOTES_MAX,
+};
 use mainstay_wire::codec::{self, DecodeError};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,14 @@ impl Founding {
             .filter(|n| n.spec.votes > 0)
             .filter_map(|n| n.disk.map(|disk| (n.spec.id, disk)))
             .collect()
+    }
+
+    /// Whether a cluster can have been founded so: not too many nodes, each once and in order, none
+    /// with too many votes.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.nodes.len() <= NODES_MAX
+            && self.nodes.is_sorted_by(|a, b| a.spec.id < b.spec.id)
+            && self.nodes.iter().all(|n| n.spec.votes <= VOTES_MAX)
     }
 
     /// For the journal.

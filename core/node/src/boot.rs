@@ -1,7 +1,7 @@
 //! The beginning of a life: from the journal's records to a node.
 
 use crate::{BootError, BootInfo, Node, NodeConfig, PersistSeq, peers::Peer};
-use mainstay_base::{Entropy, Instant, NODES_MAX};
+use mainstay_base::{Entropy, Instant, NODES_MAX, VOTES_MAX};
 use mainstay_consensus::{Consensus, ConsensusConfig, Durable};
 use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
@@ -160,9 +160,13 @@ fn check_config(config: &NodeConfig) -> Result<(), BootError> {
             ));
         }
     }
-    if let Some(node) = config.nodes.iter().find(|n| !(1..=8).contains(&n.votes)) {
+    if let Some(node) = config
+        .nodes
+        .iter()
+        .find(|n| !(1..=VOTES_MAX).contains(&n.votes))
+    {
         return bad(format!(
-            "node {} has {} votes; 1 to 8 are possible",
+            "node {} has {} votes; 1 to {VOTES_MAX} are possible",
             node.name, node.votes
         ));
     }

@@ -28,6 +28,9 @@ pub(crate) fn is_channel_frame(frame: &[u8]) -> bool {
 /// A channel that has so many bytes to deliver is congested.
 const CONGESTED: usize = 8 << 20;
 
+/// More disks than any node is given in the life of another.
+const DISKS_PER_NODE: usize = 64;
+
 /// Frames packed for one peer at a time; more follow with the next flush.
 const FRAMES_PER_FLUSH: usize = 8;
 
@@ -117,10 +120,21 @@ impl Node {
         };
         match Consensus::sender(body) {
             Ok(disk) => {
-                let known = self.disks.entry(disk).or_insert(from);
-                if *known != from {
-                    let text = format!("a log message from disk {disk}, which is node {known}'s");
-                    return self.complain(from, text);
+                let of_sender = self.disks.values().filter(|node| **node == from);
+                match self.disks.get(&disk) {
+                    Some(known) if *known != from => {
+                        let text =
+                            format!("a log message from disk {disk}, which is node {known}'s");
+                        return self.complain(from, text);
+                    }
+                    Some(_) => {}
+                    None if of_sender.count() >= DISKS_PER_NODE => {
+                        let text = format!("log messages from more than {DISKS_PER_NODE} disks");
+                        return self.complain(from, text);
+                    }
+                    None => {
+                        self.disks.insert(disk, from);
+                    }
                 }
             }
             Err(error) => return self.complain(from, error.to_string()),

@@ -77,13 +77,16 @@ impl Member {
     }
 
     fn restart(&mut self, now: Instant) {
+        if self.disk.is_empty() {
+            // It has promised nothing yet, and is founded anew.
+            *self = Member::new(self.config.me.0);
+            return;
+        }
         self.unsaved.clear();
         self.applied = 0;
-        if !self.disk.is_empty() {
-            let entropy = Entropy::new(now.0);
-            let log = Consensus::recover(self.config.clone(), self.disk.clone(), now, entropy);
-            self.log = log.expect("a member starts from what it wrote");
-        }
+        let entropy = Entropy::new(now.0);
+        let log = Consensus::recover(self.config.clone(), self.disk.clone(), now, entropy);
+        self.log = log.expect("a member starts from what it wrote");
     }
 }
 

@@ -141,3 +141,21 @@ pub fn vary(input: &[u8], other: &[u8], entropy: &mut Entropy) -> Vec<u8> {
     }
     bytes
 }
+
+/// A message with the number at each place replaced by the ends of its range, one at a time, as the
+/// codec writes them. What overflows is found so, and hardly ever by chance.
+pub fn extremes(message: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    const ENDS: [&[u8]; 5] = [
+        &[0],
+        &[1],
+        &[0xff, 0xff, 0x03],
+        &[0xff, 0xff, 0xff, 0xff, 0x0f],
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+    ];
+    (0..message.len()).flat_map(move |at| {
+        let rest = &message[at..];
+        let len = rest.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+        let after = &rest[len.min(rest.len())..];
+        ENDS.map(|end| [&message[..at], end, after].concat())
+    })
+}

@@ -48,7 +48,7 @@ mod transport;
 mod wire;
 mod world;
 
-pub use feed::{Feed, Script, vary};
+pub use feed::{Feed, Script, extremes, vary};
 pub use seeds::seeds;
 
 use std::path::PathBuf;

@@ -6,7 +6,8 @@ use crate::{
     world::{IMPOSTOR, LOG, MEMBERSHIP, VICTIM, World, config, framed},
 };
 use mainstay_base::{
-    BootId, DiskId, Instant, LinkId, LockMode, LockspaceId, LockspaceName, SessionId,
+    BootId, DiskId, Flags, Instant, LinkId, LockMode, LockspaceId, LockspaceName, ResourceName,
+    SessionId,
 };
 use mainstay_membership::Message;
 use mainstay_node::{BootInfo, Input, Node, Outbox};
@@ -63,6 +64,25 @@ fn open_lockspace(world: &mut World) {
     );
 }
 
+/// What the victim's client locks before the attack; the first stands in the golden messages. Some
+/// of them have their directory entry with the impostor, who need not answer.
+const NAMES: [&[u8]; 6] = [b"disk\0\xff", b"a", b"b", b"c", b"d", b"e"];
+
+fn lock_all(world: &mut World) {
+    for (number, name) in (2_u64..).zip(NAMES) {
+        let lock = Ask::Lock {
+            handle: Handle(number),
+            lockspace: LockspaceId(1),
+            name: ResourceName::new(name).expect("short"),
+            mode: LockMode::Ex,
+            flags: Flags::VALBLK,
+            blocking: true,
+            timeout_ms: None,
+        };
+        ask(world, 1, number, lock);
+    }
+}
+
 /// A peer that has the key and says what it likes; another, true, whose frames are tampered with.
 pub(crate) fn peers(data: &[u8]) {
     let mut feed = Feed::new(data);
@@ -75,6 +95,8 @@ pub(crate) fn peers(data: &[u8]) {
             open(&mut world, 1, true);
             open_lockspace(&mut world);
             world.run(Duration::from_millis(50));
+            lock_all(&mut world);
+            world.run(Duration::from_millis(20));
             let mut requests = 10;
             while !feed.is_empty() && world.victim().is_some() {
                 attack(&mut world, &mut feed, &mut requests);
@@ -121,14 +143,7 @@ fn attack(world: &mut World, feed: &mut Feed<'_>, requests: &mut u64) {
             let bytes = feed.block();
             let message = codec::decode::<dlm::Message>("lock message", MESSAGE_LEN_MAX, bytes);
             if let Ok(mut message) = message {
-                if let dlm::Body::Lookup { members, .. }
-                | dlm::Body::MasterIs { members, .. }
-                | dlm::Body::YouMaster { members, .. }
-                | dlm::Body::Registered { members } = &mut message.body
-                {
-                    *members = world.epoch();
-                }
-                message.epoch = world.epoch();
+                fit(world, &mut message);
                 world.say(codec::to_vec(&message));
             } else {
                 world.say(bytes.to_vec());
@@ -168,6 +183,47 @@ fn attack(world: &mut World, feed: &mut Feed<'_>, requests: &mut u64) {
             world.restart();
             open(world, 1, true);
         }
+    }
+}
+
+/// Makes a message one of the present view, about what the victim's client holds and waits for.
+fn fit(world: &World, message: &mut dlm::Message) {
+    use dlm::Body;
+    message.epoch = world.epoch();
+    let since = world.members_since();
+    match &mut message.body {
+        Body::Lookup { resource, members }
+        | Body::MasterIs {
+            resource, members, ..
+        }
+        | Body::YouMaster {
+            resource, members, ..
+        } => {
+            *members = since;
+            resource.space = LockspaceId(1);
+        }
+        Body::Registered { members } => *members = since,
+        Body::Register { space, .. } => *space = LockspaceId(1),
+        Body::Forget { resource, .. }
+        | Body::Forgotten { resource }
+        | Body::Request { resource, .. }
+        | Body::Convert { resource, .. }
+        | Body::Unlock { resource, .. }
+        | Body::Drop { resource, .. }
+        | Body::Cancel { resource, .. }
+        | Body::Restate { resource, .. }
+        | Body::HandOver { resource, .. }
+        | Body::Suspect { resource, .. } => resource.space = LockspaceId(1),
+        Body::Granted { lock, .. }
+        | Body::Queued { lock, .. }
+        | Body::Refused { lock, .. }
+        | Body::Unlocked { lock, .. }
+        | Body::Blocking { lock, .. } => lock.0 = lock.0 % NAMES.len() as u64 + 1,
+        Body::NotMaster { resource, lock } => {
+            resource.space = LockspaceId(1);
+            lock.0 = lock.0 % NAMES.len() as u64 + 1;
+        }
+        _ => {}
     }
 }
 
@@ -250,13 +306,13 @@ pub(crate) fn clients(data: &[u8]) {
 fn call(feed: &mut Feed<'_>) -> Ask {
     let handle = Handle(u64::from(feed.byte() % 4));
     let mode = LockMode::ALL[usize::from(feed.byte() % 6)];
-    let flags = mainstay_base::Flags(u32::from(feed.u16()) & mainstay_base::Flags::ALL.0);
+    let flags = Flags(u32::from(feed.u16()) & Flags::ALL.0);
     let blocking = true;
     match feed.byte() % 4 {
         0 => Ask::Lock {
             handle,
             lockspace: LockspaceId(1),
-            name: mainstay_base::ResourceName::new([b'a' + feed.byte() % 2]).expect("one byte"),
+            name: ResourceName::new([b'a' + feed.byte() % 2]).expect("one byte"),
             mode,
             flags,
             blocking,

@@ -164,6 +164,14 @@ impl World {
             .map_or(Epoch(0), |node| node.cluster_state().view().epoch)
     }
 
+    /// The epoch since which the members are these.
+    pub(crate) fn members_since(&self) -> Epoch {
+        let view = self
+            .victim()
+            .map(|node| node.cluster_state().view().clone());
+        view.map_or(Epoch(0), |view| view.members_since)
+    }
+
     /// The records that the victim has made durable.
     #[must_use]
     pub(crate) fn records(&self) -> &[(u8, Vec<u8>)] {

@@ -7,9 +7,9 @@
 
 use mainstay_base::Entropy;
 use mainstay_fuzz::{
-    TARGETS, Target, corpus, find, hex,
+    Feed, Script, TARGETS, Target, corpus, extremes, find, hex,
     memory::{Counting, measured},
-    vary,
+    seeds, vary,
 };
 use std::{
     fs,
@@ -131,15 +131,61 @@ fn allocations_are_counted() {
 /// Protects the targets from passing because inputs no longer reach what they were made for.
 #[test]
 fn real_messages_decode() {
-    for (name, bytes) in mainstay_fuzz::seeds("wire-dlm") {
+    for (name, bytes) in seeds("wire-dlm") {
         let message =
             mainstay_wire::codec::decode::<mainstay_wire::dlm::Message>("m", 4096, &bytes);
         assert!(message.is_ok(), "{name}");
     }
-    for (name, bytes) in mainstay_fuzz::seeds("commands") {
+    for (name, bytes) in seeds("commands") {
         assert!(
             mainstay_membership::Command::decode(&bytes).is_ok(),
             "{name}"
         );
+    }
+}
+
+/// Protects the replicated state, and a node's start, from numbers at the ends of their range in
+/// snapshots, commands and records: what is counted on from must not overflow.
+#[test]
+fn numbers_at_their_ends_in_the_log() {
+    for (name, has_kinds) in [
+        ("cluster-state", false),
+        ("consensus-records", false),
+        ("node-boot", true),
+    ] {
+        let target = find(name).unwrap();
+        for (seed, input) in seeds(name) {
+            let mut feed = Feed::new(&input);
+            let mut blocks = Vec::new();
+            while !feed.is_empty() {
+                let kind = has_kinds.then(|| feed.byte());
+                blocks.push((kind, feed.block()));
+            }
+            for place in 0..blocks.len() {
+                for spoilt in extremes(blocks[place].1) {
+                    let mut script = Script::new();
+                    for (at, (kind, block)) in blocks.iter().enumerate() {
+                        let block = if at == place { &spoilt } else { *block };
+                        script = script.raw(kind.as_slice()).block(block);
+                    }
+                    run(target, &script.0, &format!("{seed}, block {place}"));
+                }
+            }
+        }
+    }
+}
+
+/// Protects a lock manager from a member whose tokens, versions and node numbers are at the ends of
+/// their range.
+#[test]
+fn numbers_at_their_ends_between_lock_managers() {
+    let target = find("node-peers").unwrap();
+    for (name, message) in seeds("wire-dlm") {
+        for spoilt in extremes(&message) {
+            // Said, then said as it should be, with a little time after each; see `node::peers`.
+            let script = Script::new().raw(&[0, 5]).block(&spoilt);
+            let script = script.raw(&[0, 2, 5]).block(&message).raw(&[0, 2]);
+            run(target, &script.0, &name);
+        }
     }
 }

@@ -21,7 +21,7 @@ impl ClusterState {
         }
         self.applied = index;
         if let Command::Found(founding) = command {
-            if self.id.is_some() {
+            if self.id.is_some() || !founding.is_sound() {
                 return Vec::new();
             }
             self.found(founding);

@@ -1,12 +1,18 @@
 //! The cluster state as bytes.
 
 use super::ClusterState;
+use crate::View;
+use mainstay_base::{
+    Incarnation, LOCKSPACES_MAX, NODES_MAX, NodeId, Token, VALUE_LEN_MAX, VOTES_MAX,
+};
 use mainstay_wire::codec::{self, DecodeError};
 
 /// The format that this build writes, and the only one there has been.
 const VERSION: u8 = 1;
 /// Longest encoded state, in bytes: room for every lockspace, node and fencing record.
 const STATE_LEN_MAX: usize = 8 << 20;
+/// No node comes back so often.
+const INCARNATION_MAX: Incarnation = Incarnation(1 << 48);
 
 /// Bytes that are no cluster state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +29,9 @@ pub enum StateError {
     /// The bytes do not follow the format.
     #[error("cluster state: {0}")]
     Decode(#[from] DecodeError),
+    /// The bytes follow the format, but no log can have led there.
+    #[error("cluster state: {0}")]
+    Impossible(&'static str),
 }
 
 impl ClusterState {
@@ -37,13 +46,75 @@ impl ClusterState {
     /// From a snapshot.
     ///
     /// # Errors
-    /// If the bytes are no state, or one of an unknown format.
+    /// If the bytes are no state, one of an unknown format, or one that no log leads to.
     pub fn decode(bytes: &[u8]) -> Result<ClusterState, StateError> {
         match bytes {
             [] => Err(StateError::Empty),
-            [VERSION, state @ ..] => Ok(codec::decode("cluster state", STATE_LEN_MAX, state)?),
+            [VERSION, state @ ..] => {
+                let state: ClusterState = codec::decode("cluster state", STATE_LEN_MAX, state)?;
+                state.check().map_err(StateError::Impossible)?;
+                Ok(state)
+            }
             [found, ..] => Err(StateError::Version { found: *found }),
         }
+    }
+}
+
+impl ClusterState {
+    /// What the rest of the crate relies on: numbers that can be counted on from, lists in order.
+    fn check(&self) -> Result<(), &'static str> {
+        let nodes = &self.nodes;
+        if nodes.len() > NODES_MAX {
+            return Err("it has too many nodes");
+        }
+        if nodes.iter().any(|(id, node)| *id != node.spec.id) {
+            return Err("it has a node under the number of another");
+        }
+        if nodes.values().any(|node| node.spec.votes > VOTES_MAX) {
+            return Err("it has a node with too many votes");
+        }
+        if nodes
+            .values()
+            .any(|node| node.incarnation > INCARNATION_MAX)
+        {
+            return Err("it has a node with an incarnation out of range");
+        }
+        if self.lockspaces.len() > LOCKSPACES_MAX {
+            return Err("it has too many lockspaces");
+        }
+        for (name, space) in &self.lockspaces {
+            let len = usize::from(space.value_len);
+            let counted = (1..=LOCKSPACES_MAX).contains(&(space.id.0 as usize));
+            if *name != space.name || !counted || !(1..=VALUE_LEN_MAX).contains(&len) {
+                return Err(
+                    "it has a lockspace whose name, number or value length is out of range",
+                );
+            }
+        }
+        self.check_view(&self.view)
+    }
+
+    fn check_view(&self, view: &View) -> Result<(), &'static str> {
+        if view.epoch.0 > Token::EPOCH_MAX || view.members_since > view.epoch {
+            return Err("its view is numbered out of range");
+        }
+        if !view.members.is_sorted_by(|a, b| a.node < b.node) {
+            return Err("its members are not in order");
+        }
+        let pending = &view.pending;
+        if !pending.is_sorted_by(|a, b| (a.node, a.incarnation) < (b.node, b.incarnation)) {
+            return Err("its pending incarnations are not in order");
+        }
+        let known = |node: NodeId, incarnation: Incarnation| {
+            let record = self.nodes.get(&node);
+            record.is_some_and(|record| incarnation <= record.incarnation)
+        };
+        if !view.members.iter().all(|m| known(m.node, m.incarnation))
+            || !pending.iter().all(|p| known(p.node, p.incarnation))
+        {
+            return Err("its view names an incarnation that no node has had");
+        }
+        Ok(())
     }
 }
 

@@ -286,3 +286,47 @@ fn vouching_concerns_all_vanished_incarnations_of_one_node() {
     let pending: Vec<NodeId> = log.state.view().pending.iter().map(|p| p.node).collect();
     assert_eq!(pending, [NodeId(3)]);
 }
+
+/// Protects every member from a founding that no configuration allows: sums of its votes would
+/// overflow. It is ignored, by all alike.
+#[test]
+fn a_founding_out_of_bounds_is_ignored() {
+    let mut log = Log {
+        state: ClusterState::new(),
+        index: 0,
+    };
+    for bad in [&[u32::MAX, 1][..], &[9], &[1; 65]] {
+        assert!(log.add(Command::Found(founding(bad))).is_empty());
+    }
+    let mut twice = founding(&[1, 1]);
+    twice.nodes[1].spec.id = NodeId(1);
+    assert!(log.add(Command::Found(twice)).is_empty());
+    assert_eq!(log.state.id(), None);
+    assert!(!log.add(Command::Found(founding(&[8; 64]))).is_empty());
+}
+
+/// Protects a member from a snapshot to which no log leads: it is refused, not counted on from.
+#[test]
+fn a_snapshot_out_of_bounds_is_refused() {
+    let mut log = Log::founded(&[1, 1]);
+    log.join(1, 10);
+    log.join(2, 20);
+    let good = log.state;
+    assert_eq!(ClusterState::decode(&good.encode()).as_ref(), Ok(&good));
+    let refused = |spoil: fn(&mut ClusterState)| {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let read = ClusterState::decode(&bad.encode());
+        assert!(matches!(read, Err(StateError::Impossible(_))), "{read:?}");
+    };
+    fn node(state: &mut ClusterState) -> &mut NodeRecord {
+        state.nodes.get_mut(&NodeId(1)).expect("configured")
+    }
+    refused(|state| node(state).incarnation = Incarnation(u64::MAX));
+    refused(|state| node(state).spec.votes = u32::MAX);
+    refused(|state| node(state).spec.id = NodeId(7));
+    refused(|state| Arc::make_mut(&mut state.view).epoch = Epoch(u64::MAX));
+    refused(|state| Arc::make_mut(&mut state.view).members.reverse());
+    refused(|state| Arc::make_mut(&mut state.view).members[0].incarnation = Incarnation(9));
+    refused(|state| Arc::make_mut(&mut state.view).members[0].node = NodeId(0));
+}

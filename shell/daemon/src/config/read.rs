@@ -6,7 +6,7 @@ use super::{
     fields::{At, Fields},
     problem::Problems,
 };
-use mainstay_base::{FencePolicy, LINKS_MAX, NODES_MAX, NodeId, NodeName, Timings};
+use mainstay_base::{FencePolicy, LINKS_MAX, NODES_MAX, NodeId, NodeName, Timings, VOTES_MAX};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -19,7 +19,6 @@ use toml::de::DeTable;
 const NODE_EXAMPLE: &str =
     "[[node]]\n    id = 1\n    name = \"a\"\n    addresses = [\"10.0.0.1:7464\"]";
 const ADDRESSES_EXAMPLE: &str = "addresses = [\"10.0.0.1:7464\"]";
-const VOTES_MAX: u32 = 8;
 const PERIOD_MAX_MS: u64 = 60_000;
 
 pub(super) fn read(file: &Path, text: &str, identity: &Identity) -> Result<Config, ConfigError> {

@@ -1,0 +1,110 @@
+//! Numbers from peers that a lock manager counts on from. No correct member sends one that is out of
+//! range, and a wrong one, once taken, would end in tokens that are used up or wrap.
+
+use mainstay_base::{Epoch, Token, Value};
+use mainstay_wire::dlm::{Body, RestatedLock};
+
+/// Largest distance of a place in a queue from the middle.
+const TICKET_MAX: u64 = 1 << 62;
+
+/// What is wrong with the numbers of a message, as a member that has installed `epoch` sees it.
+pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
+    let token = |token: Token| match token.is_plausible(epoch) {
+        true => Ok(()),
+        false => Err("a token that no member can have issued"),
+    };
+    // Versions count publications, and jump to what a token would be.
+    let value = |value: Option<&Value>| match value {
+        Some(v) if !Token(v.version.0).is_plausible(epoch) => {
+            Err("a version of a value block that no member can have published")
+        }
+        _ => Ok(()),
+    };
+    let lock = |lock: &RestatedLock| {
+        token(lock.granted.map_or(Token::NONE, |(_, token)| token))?;
+        value(lock.value.as_ref())?;
+        match lock.ticket {
+            Some(ticket) if ticket.unsigned_abs() > TICKET_MAX => {
+                Err("a place in a queue that no master can have given")
+            }
+            _ => Ok(()),
+        }
+    };
+    match body {
+        Body::YouMaster { floor: number, .. } | Body::Forget { last: number, .. } => token(*number),
+        Body::Granted { granted, .. } => {
+            token(granted.token)?;
+            value(granted.value.as_ref())
+        }
+        Body::Unlocked { version, .. } => token(Token(version.0)),
+        Body::Queued { ticket, .. } if ticket.unsigned_abs() > TICKET_MAX => {
+            Err("a place in a queue that no master can have given")
+        }
+        Body::Restate { locks, .. } => locks.iter().try_for_each(lock),
+        Body::HandOver { value: handed, .. } => value(Some(handed)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_base::{
+        Incarnation, LockId, LockMode, LockspaceId, NodeId, ResourceName, ValueBlock, ValueVersion,
+    };
+    use mainstay_wire::dlm::ResourceId;
+
+    fn resource() -> ResourceId {
+        ResourceId {
+            space: LockspaceId(1),
+            name: ResourceName::new("r").expect("short"),
+        }
+    }
+
+    fn restated(token: Token, version: u64, ticket: i64) -> Body {
+        let block = ValueBlock::default();
+        let version = ValueVersion(version);
+        let lock = RestatedLock {
+            lock: LockId(1),
+            granted: Some((LockMode::Ex, token)),
+            pending: None,
+            ticket: Some(ticket),
+            publish: None,
+            blocking: false,
+            valblk: true,
+            value: Some(Value {
+                block,
+                version,
+                maybe_stale: false,
+            }),
+        };
+        Body::Restate {
+            node: NodeId(2),
+            incarnation: Incarnation(1),
+            resource: resource(),
+            locks: vec![lock],
+        }
+    }
+
+    /// Protects tokens and versions from being used up by one message of a faulty peer; those of
+    /// the present epoch, and of earlier ones, pass.
+    #[test]
+    fn numbers_out_of_range_are_noticed() {
+        let (epoch, good) = (Epoch(5), Token::floor(Epoch(5)));
+        let floor = |floor| Body::YouMaster {
+            resource: resource(),
+            members: epoch,
+            floor,
+        };
+        assert_eq!(check(&floor(good), epoch), Ok(()));
+        assert_eq!(check(&floor(Token::NONE), epoch), Ok(()));
+        assert_eq!(check(&restated(good.next(), good.0, -3), epoch), Ok(()));
+        let full = Token(Token::floor(Epoch(6)).0 - 1);
+        for bad in [Token(u64::MAX), Token::floor(Epoch(6)), full] {
+            assert!(check(&floor(bad), epoch).is_err(), "{bad:?}");
+            assert!(check(&restated(bad, 1, 0), epoch).is_err(), "{bad:?}");
+            assert!(check(&restated(good, bad.0, 0), epoch).is_err(), "{bad:?}");
+        }
+        assert!(check(&restated(good, 1, i64::MIN), epoch).is_err());
+    }
+}
