@@ -25,6 +25,7 @@
 //! | `mainstay_transport::wire`: preamble, message header, hello, refusal, frame header | `handshake` |
 //! | `mainstay_transport::parse_key_text` | `key` |
 //! | `mainstay_daemon::config::Config::parse` | `config` |
+//! | `mainstay_cib::read` and `heartbeat::import`, with `validate`, `write` and `export` | `cib` |
 //! | the client's framing and its protocol machine | `client` |
 //! | `mainstay_node`: frames of every kind, as a whole node takes them | `node-peers` |
 //! | requests of clients, as a whole node takes them | `node-clients` |
@@ -34,6 +35,7 @@
 //! Noise handshake in `mainstay-transport`; the lease page comes from a descriptor whose seals are
 //! checked, and has no lengths in it.
 
+mod cib;
 mod client;
 mod config;
 mod consensus;
@@ -91,6 +93,7 @@ pub const TARGETS: &[Target] = &[
     target("handshake", transport::handshake, 60_000, 1024),
     target("key", transport::key, 60_000, 1024),
     target("config", config::config, 5_000, 4096),
+    target("cib", cib::document, 60_000, 8192),
     target("client", client::daemon, 30_000, 4096),
     target("node-peers", node::peers, 800, 2048),
     target("node-clients", node::clients, 800, 2048),

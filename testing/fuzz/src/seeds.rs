@@ -252,6 +252,38 @@ fn configs() -> Seeds {
     vec![one("small", small), one("full", full)]
 }
 
+fn cibs() -> Seeds {
+    let text = r#"<?xml version="1.0"?>
+<!-- before -->
+<cib epoch="1" num_updates="0" admin_epoch="0" validate-with="pacemaker-3.9">
+  <configuration>
+    <crm_config><cluster_property_set id="o"><nvpair id="o1" name="stonith-enabled" value="true"/></cluster_property_set></crm_config>
+    <nodes><node id="1" uname="a"><instance_attributes id="n"><nvpair id="n1" name="rack" value="&lt;1&gt;"/></instance_attributes></node></nodes>
+    <resources>
+      <group id="g"><primitive id="ip" class="ocf" provider="heartbeat" type="IPaddr2"><operations><op id="m" name="monitor" interval="10s" timeout="PT20S"/></operations></primitive></group>
+      <clone id="c"><primitive id="web" class="systemd" type="nginx"/></clone>
+    </resources>
+    <constraints>
+      <rsc_location id="l" rsc="g"><rule id="r" score="-INFINITY"><expression id="e" attribute="rack" operation="ne" value="1"/></rule></rsc_location>
+      <rsc_colocation id="k" rsc="g" with-rsc="c" score="100"/><rsc_order id="d" first="c" then="g" kind="Optional"/>
+    </constraints>
+  </configuration>
+  <status><node_state id="1" uname="a" crmd="online" in_ccm="true" unknown="x"/></status>
+</cib>
+"#;
+    let heartbeat = r#"<cib have_quorum="true" generated="true" epoch="1" num_updates="0" admin_epoch="0">
+  <configuration>
+    <crm_config><cluster_property_set id="o"><attributes><nvpair id="o1" name="symmetric_cluster" value="true"/></attributes></cluster_property_set></crm_config>
+    <nodes><node id="1" uname="a" type="normal"/></nodes>
+    <resources><master_slave id="ms"><instance_attributes id="i"><attributes><nvpair id="i1" name="clone_max" value="2"/></attributes></instance_attributes><primitive id="d" class="ocf" provider="heartbeat" type="drbd"/></master_slave></resources>
+    <constraints><rsc_order id="x" from="d" to="ms" type="after"/><rsc_location id="l" rsc="d"><rule id="r" score="100"><expression id="e" attribute="\#uname" operation="eq" value="a"/></rule></rsc_location></constraints>
+  </configuration>
+  <status/>
+</cib>
+"#;
+    vec![one("cib", text), one("heartbeat", heartbeat)]
+}
+
 fn clients() -> Seeds {
     let mut all = Script::new();
     let mut seeds = Seeds::new();
@@ -393,6 +425,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             ),
         )],
         "config" => configs(),
+        "cib" => cibs(),
         "client" => clients(),
         "node-peers" => peers(),
         "node-clients" => callers(),

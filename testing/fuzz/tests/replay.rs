@@ -111,6 +111,7 @@ replays! {
     handshake: "handshake",
     key: "key",
     config: "config",
+    cib: "cib",
     client: "client",
     node_peers: "node-peers",
     node_clients: "node-clients",

@@ -59,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "wire",
             "journal",
             "link",
+            "cib",
             "consensus",
             "fencing",
             "membership",
