@@ -172,7 +172,7 @@ impl Params {
                 ])
             })
             .collect::<Vec<_>>();
-        let clients = with_operator(clients, fencing);
+        let clients = complete(clients, fencing);
         let resources = [
             dice.between(1, 4) as u32,
             dice.between(10, 60) as u32,
@@ -231,8 +231,11 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Manual fencing needs somebody who vouches.
-fn with_operator(mut clients: Vec<Kind>, fencing: FencePolicy) -> Vec<Kind> {
+/// Manual fencing needs somebody who vouches, and every run somebody who locks.
+fn complete(mut clients: Vec<Kind>, fencing: FencePolicy) -> Vec<Kind> {
+    if clients.iter().all(|kind| *kind == Kind::Spectator) {
+        clients.push(Kind::Locks);
+    }
     if fencing == FencePolicy::Manual && !clients.contains(&Kind::Spectator) {
         clients.push(Kind::Spectator);
     }
@@ -273,5 +276,19 @@ mod tests {
         );
         assert_eq!(format!("{plain:?}"), format!("{again:?}"));
         assert!(plain.command().contains("--seed 5"));
+    }
+
+    /// Protects the demand for grants: a run of onlookers alone could not meet it.
+    #[test]
+    fn somebody_locks_in_every_run() {
+        let complete_of = |kinds: &[Kind]| complete(kinds.to_vec(), FencePolicy::Manual);
+        assert_eq!(
+            complete_of(&[Kind::Spectator, Kind::Spectator]),
+            [Kind::Spectator, Kind::Spectator, Kind::Locks]
+        );
+        assert_eq!(
+            complete_of(&[Kind::Cancels]),
+            [Kind::Cancels, Kind::Spectator]
+        );
     }
 }
