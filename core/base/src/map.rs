@@ -1,8 +1,12 @@
 //! Hash tables whose order can never show.
 
-use core::{borrow::Borrow, fmt, hash::Hash};
+use core::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, Hash},
+};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 
 const SEED: u64 = 0x6d61_696e_7374_6179;
 
@@ -130,6 +134,52 @@ impl<K: Eq + Hash + Ord + Clone + fmt::Debug, V: fmt::Debug> fmt::Debug for Fixe
     }
 }
 
+/// A table of places whose keys stand at those places, so that a key is stored once. It cannot be
+/// passed over at all.
+#[derive(Clone)]
+pub struct FixedIndex<P>(HashTable<P>);
+
+impl<P> Default for FixedIndex<P> {
+    fn default() -> Self {
+        FixedIndex(HashTable::new())
+    }
+}
+
+impl<P: Copy> FixedIndex<P> {
+    /// The place of a key, if it has one; `stands_at` tells whether the key stands at a place.
+    pub fn get<K: Hash + ?Sized>(&self, key: &K, stands_at: impl FnMut(&P) -> bool) -> Option<P> {
+        self.0.find(hash(key), stands_at).copied()
+    }
+
+    /// Enters the place of a key that has none; `key_at` tells the key that stands at a place.
+    pub fn insert<'k, K: Hash + ?Sized + 'k>(
+        &mut self,
+        key: &K,
+        place: P,
+        key_at: impl Fn(&P) -> &'k K,
+    ) {
+        self.0
+            .insert_unique(hash(key), place, |place| hash(key_at(place)));
+    }
+
+    /// Takes the place of a key out.
+    pub fn remove<K: Hash + ?Sized>(&mut self, key: &K, stands_at: impl FnMut(&P) -> bool) {
+        if let Ok(entry) = self.0.find_entry(hash(key), stands_at) {
+            entry.remove();
+        }
+    }
+}
+
+impl<P> fmt::Debug for FixedIndex<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FixedIndex of {} places", self.0.len())
+    }
+}
+
+fn hash<K: Hash + ?Sized>(key: &K) -> u64 {
+    FixedState::with_seed(SEED).hash_one(key)
+}
+
 /// A hash that is the same on every node and in every run: for choosing among nodes.
 #[must_use]
 pub fn fixed_hash(bytes: &[u8], salt: u64) -> u64 {
@@ -156,6 +206,24 @@ mod tests {
         assert_eq!(fixed_hash(b"resource", 7), fixed_hash(b"resource", 7));
         assert_ne!(fixed_hash(b"resource", 7), fixed_hash(b"resource", 8));
         assert_eq!(fixed_hash(b"", 0), GOLDEN_EMPTY);
+    }
+
+    /// Protects lookups in an index: keys are found, under collisions and growth too, until removed.
+    #[test]
+    fn an_index_finds_keys_kept_elsewhere() {
+        let keys: Vec<String> = (0..100).map(|n| format!("key {n}")).collect();
+        let mut index = FixedIndex::default();
+        let find = |index: &FixedIndex<usize>, key: &str| index.get(key, |&at| keys[at] == key);
+        for (at, key) in keys.iter().enumerate() {
+            assert_eq!(find(&index, key), None);
+            index.insert(key.as_str(), at, |&at| keys[at].as_str());
+        }
+        for at in (0..100).step_by(2) {
+            index.remove(keys[at].as_str(), |&other| other == at);
+        }
+        for (at, key) in keys.iter().enumerate() {
+            assert_eq!(find(&index, key), (at % 2 == 1).then_some(at));
+        }
     }
 
     const GOLDEN_EMPTY: u64 = fixed_hash_const_empty();

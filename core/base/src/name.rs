@@ -1,9 +1,9 @@
 //! Names of nodes, lockspaces and resources.
 
 use crate::{LOCKSPACE_NAME_MAX, NODE_NAME_MAX, RESOURCE_NAME_MAX};
-use arrayvec::ArrayVec;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smallvec::SmallVec;
 
 /// Why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,9 +114,10 @@ word! {
     LockspaceName, "lockspace", LOCKSPACE_NAME_MAX
 }
 
-/// A resource's name: 1 to 64 bytes of any value, as in the Linux DLM. Kept inline.
+/// A resource's name: 1 to 64 bytes of any value, as in the Linux DLM. There may be millions, so a
+/// short one is kept in place and a longer one takes no more than its length elsewhere.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceName(ArrayVec<u8, RESOURCE_NAME_MAX>);
+pub struct ResourceName(SmallVec<[u8; 16]>);
 
 impl ResourceName {
     /// Checks and copies a name.
@@ -128,14 +129,14 @@ impl ResourceName {
         if bytes.is_empty() {
             return Err(NameError::Empty { what: "resource" });
         }
-        match ArrayVec::try_from(bytes) {
-            Ok(name) => Ok(ResourceName(name)),
-            Err(_) => Err(NameError::TooLong {
+        if bytes.len() > RESOURCE_NAME_MAX {
+            return Err(NameError::TooLong {
                 what: "resource",
                 max: RESOURCE_NAME_MAX,
                 len: bytes.len(),
-            }),
+            });
         }
+        Ok(ResourceName(SmallVec::from_slice(bytes)))
     }
 
     /// The name's bytes.

@@ -6,7 +6,7 @@
 //! vanished incarnation whose resources are not rebuilt yet this node was the name's directory
 //! while that incarnation was still a member, and had registered: then it would know.
 
-use crate::Dlm;
+use crate::{Dlm, life::PackedLife};
 use mainstay_base::{Epoch, Instant, LockspaceId, Mutant, NodeId, ResourceName, Token};
 use mainstay_membership::directory_node;
 use mainstay_wire::dlm::{Body, ResourceId};
@@ -20,7 +20,7 @@ pub(crate) enum Entry {
     /// That member masters it.
     At(NodeId),
     /// A vanished incarnation mastered it, and it is not rebuilt yet.
-    Lost(crate::Life),
+    Lost(PackedLife),
 }
 
 impl Dlm {
@@ -65,9 +65,8 @@ impl Dlm {
     /// Answers, or lets the asker wait until there is an answer.
     fn directory_answer(&mut self, now: Instant, from: NodeId, resource: &ResourceId) {
         let members = self.members_epoch;
-        match self.directory.get(resource) {
-            Some(Entry::At(master)) if *master != from => {
-                let master = *master;
+        match self.resources.entry(resource) {
+            Some(Entry::At(master)) if master != from => {
                 if from == self.me {
                     self.learn_master(now, resource, master);
                 } else {
@@ -93,7 +92,7 @@ impl Dlm {
     }
 
     fn directory_give(&mut self, now: Instant, to: NodeId, resource: &ResourceId) {
-        self.directory.insert(resource.clone(), Entry::At(to));
+        self.resources.set_entry(resource, Entry::At(to));
         let floor = self.floor.max(Token::floor(self.view.epoch));
         if to == self.me {
             self.become_master(now, resource, floor);
@@ -146,9 +145,8 @@ impl Dlm {
             if self.directory_of(&resource) != Some(self.me) {
                 continue; // The sender will register it elsewhere when it installs this view.
             }
-            match self.directory.get(&resource) {
-                Some(Entry::At(master)) if *master != from => {
-                    let master = *master;
+            match self.resources.entry(&resource) {
+                Some(Entry::At(master)) if master != from => {
                     let text = format!(
                         "nodes {master} and {from} both claim to master {} in lockspace {}",
                         resource.name, resource.space
@@ -156,7 +154,7 @@ impl Dlm {
                     self.out.push(crate::Out::Fatal(text));
                 }
                 _ => {
-                    self.directory.insert(resource.clone(), Entry::At(from));
+                    self.resources.set_entry(&resource, Entry::At(from));
                     if let Some(askers) = self.askers.remove(&resource) {
                         for asker in askers {
                             self.directory_answer(now, asker, &resource);
@@ -178,8 +176,8 @@ impl Dlm {
     }
 
     pub(crate) fn directory_forget(&mut self, from: NodeId, resource: ResourceId, last: Token) {
-        if self.directory.get(&resource) == Some(&Entry::At(from)) {
-            self.directory.remove(&resource);
+        if self.resources.entry(&resource) == Some(Entry::At(from)) {
+            self.resources.clear_entry(&resource);
         }
         self.floor = self.floor.max(last);
         self.send(from, Body::Forgotten { resource });
@@ -189,7 +187,7 @@ impl Dlm {
     pub(crate) fn register_one(&mut self, resource: &ResourceId) {
         match self.directory_of(resource) {
             Some(directory) if directory == self.me => {
-                self.directory.insert(resource.clone(), Entry::At(self.me));
+                self.resources.set_entry(resource, Entry::At(self.me));
             }
             Some(directory) => {
                 let names = vec![resource.name.clone()];

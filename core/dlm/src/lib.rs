@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod directory;
+mod life;
 mod master;
 mod owner;
 mod plausible;
@@ -36,7 +37,7 @@ use mainstay_wire::{
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use directory::Entry;
+use life::{Life, PackedLife};
 use master::Key;
 pub use owner::{ConvertCall, LockCall, UnlockCall};
 use recovery::Departure;
@@ -90,9 +91,6 @@ pub enum Out {
     Fatal(String),
 }
 
-/// An incarnation of a node.
-pub(crate) type Life = (NodeId, Incarnation);
-
 /// The lock manager of one node in one incarnation.
 #[derive(Debug)]
 pub struct Dlm {
@@ -121,7 +119,6 @@ pub struct Dlm {
     timers: BTreeSet<(Instant, LockId)>,
     idle: VecDeque<(Instant, ResourceId)>,
 
-    directory: FixedMap<ResourceId, Entry>,
     /// Who waits for a directory answer that cannot be given yet.
     askers: BTreeMap<ResourceId, Vec<NodeId>>,
     /// Above all tokens of resources that were forgotten here.
@@ -174,7 +171,6 @@ impl Dlm {
             sessions: BTreeMap::new(),
             timers: BTreeSet::new(),
             idle: VecDeque::new(),
-            directory: FixedMap::new(),
             askers: BTreeMap::new(),
             floor: Token::NONE,
             departed: BTreeMap::new(),

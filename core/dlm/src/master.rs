@@ -1,35 +1,34 @@
 //! The master side: the queues of the resources that this node masters.
 
 use crate::{
-    Deferred, Dlm, Life,
-    table::{Owned, Pending, Place, State},
+    Deferred, Dlm, Life, PackedLife,
+    table::{NOT_IDLE, Owned, Pending, Place, State},
 };
-use mainstay_base::{Incarnation, Instant, LockId, NodeId, Token};
+use mainstay_base::{Instant, LockId, NodeId, Token};
 use mainstay_lock::{Effect, Invalid, Resource as Engine};
 use mainstay_wire::{
     dlm::{Body, ResourceId},
     lock::{Granted, Refusal},
 };
+use thin_vec::ThinVec;
 
 /// A lock, as its master tells it from all others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Key {
-    pub(crate) node: NodeId,
-    pub(crate) incarnation: Incarnation,
+    life: PackedLife,
     pub(crate) lock: LockId,
 }
 
 impl Key {
     pub(crate) fn of(life: Life, lock: LockId) -> Key {
         Key {
-            node: life.0,
-            incarnation: life.1,
+            life: PackedLife::of(life),
             lock,
         }
     }
 
     pub(crate) fn life(self) -> Life {
-        (self.node, self.incarnation)
+        self.life.life()
     }
 }
 
@@ -38,7 +37,7 @@ impl Key {
 pub(crate) struct Master {
     pub(crate) engine: Engine<Key>,
     /// The vanished incarnation whose resource this was, until all survivors have restated it.
-    pub(crate) rebuilding: Option<Life>,
+    pub(crate) rebuilding: Option<PackedLife>,
 }
 
 impl Dlm {
@@ -86,7 +85,7 @@ impl Dlm {
     }
 
     /// Sends calls that reached the wrong node back to their owners.
-    pub(crate) fn bounce(&mut self, resource: &ResourceId, held: Vec<(Life, Body)>) {
+    pub(crate) fn bounce(&mut self, resource: &ResourceId, held: ThinVec<(Life, Body)>) {
         for (from, body) in held {
             if let Body::Request { lock, .. } = body
                 && self.is_member(from)
@@ -278,7 +277,7 @@ impl Dlm {
                     Effect::Unlocked { version, .. } => Body::Unlocked { lock, version },
                     Effect::Blocking { mode, .. } => Body::Blocking { lock, mode },
                 };
-                self.send(key.node, body);
+                self.send(key.life().0, body);
             }
         }
         if self.effects.capacity() == 0 {
@@ -307,9 +306,10 @@ impl Dlm {
         };
         let entry = self.resources.get_mut(place);
         entry.in_idle_queue = false;
-        let Some(since) = entry.idle_since.filter(|_| entry.is_idle()) else {
+        let since = entry.idle_since;
+        if since == NOT_IDLE || !entry.is_idle() {
             return;
-        };
+        }
         // While this node may not act, calls on the resource may be among those put off, and what is
         // said of them later (a cancel, a drop) must still find it.
         let again = if self.active { since } else { now };
@@ -332,7 +332,7 @@ impl Dlm {
             return;
         };
         if directory == self.me {
-            self.directory.remove(resource);
+            self.resources.clear_entry(resource);
             self.floor = self.floor.max(last);
             self.resources.remove(place);
         } else {

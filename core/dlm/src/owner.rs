@@ -105,9 +105,7 @@ impl Dlm {
             name: call.name,
         };
         let (place, new) = self.resources.place_or_new(&resource);
-        let entry = self.resources.get_mut(place);
-        entry.locks.push(lock);
-        entry.idle_since = None;
+        self.resources.get_mut(place).add_lock(lock);
         if let Some(handles) = self.sessions.get_mut(&session) {
             handles.insert(call.handle, lock);
         }
@@ -512,8 +510,7 @@ impl Dlm {
         if let Some(handles) = self.sessions.get_mut(&owned.session) {
             handles.remove(&owned.handle);
         }
-        let resource = self.resources.get_mut(owned.place);
-        resource.locks.retain(|l| *l != lock);
+        self.resources.get_mut(owned.place).remove_lock(lock);
         self.note_idle(now, owned.place);
     }
 
@@ -523,7 +520,7 @@ impl Dlm {
         if !resource.is_idle() {
             return;
         }
-        resource.idle_since = Some(now);
+        resource.idle_since = now;
         if !resource.in_idle_queue {
             resource.in_idle_queue = true;
             self.idle.push_back((now + IDLE, resource.id.clone()));

@@ -19,8 +19,9 @@
 use crate::{
     Deferred, Dlm, Life, Out,
     directory::{Entry, NAMES_PER_MESSAGE},
+    life::PackedLife,
     master::{Key, Master},
-    table::{Owned, Pending, Place, State},
+    table::{NOT_IDLE, Owned, Pending, Place, State},
 };
 use mainstay_base::{Instant, LockId, LockMode, Mutant, NodeId, ResourceName, Token};
 use mainstay_fencing::{Fenced, Proof};
@@ -125,18 +126,18 @@ impl Dlm {
 
     /// Keeps the entries whose directory this node still is, and remembers what is lost.
     fn move_directory(&mut self, gone: &[Life]) {
-        for resource in self.directory.sorted_keys() {
-            let entry = self.directory.get(&resource).copied();
+        for (resource, entry) in self.resources.entries() {
             match entry {
-                Some(Entry::At(master)) => {
+                Entry::At(master) => {
                     if let Some(life) = gone.iter().find(|life| life.0 == master) {
-                        self.directory.insert(resource, Entry::Lost(*life));
+                        let lost = Entry::Lost(PackedLife::of(*life));
+                        self.resources.set_entry(&resource, lost);
                     } else if self.directory_of(&resource) != Some(self.me) {
-                        self.directory.remove(&resource);
+                        self.resources.clear_entry(&resource);
                     }
                 }
                 // Kept even if the name's directory moves away: it may come back before the proof.
-                Some(Entry::Lost(_)) | None => {}
+                Entry::Lost(_) => {}
             }
         }
     }
@@ -155,7 +156,7 @@ impl Dlm {
             match &entry.state {
                 State::Mine(master) if master.rebuilding.is_some() => {} // Registered when rebuilt.
                 State::Mine(_) if moved && directory == Some(self.me) => {
-                    self.directory.insert(resource, Entry::At(self.me));
+                    self.resources.set_entry(&resource, Entry::At(self.me));
                 }
                 State::Mine(_) if moved => {
                     if let Some(node) = directory {
@@ -182,7 +183,7 @@ impl Dlm {
                 State::At(master) => {
                     let master = *master;
                     if let Some(life) = gone.iter().find(|life| life.0 == master) {
-                        entry.state = State::Lost(*life);
+                        entry.state = State::Lost(PackedLife::of(*life));
                         *lost.entry(*life).or_default() += 1;
                     }
                 }
@@ -290,7 +291,7 @@ impl Dlm {
         });
 
         for place in self.resources.all() {
-            if matches!(self.resources.get(place).state, State::Lost(life) if life == dead) {
+            if matches!(self.resources.get(place).state, State::Lost(life) if life.life() == dead) {
                 self.restate(now, place, dead);
             }
         }
@@ -516,8 +517,8 @@ impl Dlm {
                 from.0, resource.name
             )));
         };
-        if let Some(Entry::At(master)) = self.directory.get(&resource)
-            && *master != me.0
+        if let Some(Entry::At(master)) = self.resources.entry(&resource)
+            && master != me.0
         {
             return self.out.push(Out::Fatal(format!(
                 "node {} restates locks on {}, which node {master} masters",
@@ -538,13 +539,13 @@ impl Dlm {
             let engine = Engine::new(floor, value_len);
             entry.state = State::Mine(Box::new(Master {
                 engine,
-                rebuilding: Some(dead),
+                rebuilding: Some(PackedLife::of(dead)),
             }));
-            entry.idle_since = None;
+            entry.idle_since = NOT_IDLE;
             rebuild.places.push(place);
         }
         let Some(master) = entry.master() else { return };
-        if master.rebuilding != Some(dead) {
+        if master.rebuilding.map(PackedLife::life) != Some(dead) {
             return self.out.push(Out::Fatal(format!(
                 "node {} restates locks on {}, which is mastered here already",
                 from.0, resource.name
@@ -617,11 +618,11 @@ impl Dlm {
         }
         self.handed.retain(|(life, _), _| *life != dead);
         // What nobody restated is free.
-        let stale = self
-            .directory
-            .sorted_keys_where(|_, entry| *entry == Entry::Lost(dead));
-        for resource in stale {
-            self.directory.remove(&resource);
+        let lost = Entry::Lost(PackedLife::of(dead));
+        for (resource, entry) in self.resources.entries() {
+            if entry == lost {
+                self.resources.clear_entry(&resource);
+            }
         }
         self.recovered(now, dead, Some(rebuilt));
     }

@@ -101,7 +101,7 @@ impl Dlm {
             counts.locks += resource.locks.len() as u64;
             counts.mastered += u64::from(matches!(resource.state, State::Mine(_)));
         }
-        counts.directory = self.directory.count(|id, _| id.space == space) as u64;
+        counts.directory = self.resources.entries_in(space);
         counts
     }
 

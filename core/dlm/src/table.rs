@@ -1,17 +1,23 @@
 //! Where resources and this node's own locks are kept.
 
-use crate::master::Master;
+use crate::{
+    directory::Entry,
+    life::{Life, PackedLife},
+    master::Master,
+};
 use mainstay_base::{
-    FixedMap, Instant, LockId, LockMode, NodeId, SessionId, Token, Value, ValueBlock,
+    FixedIndex, FixedMap, Instant, LockId, LockMode, LockspaceId, NodeId, SessionId, Token, Value,
+    ValueBlock,
 };
 use mainstay_wire::{
     client::Handle,
     dlm::{Body, ResourceId},
     lock::Flags,
 };
-use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
-use crate::Life;
+/// In place of the time since when a resource has no locks.
+pub(crate) const NOT_IDLE: Instant = Instant(u64::MAX);
 
 /// Place of a resource in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +35,7 @@ pub(crate) enum State {
     /// This node did; the directory has been asked to forget.
     Forgetting,
     /// A vanished incarnation did; its end is not proved yet.
-    Lost(Life),
+    Lost(PackedLife),
 }
 
 /// A resource in which this node has an interest.
@@ -38,11 +44,13 @@ pub(crate) struct Resource {
     pub(crate) id: ResourceId,
     pub(crate) state: State,
     /// Locks of own clients, in the order in which they were asked for.
-    pub(crate) locks: SmallVec<[LockId; 2]>,
+    pub(crate) locks: ThinVec<LockId>,
     /// Calls of others that arrived before it was known who masters.
-    pub(crate) held: Vec<(Life, Body)>,
-    /// Since when there are no locks.
-    pub(crate) idle_since: Option<Instant>,
+    pub(crate) held: ThinVec<(Life, Body)>,
+    /// What this node knows as the name's directory.
+    directory: Option<Entry>,
+    /// Since when there are no locks, or [`NOT_IDLE`].
+    pub(crate) idle_since: Instant,
     /// It stands in the queue of idle resources.
     pub(crate) in_idle_queue: bool,
 }
@@ -58,6 +66,23 @@ impl Resource {
             }
     }
 
+    /// A lock of an own client comes.
+    pub(crate) fn add_lock(&mut self, lock: LockId) {
+        if self.locks.is_empty() {
+            self.locks.reserve_exact(1); // Most often it stays the only one.
+        }
+        self.locks.push(lock);
+        self.idle_since = NOT_IDLE;
+    }
+
+    /// A lock of an own client goes.
+    pub(crate) fn remove_lock(&mut self, lock: LockId) {
+        self.locks.retain(|other| *other != lock);
+        if self.locks.is_empty() {
+            self.locks = ThinVec::new();
+        }
+    }
+
     /// The master side, if it is here.
     pub(crate) fn master(&mut self) -> Option<&mut Master> {
         match &mut self.state {
@@ -67,17 +92,21 @@ impl Resource {
     }
 }
 
-/// All resources of this node, by place and by name.
+/// All resources of this node, by place and by name, and what it knows as the directory of names.
+/// There may be millions, so each name is kept only once.
 #[derive(Debug, Default)]
 pub(crate) struct ResourceTable {
-    by_id: FixedMap<ResourceId, Place>,
+    by_id: FixedIndex<Place>,
     places: Vec<Option<Resource>>,
     free: Vec<Place>,
+    /// Directory entries of names in which this node has no other interest.
+    elsewhere: FixedMap<ResourceId, Entry>,
 }
 
 impl ResourceTable {
     pub(crate) fn place(&self, id: &ResourceId) -> Option<Place> {
-        self.by_id.get(id).copied()
+        let stands_at = |place: &Place| self.get(*place).id == *id;
+        self.by_id.get(id, stands_at)
     }
 
     /// The place of a resource, which is made, looking up its master, if it was not known.
@@ -88,9 +117,10 @@ impl ResourceTable {
         let resource = Resource {
             id: id.clone(),
             state: State::LookingUp,
-            locks: SmallVec::new(),
-            held: Vec::new(),
-            idle_since: None,
+            locks: ThinVec::new(),
+            held: ThinVec::new(),
+            directory: self.elsewhere.remove(id),
+            idle_since: NOT_IDLE,
             in_idle_queue: false,
         };
         let place = match self.free.pop() {
@@ -103,7 +133,9 @@ impl ResourceTable {
                 Place(u32::try_from(self.places.len() - 1).expect("fewer than 2^32 resources"))
             }
         };
-        self.by_id.insert(id.clone(), place);
+        let places = &self.places;
+        let key_at = |place: &Place| &in_use(&places[place.0 as usize]).id;
+        self.by_id.insert(id, place, key_at);
         (place, true)
     }
 
@@ -112,9 +144,7 @@ impl ResourceTable {
     /// # Panics
     /// If it was removed: places are only kept by locks, and a resource with locks is not removed.
     pub(crate) fn get(&self, place: Place) -> &Resource {
-        self.places[place.0 as usize]
-            .as_ref()
-            .expect("a place in use")
+        in_use(&self.places[place.0 as usize])
     }
 
     /// As [`ResourceTable::get`], to be changed.
@@ -132,8 +162,59 @@ impl ResourceTable {
             resource.locks.is_empty(),
             "a resource with locks is not removed"
         );
-        self.by_id.remove(&resource.id);
+        self.by_id.remove(&resource.id, |other| *other == place);
         self.free.push(place);
+        if let Some(entry) = resource.directory {
+            self.elsewhere.insert(resource.id, entry);
+        }
+    }
+
+    /// What this node knows as the directory of a name.
+    pub(crate) fn entry(&self, id: &ResourceId) -> Option<Entry> {
+        match self.place(id) {
+            Some(place) => self.get(place).directory,
+            None => self.elsewhere.get(id).copied(),
+        }
+    }
+
+    pub(crate) fn set_entry(&mut self, id: &ResourceId, entry: Entry) {
+        match self.place(id) {
+            Some(place) => self.get_mut(place).directory = Some(entry),
+            None => {
+                self.elsewhere.insert(id.clone(), entry);
+            }
+        }
+    }
+
+    pub(crate) fn clear_entry(&mut self, id: &ResourceId) {
+        match self.place(id) {
+            Some(place) => self.get_mut(place).directory = None,
+            None => {
+                self.elsewhere.remove(id);
+            }
+        }
+    }
+
+    /// All that this node knows as a directory, in the order of the names.
+    pub(crate) fn entries(&self) -> Vec<(ResourceId, Entry)> {
+        let here = self
+            .iter()
+            .filter_map(|r| Some((r.id.clone(), r.directory?)));
+        let elsewhere = self.elsewhere.sorted().into_iter();
+        let mut all: Vec<_> = here
+            .chain(elsewhere.map(|(id, e)| (id.clone(), *e)))
+            .collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// How many names of a lockspace this node is the directory of.
+    pub(crate) fn entries_in(&self, space: LockspaceId) -> u64 {
+        let here = self
+            .iter()
+            .filter(|r| r.id.space == space && r.directory.is_some());
+        let elsewhere = self.elsewhere.count(|id, _| id.space == space);
+        (here.count() + elsewhere) as u64
     }
 
     /// All places in use, in an order that follows from the history alone.
@@ -148,6 +229,10 @@ impl ResourceTable {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.places.iter().flatten()
     }
+}
+
+fn in_use(place: &Option<Resource>) -> &Resource {
+    place.as_ref().expect("a place in use")
 }
 
 /// A call of a client that is not finished.

@@ -83,6 +83,7 @@ const CORE_LIBRARIES: &[&str] = &[
     "postcard",
     "serde",
     "smallvec",
+    "thin-vec",
     "thiserror",
 ];
 const CORE_LIBRARIES_OF_ONE: &[(&str, &[&str])] = &[
