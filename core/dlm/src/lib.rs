@@ -42,10 +42,13 @@ use master::Key;
 pub use owner::{ConvertCall, LockCall, UnlockCall};
 use recovery::Departure;
 pub use report::{OwnedView, SpaceCounts};
-use table::{Owned, ResourceTable};
+use table::{Owned, Place, ResourceTable};
 
 /// How long a resource without locks is remembered, so that coming back to it costs no lookup.
 pub const IDLE: core::time::Duration = core::time::Duration::from_secs(10);
+
+/// Most resources that are forgotten before other work has its turn.
+const FORGOTTEN_AT_ONCE: usize = 256;
 
 /// Most messages of one peer that may wait for a view this node has not installed yet.
 const EARLY_MAX: usize = 1 << 20;
@@ -117,7 +120,7 @@ pub struct Dlm {
     next_lock: u64,
     sessions: BTreeMap<SessionId, FixedMap<Handle, LockId>>,
     timers: BTreeSet<(Instant, LockId)>,
-    idle: VecDeque<(Instant, ResourceId)>,
+    idle: VecDeque<(Instant, Place)>,
 
     /// Who waits for a directory answer that cannot be given yet.
     askers: BTreeMap<ResourceId, Vec<NodeId>>,
@@ -323,13 +326,15 @@ impl Dlm {
             self.timers.pop_first();
             self.time_out(now, lock);
         }
-        while let Some((at, resource)) = self.idle.front() {
-            if *at > now {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some(&(_, place)) = self.idle.front().filter(|(at, _)| *at <= now) else {
                 break;
-            }
-            let resource = resource.clone();
+            };
             self.idle.pop_front();
-            self.idle_long_enough(now, &resource);
+            self.idle_long_enough(now, place);
+        }
+        if self.idle.capacity() > 4 * self.idle.len().max(FORGOTTEN_AT_ONCE) {
+            self.idle.shrink_to(2 * self.idle.len());
         }
     }
 

@@ -300,11 +300,12 @@ impl Dlm {
 
     /// A resource without locks has been remembered for its time: forget it, unless it has been
     /// used again.
-    pub(crate) fn idle_long_enough(&mut self, now: Instant, resource: &ResourceId) {
-        let Some(place) = self.resources.place(resource) else {
+    pub(crate) fn idle_long_enough(&mut self, now: Instant, place: Place) {
+        // Meanwhile the place may be another resource's, which has its own time.
+        let queued = self.resources.find_mut(place).filter(|r| r.in_idle_queue);
+        let Some(entry) = queued else {
             return;
         };
-        let entry = self.resources.get_mut(place);
         entry.in_idle_queue = false;
         let since = entry.idle_since;
         if since == NOT_IDLE || !entry.is_idle() {
@@ -315,7 +316,7 @@ impl Dlm {
         let again = if self.active { since } else { now };
         if now.since(again) < crate::IDLE {
             entry.in_idle_queue = true;
-            self.idle.push_back((again + crate::IDLE, resource.clone()));
+            self.idle.push_back((again + crate::IDLE, place));
             return;
         }
         let last = match &entry.state {
@@ -328,22 +329,17 @@ impl Dlm {
         if self.leaving {
             return;
         }
-        let Some(directory) = self.directory_of(resource) else {
+        let resource = entry.id.clone();
+        let Some(directory) = self.directory_of(&resource) else {
             return;
         };
         if directory == self.me {
-            self.resources.clear_entry(resource);
+            self.resources.clear_entry(&resource);
             self.floor = self.floor.max(last);
             self.resources.remove(place);
         } else {
             self.resources.get_mut(place).state = State::Forgetting;
-            self.send(
-                directory,
-                Body::Forget {
-                    resource: resource.clone(),
-                    last,
-                },
-            );
+            self.send(directory, Body::Forget { resource, last });
         }
     }
 

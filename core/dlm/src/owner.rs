@@ -523,7 +523,7 @@ impl Dlm {
         resource.idle_since = now;
         if !resource.in_idle_queue {
             resource.in_idle_queue = true;
-            self.idle.push_back((now + IDLE, resource.id.clone()));
+            self.idle.push_back((now + IDLE, place));
         }
     }
 

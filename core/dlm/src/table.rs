@@ -154,6 +154,11 @@ impl ResourceTable {
             .expect("a place in use")
     }
 
+    /// The resource at a place, if it is in use.
+    pub(crate) fn find_mut(&mut self, place: Place) -> Option<&mut Resource> {
+        self.places.get_mut(place.0 as usize)?.as_mut()
+    }
+
     pub(crate) fn remove(&mut self, place: Place) {
         let resource = self.places[place.0 as usize]
             .take()

@@ -8,6 +8,7 @@ mod failover;
 mod handover;
 mod limits;
 mod locking;
+mod memory;
 mod pipeline;
 mod placement;
 mod report;
@@ -39,24 +40,27 @@ const NODES: u16 = 3;
 #[command(
     after_help = "Without --dir, a cluster of three daemons is started for the time of the run, \
     connected directly. A cluster that runs already is not disturbed by more than the load, except \
-    by --only failover, which kills its first node and starts it again.\n\n\
+    by `failover`, which kills its first node and starts it again.\n\n\
     Other work on the machine makes the numbers worse. The ratios are to the machine's round trips \
     in the same run and with the processes placed alike: wherever the kernel puts them, all on one \
     processor, or apart.\n\n\
-    Examples:\n  mainstay bench\n  mainstay bench --quick --only uncontended\n  \
+    Examples:\n  mainstay bench\n  mainstay bench --quick uncontended\n  \
     mainstay dev --direct --detach --dir /tmp/c && mainstay bench --dir /tmp/c\n  \
-    mainstay bench --json > bench.json"
+    mainstay bench memory --locks 100000\n  mainstay bench --json > bench.json"
 )]
 pub(crate) struct BenchArgs {
+    /// Measure only this [default: all but `memory`]. The machine's limits are always measured
+    #[arg(value_name = "WHAT", value_enum)]
+    what: Vec<Part>,
     /// Use the development cluster that runs in DIR
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Measure for a shorter time, and less exactly
     #[arg(long)]
     quick: bool,
-    /// Measure only this; may be given several times. The machine's limits are always measured
-    #[arg(long, value_name = "NAME", value_enum)]
-    only: Vec<Part>,
+    /// How many locks `memory` takes [default: a million, or 100000 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1000..=20_000_000))]
+    locks: Option<u64>,
 }
 
 /// What can be measured by itself.
@@ -72,6 +76,8 @@ enum Part {
     Pipelined,
     /// From the death of a holder's node to the next grant
     Failover,
+    /// Memory of a daemon for each granted lock
+    Memory,
 }
 
 /// How long to measure.
@@ -83,6 +89,8 @@ struct Effort {
     limit_time: Duration,
     /// How often a node is killed.
     kills: usize,
+    /// How many locks memory is measured with.
+    locks: u64,
 }
 
 impl BenchArgs {
@@ -92,22 +100,24 @@ impl BenchArgs {
                 time: Duration::from_millis(400),
                 limit_time: Duration::from_millis(200),
                 kills: 1,
+                locks: self.locks.unwrap_or(100_000),
             }
         } else {
             Effort {
                 time: Duration::from_secs(3),
                 limit_time: Duration::from_secs(1),
                 kills: 5,
+                locks: self.locks.unwrap_or(1_000_000),
             }
         }
     }
 
     fn wants(&self, part: Part, temporary: bool) -> bool {
-        if self.only.is_empty() {
-            // Nobody's cluster is killed without having been asked for by name.
-            temporary || part != Part::Failover
+        if self.what.is_empty() {
+            // Nobody's cluster is killed, or filled, without having been asked for by name.
+            part != Part::Memory && (temporary || part != Part::Failover)
         } else {
-            self.only.contains(&part)
+            self.what.contains(&part)
         }
     }
 }
@@ -258,7 +268,30 @@ async fn measure(
             failover.push(failover::once(cluster, n).await?);
         }
     }
-    Ok(Report::new(cluster.is_direct(), limits, rows, failover))
+    let mut memory = Vec::new();
+    if args.wants(Part::Memory, temporary) {
+        for remote in [false, true] {
+            progress.tell(&format!(
+                "memory of {} locks, {} master …",
+                effort.locks,
+                place(remote)
+            ));
+            let case = memory::Case {
+                near: near.clone(),
+                far: remote.then(|| far.clone()),
+                daemons,
+                locks: effort.locks,
+            };
+            memory.extend(off(move || memory::measure(&case)).await?);
+        }
+    }
+    Ok(Report::new(
+        cluster.is_direct(),
+        limits,
+        rows,
+        failover,
+        memory,
+    ))
 }
 
 /// Runs what blocks beside the event loop, so that signals are still heard.

@@ -3,6 +3,7 @@
 use super::{
     failover::Failover,
     limits::Limits,
+    memory::Memory,
     placement::Placement,
     sample::{Bound, Row, Summary},
 };
@@ -25,6 +26,8 @@ pub(super) struct Report {
     cases: Vec<Case>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failover: Vec<Failover>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    memory: Vec<Memory>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +56,7 @@ impl Report {
         limits: Vec<Limits>,
         rows: Vec<Row>,
         failover: Vec<Failover>,
+        memory: Vec<Memory>,
     ) -> Report {
         let cases = rows.into_iter().map(|row| {
             let alike = limits.iter().find(|l| l.placement == row.placement);
@@ -79,6 +83,7 @@ impl Report {
             cases: cases.collect(),
             limits,
             failover,
+            memory,
         }
     }
 
@@ -124,6 +129,14 @@ impl Report {
             text.push('\n');
             text.push_str(&table.render());
         }
+        if !self.memory.is_empty() {
+            let mut table = Table::new(["MEMORY OF A DAEMON", "LOCKS", "BYTES PER LOCK", "TARGET"]);
+            for memory in &self.memory {
+                table.row(grown(memory));
+            }
+            text.push('\n');
+            text.push_str(&table.render());
+        }
         text
     }
 }
@@ -163,5 +176,21 @@ fn spread(name: &str, mut values: Vec<f64>, target: f64) -> [String; 5] {
         paint(HEAD, format!("{:.1}", at(values.len() / 2))),
         paint(style, format!("{worst:.1}")),
         format!("≤ {target:.0}"),
+    ]
+}
+
+fn grown(memory: &Memory) -> [String; 4] {
+    let bytes = format!("{:.0}", memory.bytes_per_lock);
+    [
+        memory.name.clone(),
+        memory.locks.to_string(),
+        match memory.target {
+            Some(target) if memory.bytes_per_lock <= target => paint(GOOD, bytes),
+            Some(_) => paint(BAD, bytes),
+            None => bytes,
+        },
+        memory
+            .target
+            .map_or(String::new(), |target| format!("≤ {target:.0}")),
     ]
 }

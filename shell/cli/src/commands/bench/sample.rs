@@ -75,7 +75,7 @@ pub(super) struct Row {
     pub(super) placement: Placement,
     pub(super) summary: Summary,
     pub(super) bound: Bound,
-    /// The issue of the ratio, if one is aimed at.
+    /// The ratio that is aimed at, if one is.
     pub(super) target: Option<f64>,
 }
 
