@@ -1,13 +1,11 @@
 //! What a granted lock costs in memory, at its owner's node and at its master's.
 
-use super::{connect, place};
+use super::{connect, crowd, place};
 use crate::exit::{Failure, INTERNAL};
-use mainstay_client::{Flags, LockCall, LockMode, ResourceName, blocking::RawSession};
+use mainstay_client::LockMode;
 use serde::Serialize;
 use std::{path::PathBuf, thread, time::Duration};
 
-/// Requests under way at a time.
-const BATCH: u64 = 1000;
 /// Locks taken before the first look, so that buffers have grown and code is loaded.
 const WARM_UP: u64 = 20_000;
 /// After this time a node has forgotten which resources were without locks for a moment.
@@ -44,20 +42,16 @@ pub(super) fn measure(case: &Case) -> Result<Vec<Memory>, Failure> {
     let far = case.far.as_deref().map(connect).transpose()?;
     let far = far.as_ref().map(|(client, _)| client.raw());
     let raw = near.raw();
+    let prefix = if remote { "r" } else { "l" };
     let take = |from: u64, to: u64| -> Result<(), Failure> {
-        let mut at = from;
-        while at < to {
-            let end = to.min(at + BATCH);
-            let names: Vec<ResourceName> = (at..end)
-                .map(|n| ResourceName::new(format!("m{}/{n:010}", u8::from(remote))))
-                .collect::<Result<_, _>>()
-                .map_err(|error| Failure::new(INTERNAL, error.to_string()))?;
+        for at in (from..to).step_by(crowd::BATCH as usize) {
+            let names: Vec<_> = (at..to.min(at + crowd::BATCH))
+                .map(|n| crowd::name(prefix, n))
+                .collect::<Result<_, _>>()?;
             if let Some(far) = &far {
-                // The first user of a name becomes its master.
-                touch(far, space.id(), &names)?;
+                crowd::touch(far, space.id(), &names)?;
             }
-            lock(&raw, space.id(), &names)?;
-            at = end;
+            crowd::lock(&raw, space.id(), LockMode::Ex, &names)?;
         }
         Ok(())
     };
@@ -81,54 +75,6 @@ pub(super) fn measure(case: &Case) -> Result<Vec<Memory>, Failure> {
     } else {
         vec![row(0, "at the owner", None)]
     })
-}
-
-fn lock(
-    raw: &RawSession,
-    space: mainstay_client::LockspaceId,
-    names: &[ResourceName],
-) -> Result<(), Failure> {
-    let calls: Vec<_> = names
-        .iter()
-        .map(|name| {
-            let call = LockCall::new(name.clone(), LockMode::Ex);
-            raw.raw_lock(raw.new_handle(), space, call)
-        })
-        .collect();
-    raw.flush();
-    for call in calls {
-        call.wait()?;
-    }
-    Ok(())
-}
-
-/// Takes and releases locks.
-fn touch(
-    raw: &RawSession,
-    space: mainstay_client::LockspaceId,
-    names: &[ResourceName],
-) -> Result<(), Failure> {
-    let handles: Vec<_> = names.iter().map(|_| raw.new_handle()).collect();
-    let calls: Vec<_> = names
-        .iter()
-        .zip(&handles)
-        .map(|(name, handle)| {
-            raw.raw_lock(*handle, space, LockCall::new(name.clone(), LockMode::Nl))
-        })
-        .collect();
-    raw.flush();
-    for call in calls {
-        call.wait()?;
-    }
-    let calls: Vec<_> = handles
-        .iter()
-        .map(|handle| raw.raw_unlock(*handle, Flags::NONE, None))
-        .collect();
-    raw.flush();
-    for call in calls {
-        call.wait()?;
-    }
-    Ok(())
 }
 
 /// Resident memory of a process, in bytes.

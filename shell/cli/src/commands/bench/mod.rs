@@ -4,6 +4,7 @@
 //! The limits (round trips over a UNIX socket and over TCP) are measured in the same run, because
 //! only ratios can be compared between machines, or between moments on a busy one.
 
+mod crowd;
 mod failover;
 mod handover;
 mod limits;
@@ -11,6 +12,7 @@ mod locking;
 mod memory;
 mod pipeline;
 mod placement;
+mod recovery;
 mod report;
 mod sample;
 
@@ -40,7 +42,7 @@ const NODES: u16 = 3;
 #[command(
     after_help = "Without --dir, a cluster of three daemons is started for the time of the run, \
     connected directly. A cluster that runs already is not disturbed by more than the load, except \
-    by `failover`, which kills its first node and starts it again.\n\n\
+    by `failover` and `recovery`, which kill its first node and start it again.\n\n\
     Other work on the machine makes the numbers worse. The ratios are to the machine's round trips \
     in the same run and with the processes placed alike: wherever the kernel puts them, all on one \
     processor, or apart.\n\n\
@@ -49,7 +51,7 @@ const NODES: u16 = 3;
     mainstay bench memory --locks 100000\n  mainstay bench --json > bench.json"
 )]
 pub(crate) struct BenchArgs {
-    /// Measure only this [default: all but `memory`]. The machine's limits are always measured
+    /// Measure only this [default: all but `memory` and `recovery`]. The machine's limits are always measured
     #[arg(value_name = "WHAT", value_enum)]
     what: Vec<Part>,
     /// Use the development cluster that runs in DIR
@@ -58,7 +60,7 @@ pub(crate) struct BenchArgs {
     /// Measure for a shorter time, and less exactly
     #[arg(long)]
     quick: bool,
-    /// How many locks `memory` takes [default: a million, or 100000 with --quick]
+    /// How many locks `memory` and `recovery` take [default: a million, or 100000 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1000..=20_000_000))]
     locks: Option<u64>,
 }
@@ -78,6 +80,8 @@ enum Part {
     Failover,
     /// Memory of a daemon for each granted lock
     Memory,
+    /// What many locks, and those who have nothing to do with it, feel of a node's death and return
+    Recovery,
 }
 
 /// How long to measure.
@@ -89,7 +93,7 @@ struct Effort {
     limit_time: Duration,
     /// How often a node is killed.
     kills: usize,
-    /// How many locks memory is measured with.
+    /// How many locks make a crowd.
     locks: u64,
 }
 
@@ -115,7 +119,7 @@ impl BenchArgs {
     fn wants(&self, part: Part, temporary: bool) -> bool {
         if self.what.is_empty() {
             // Nobody's cluster is killed, or filled, without having been asked for by name.
-            part != Part::Memory && (temporary || part != Part::Failover)
+            !matches!(part, Part::Memory | Part::Recovery) && (temporary || part != Part::Failover)
         } else {
             self.what.contains(&part)
         }
@@ -285,13 +289,16 @@ async fn measure(
             memory.extend(off(move || memory::measure(&case)).await?);
         }
     }
-    Ok(Report::new(
-        cluster.is_direct(),
-        limits,
-        rows,
-        failover,
-        memory,
-    ))
+    let mut recovery = None;
+    if args.wants(Part::Recovery, temporary) {
+        progress.tell(&format!("recovery of {} locks …", effort.locks));
+        recovery = Some(recovery::measure(cluster, effort.locks).await?);
+    }
+    let mut report = Report::new(cluster.is_direct(), limits, rows);
+    report.failover = failover;
+    report.memory = memory;
+    report.recovery = recovery;
+    Ok(report)
 }
 
 /// Runs what blocks beside the event loop, so that signals are still heard.

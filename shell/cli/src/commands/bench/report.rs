@@ -5,6 +5,7 @@ use super::{
     limits::Limits,
     memory::Memory,
     placement::Placement,
+    recovery::Recovery,
     sample::{Bound, Row, Summary},
 };
 use crate::output::{BAD, FAINT, GOOD, HEAD, Table, paint};
@@ -15,6 +16,10 @@ use std::fmt::Write as _;
 const FAILOVER_TARGET_MS: f64 = 3000.0;
 /// From the proof of death to the grant, at most, in milliseconds.
 const PROOF_TARGET_MS: f64 = 150.0;
+/// From the proof of death to the end of the recovery, at most, in milliseconds.
+const RECOVERY_TARGET_MS: f64 = 1000.0;
+/// Longest pause of those who have nothing to do with a death or a return, in milliseconds.
+const PAUSE_TARGET_MS: f64 = 20.0;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -25,9 +30,11 @@ pub(super) struct Report {
     limits: Vec<Limits>,
     cases: Vec<Case>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    failover: Vec<Failover>,
+    pub(super) failover: Vec<Failover>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    memory: Vec<Memory>,
+    pub(super) memory: Vec<Memory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recovery: Option<Recovery>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,13 +58,7 @@ struct Ratio {
 }
 
 impl Report {
-    pub(super) fn new(
-        direct: bool,
-        limits: Vec<Limits>,
-        rows: Vec<Row>,
-        failover: Vec<Failover>,
-        memory: Vec<Memory>,
-    ) -> Report {
+    pub(super) fn new(direct: bool, limits: Vec<Limits>, rows: Vec<Row>) -> Report {
         let cases = rows.into_iter().map(|row| {
             let alike = limits.iter().find(|l| l.placement == row.placement);
             let limit = alike.and_then(|l| match row.bound {
@@ -82,8 +83,9 @@ impl Report {
             direct,
             cases: cases.collect(),
             limits,
-            failover,
-            memory,
+            failover: Vec::new(),
+            memory: Vec::new(),
+            recovery: None,
         }
     }
 
@@ -136,6 +138,10 @@ impl Report {
             }
             text.push('\n');
             text.push_str(&table.render());
+        }
+        if let Some(recovery) = &self.recovery {
+            text.push('\n');
+            text.push_str(&recovered(recovery));
         }
         text
     }
@@ -193,4 +199,32 @@ fn grown(memory: &Memory) -> [String; 4] {
             .target
             .map_or(String::new(), |target| format!("≤ {target:.0}")),
     ]
+}
+
+fn recovered(recovery: &Recovery) -> String {
+    let head = format!("RECOVERY, {} LOCKS", recovery.locks);
+    let mut table = Table::new([head.as_str(), "ms", "TARGET"]);
+    for step in &recovery.timeline {
+        let after = format!("{:.1}", step.after_kill_ms);
+        table.row([step.what.clone(), after, String::new()]);
+    }
+    let mut judged = |what: String, ms: f64, target: f64| {
+        let style = if ms <= target { GOOD } else { BAD };
+        let ms = paint(style, format!("{ms:.1}"));
+        table.row([what, ms, format!("≤ {target:.0}")]);
+    };
+    let proof = "from the proof to the end everywhere".to_owned();
+    judged(proof, recovery.proof_to_end_ms, RECOVERY_TARGET_MS);
+    for pause in &recovery.pauses {
+        let times = [
+            ("before", pause.before_ms),
+            ("at the death", pause.death_ms),
+            ("at the return", pause.join_ms),
+        ];
+        for (when, ms) in times {
+            let what = format!("longest pause of others {when}, {}", pause.whose);
+            judged(what, ms, PAUSE_TARGET_MS);
+        }
+    }
+    table.render()
 }
