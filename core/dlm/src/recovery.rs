@@ -48,8 +48,10 @@ pub(crate) struct Departure {
 #[derive(Debug)]
 struct Rebuild {
     since: Instant,
-    /// It left cleanly: nothing is in doubt.
+    /// It left cleanly: nothing is in doubt but what it said itself.
     clean: bool,
+    /// Its locks whose owners died while writing, as it said in calls that still have to wait here.
+    doubted: BTreeSet<LockId>,
     /// Lives that may still have locks to restate to this node.
     awaited: BTreeSet<Life>,
     /// Somebody vanished before it could restate: what it held is not known.
@@ -272,6 +274,7 @@ impl Dlm {
             awaited.retain(|life| *life == self.my_life());
         }
         awaited.remove(&dead);
+        let doubted = self.unheard_doubts(dead);
         let departure = self.departed.entry(dead).or_insert(Departure {
             members: None,
             rebuild: None,
@@ -279,6 +282,7 @@ impl Dlm {
         departure.rebuild = Some(Rebuild {
             since: now,
             clean: *proof.proof() == Proof::LeftCleanly,
+            doubted: doubted.clone(),
             awaited,
             unheard: false,
             suspects: BTreeSet::new(),
@@ -316,16 +320,38 @@ impl Dlm {
             .collect();
         let clean = *proof.proof() == Proof::LeftCleanly;
         for other in others {
-            self.drop_restated(other, dead, clean);
+            self.drop_restated(other, dead, clean, &doubted);
             self.on_restate_done(now, dead, other);
         }
         self.directory_retry(now);
     }
 
+    /// The locks of a life whose owners died while writing, as it said in calls that were to wait:
+    /// for the end of a rebuild, or until this node may act.
+    fn unheard_doubts(&self, dead: Life) -> BTreeSet<LockId> {
+        let deferred = self.deferred.iter().filter_map(|deferred| match deferred {
+            Deferred::Remote(from, body) => Some((from, body)),
+            _ => None,
+        });
+        let held = self.resources.iter().flat_map(|resource| &resource.held);
+        deferred
+            .chain(held.map(|(from, body)| (from, body)))
+            .filter(|(from, _)| **from == dead)
+            .filter_map(|(_, body)| match body {
+                Body::Drop {
+                    lock,
+                    invalidate: true,
+                    ..
+                } => Some(*lock),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// A life that is proved harmless has no say in the rebuilding after another any more, nor any
     /// locks there. Unless it left cleanly, what it has not said is not known, and what it may have
     /// been writing is in doubt.
-    fn drop_restated(&mut self, other: Life, dead: Life, clean: bool) {
+    fn drop_restated(&mut self, other: Life, dead: Life, clean: bool, doubted: &BTreeSet<LockId>) {
         let departure = self.departed.get_mut(&other);
         let Some(rebuild) = departure.and_then(|d| d.rebuild.as_mut()) else {
             return;
@@ -337,7 +363,8 @@ impl Dlm {
         rebuild.keys = kept;
         for (place, key) in gone {
             if let Some(master) = self.resources.get_mut(place).master() {
-                master.engine.force_unlock(key, !clean, &mut Vec::new());
+                let doubt = !clean || doubted.contains(&key.lock);
+                master.engine.force_unlock(key, doubt, &mut Vec::new());
             }
         }
     }
@@ -632,12 +659,10 @@ impl Dlm {
         if Mutant::PurgeForgotten.active() {
             return;
         }
-        let clean = self
-            .departed
-            .get(&dead)
-            .and_then(|d| d.rebuild.as_ref())
-            .is_none_or(|rebuild| rebuild.clean)
-            || Mutant::StaleMarkOmitted.active();
+        let rebuild = self.departed.get(&dead).and_then(|d| d.rebuild.as_ref());
+        let clean =
+            rebuild.is_none_or(|rebuild| rebuild.clean) || Mutant::StaleMarkOmitted.active();
+        let doubted = rebuild.map(|r| r.doubted.clone()).unwrap_or_default();
         let mut dropped = 0;
         for place in self.resources.all() {
             let entry = self.resources.get_mut(place);
@@ -653,7 +678,8 @@ impl Dlm {
                 .filter(|view| view.key.life() == dead)
                 .map(|view| {
                     let writer = view.granted.is_some_and(|(mode, _)| mode.writes_value());
-                    (view.key, !clean && view.valblk && writer)
+                    let doubt = !clean && view.valblk || doubted.contains(&view.key.lock);
+                    (view.key, doubt && writer)
                 })
                 .collect();
             if keys.is_empty() {

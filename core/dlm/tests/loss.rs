@@ -5,14 +5,14 @@
 
 use mainstay_base::{
     BootId, Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName,
-    SessionId, Token,
+    SessionId, Token, Value, ValueBlock, ValueVersion,
 };
 use mainstay_dlm::{Dlm, LockCall, Out};
 use mainstay_fencing::{Fenced, FencedRecord, Ledger, Proof, Vanished};
 use mainstay_membership::{Member, Pending, View, directory_node};
 use mainstay_wire::{
-    client::Handle,
-    dlm::{Body, Message, ResourceId},
+    client::{Answer, Handle},
+    dlm::{Body, Message, ResourceId, RestatedLock},
     event::Reason,
     lock::{Flags, Granted},
 };
@@ -57,7 +57,7 @@ fn view(epoch: u64, members: &[NodeId], gone: &[NodeId]) -> View {
     }
 }
 
-fn proof(node: NodeId, left: u64) -> Fenced {
+fn proof(node: NodeId, left: u64, proof: Proof) -> Fenced {
     let mut ledger = Ledger::new();
     ledger.enter(Vanished {
         node,
@@ -68,24 +68,31 @@ fn proof(node: NodeId, left: u64) -> Fenced {
     let record = FencedRecord {
         node,
         incarnation: LIFE,
-        proof: Proof::LeaseExpired,
+        proof,
         epoch: Epoch(left + 1),
         index: left + 1,
     };
     ledger.confirm(record).unwrap()
 }
 
+/// A name that has the same directory with any of these sets of members.
+fn name_at(directory: NodeId, views: &[&[NodeId]]) -> ResourceName {
+    let is_at = |name: &ResourceName| {
+        let directories = views.iter().map(|v| directory_node(v, SPACE, name));
+        directories.into_iter().all(|node| node == Some(directory))
+    };
+    (0..)
+        .map(|i| ResourceName::new(format!("r{i}")).unwrap())
+        .find(is_at)
+        .unwrap()
+}
+
 /// A name whose directory is `OTHER`, with all three members and without `MASTER`.
 fn resource() -> ResourceId {
-    let name = (0..)
-        .map(|i| ResourceName::new(format!("r{i}")).unwrap())
-        .find(|name| {
-            [vec![ME, MASTER, OTHER], vec![ME, OTHER]]
-                .iter()
-                .all(|members| directory_node(members, SPACE, name) == Some(OTHER))
-        })
-        .unwrap();
-    ResourceId { space: SPACE, name }
+    ResourceId {
+        space: SPACE,
+        name: name_at(OTHER, &[&[ME, MASTER, OTHER], &[ME, OTHER]]),
+    }
 }
 
 struct Node {
@@ -122,9 +129,8 @@ impl Node {
     }
 }
 
-/// A member with one client that has asked for a lock, and sent the request to `MASTER`, which the
-/// directory has named.
-fn asking() -> (Node, LockId) {
+/// A member with one client that has asked for a lock.
+fn member(name: ResourceName, mode: LockMode) -> Node {
     let mut node = Node {
         dlm: Dlm::new(ME),
         epoch: 0,
@@ -139,13 +145,20 @@ fn asking() -> (Node, LockId) {
     let call = LockCall {
         handle: Handle(1),
         space: SPACE,
-        name: resource().name,
-        mode: LockMode::Ex,
+        name,
+        mode,
         flags: Flags::NONE,
         blocking: false,
         deadline: None,
     };
     node.dlm.lock(NOW, CLIENT, 1, call);
+    node
+}
+
+/// A member whose client has asked for a lock, and that has sent the request to `MASTER`, which the
+/// directory has named.
+fn asking() -> (Node, LockId) {
+    let mut node = member(resource().name, LockMode::Ex);
     node.heard(
         OTHER,
         Body::MasterIs {
@@ -168,7 +181,7 @@ fn lose_master(node: &mut Node) -> Vec<Body> {
     let mut settled = view(3, &[ME, OTHER], &[]);
     settled.members_since = Epoch(2);
     node.dlm.install(NOW, settled);
-    node.dlm.recover(NOW, proof(MASTER, 2));
+    node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeaseExpired));
     node.dlm.view_settled(NOW);
     node.said(OTHER)
 }
@@ -215,4 +228,110 @@ fn what_the_master_answered_is_restated() {
             "{said:?}"
         );
     }
+}
+
+/// A resource of which this node is the directory, whoever else is there.
+fn own_resource() -> ResourceId {
+    ResourceId {
+        space: SPACE,
+        name: name_at(ME, &[&[ME, MASTER, OTHER], &[ME, OTHER], &[ME]]),
+    }
+}
+
+/// `OTHER` says that its client died while writing under this lock, and leaves cleanly, while calls
+/// have to wait here. Whether a reader is then told that the value may be stale.
+fn mark_after_leave(mut node: Node, lock: LockId) -> bool {
+    node.dlm.set_active(NOW, false);
+    let died = Body::Drop {
+        resource: own_resource(),
+        lock,
+        invalidate: true,
+    };
+    node.heard(OTHER, died);
+    let left = node.epoch + 1;
+    node.install(left, &[ME], &[]);
+    node.dlm
+        .recover(NOW, proof(OTHER, left, Proof::LeftCleanly));
+    node.dlm.set_active(NOW, true);
+    let call = LockCall {
+        handle: Handle(2),
+        space: SPACE,
+        name: own_resource().name,
+        mode: LockMode::Pr,
+        flags: Flags::VALBLK,
+        blocking: false,
+        deadline: None,
+    };
+    node.dlm.lock(NOW, CLIENT, 2, call);
+    let mut out = Vec::new();
+    node.dlm.take_outputs(&mut out);
+    let read = out.into_iter().find_map(|out| match out {
+        Out::Done {
+            request: 2,
+            result: Ok(Answer::Granted(granted)),
+            ..
+        } => granted.value,
+        _ => None,
+    });
+    read.expect("the lock is free").maybe_stale
+}
+
+/// Protects readers of value blocks: that a writer died is not forgotten with the node that said so
+/// while its master was not to act.
+#[test]
+fn a_writers_death_is_heard_of_by_a_master_that_was_suspended() {
+    let mut node = member(own_resource().name, LockMode::Nl);
+    let lock = LockId(7);
+    let request = Body::Request {
+        resource: own_resource(),
+        lock,
+        mode: LockMode::Ex,
+        flags: Flags::VALBLK,
+        blocking: false,
+    };
+    node.heard(OTHER, request);
+    let said = node.said(OTHER);
+    assert!(
+        said.iter().any(|b| matches!(b, Body::Granted { .. })),
+        "{said:?}"
+    );
+    assert!(mark_after_leave(node, lock));
+}
+
+/// Protects readers of value blocks: as above, while the resource was being rebuilt.
+#[test]
+fn a_writers_death_is_heard_of_by_a_master_that_was_rebuilding() {
+    let mut node = member(resource().name, LockMode::Nl);
+    let value = Value {
+        block: ValueBlock::new(&[1; 32]).unwrap(),
+        version: ValueVersion(5),
+        maybe_stale: false,
+    };
+    let handed = Body::HandOver {
+        resource: own_resource(),
+        value: value.clone(),
+    };
+    node.heard(MASTER, handed);
+    node.install(2, &[ME, OTHER], &[]);
+    node.dlm.set_active(NOW, false);
+    node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeftCleanly));
+    let lock = LockId(7);
+    let held = RestatedLock {
+        lock,
+        granted: Some((LockMode::Ex, Token::floor(Epoch(1)).next())),
+        pending: None,
+        ticket: None,
+        publish: None,
+        blocking: false,
+        valblk: true,
+        value: Some(value),
+    };
+    let restate = Body::Restate {
+        node: MASTER,
+        incarnation: LIFE,
+        resource: own_resource(),
+        locks: vec![held],
+    };
+    node.heard(OTHER, restate);
+    assert!(mark_after_leave(node, lock));
 }
