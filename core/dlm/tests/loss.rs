@@ -303,7 +303,7 @@ fn a_writers_death_is_heard_of_by_a_master_that_was_suspended() {
 fn a_writers_death_is_heard_of_by_a_master_that_was_rebuilding() {
     let mut node = member(resource().name, LockMode::Nl);
     let value = Value {
-        block: ValueBlock::new(&[1; 32]).unwrap(),
+        block: ValueBlock::new([1; 32]).unwrap(),
         version: ValueVersion(5),
         maybe_stale: false,
     };
