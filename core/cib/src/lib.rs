@@ -19,6 +19,8 @@
 //! | [`value`] | scores and their arithmetic, lengths of time, dates, roles and other words |
 //! | [`index`] | finding by id, following `id-ref` and templates |
 //! | [`validate`] | what is wrong across elements: ids used twice, names that nothing has |
+//! | [`check`] | what is likely to be wrong with a configuration though it can be read |
+//! | [`native`], [`heartbeat`] | other notations |
 //! | [`problem`] | what is wrong, where, and what would be right |
 //!
 //! # What the model leaves to its users
@@ -55,12 +57,14 @@
 
 pub mod access;
 pub mod alerts;
+pub mod check;
 pub mod cib;
 pub mod constraints;
 mod document;
 pub mod fencing;
 pub mod heartbeat;
 pub mod index;
+pub mod native;
 pub mod nodes;
 pub mod operations;
 pub mod problem;

@@ -10,7 +10,7 @@
 use mainstay_cib::{
     Level,
     heartbeat::{export, import},
-    read,
+    native, read,
     validate::validate,
     write,
 };
@@ -42,7 +42,7 @@ fn recorded_states_survive() {
     let Some(files) = files(PACEMAKER) else {
         return;
     };
-    let (mut identical, mut failures) = (0, Vec::new());
+    let (mut identical, mut flat, mut failures) = (0, 0, Vec::new());
     for path in &files {
         let name = path.file_name().unwrap().display().to_string();
         let text = fs::read_to_string(path).unwrap();
@@ -67,11 +67,25 @@ fn recorded_states_survive() {
             println!("{name}: not the same to the byte");
         }
         let again = read(&written).unwrap();
+        let text = native::write(&reading.document);
+        let is_flat = !text.contains("\n  configuration");
+        flat += usize::from(is_flat);
+        if !is_flat {
+            println!("{name}: not flat in the native form");
+        }
+        match native::read(&text) {
+            Ok(native) if native.document == reading.document => {}
+            Ok(_) => failures.push(format!("{name}: changed by the native form")),
+            Err(problems) => failures.push(format!("{name}: native: {problems:?}")),
+        }
         if again.document != reading.document || write(&again.document) != written {
             failures.push(format!("{name}: changed by writing and reading"));
         }
     }
-    println!("{} files, {identical} identical to the byte", files.len());
+    println!(
+        "{} files, {identical} identical to the byte, {flat} flat in the native form",
+        files.len()
+    );
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -110,6 +124,8 @@ fn heartbeat_files_survive() {
         accepted += 1;
         let pacemaker = read(&write(&reading.document)).unwrap();
         assert_eq!(pacemaker.document, reading.document, "{name}");
+        let native = native::read(&native::write(&reading.document)).unwrap();
+        assert_eq!(native.document, reading.document, "{name}: native");
         let (text, problems) = export(&reading.document.cib);
         let again = import(&text).unwrap();
         if !problems.iter().all(|p| p.level < Level::Error)

@@ -309,12 +309,19 @@ fn what_is_no_cib_is_refused() {
 /// Protects the reader from hostile depth: rules in rules end somewhere.
 #[test]
 fn depth_has_an_end() {
-    let rules = format!("{}{}", "<rule>".repeat(500), "</rule>".repeat(500));
-    let text = format!(
-        "<constraints><rsc_location id=\"l\" rsc=\"a\">{rules}</rsc_location></constraints>"
-    );
-    let reading = reading(&text);
-    assert!(reading.problems.iter().any(|p| p.what.contains("nested")));
+    let deep = |name: &str| {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        format!(
+            "<cib>\n{}{}</cib>",
+            open.repeat(100_000),
+            close.repeat(100_000)
+        )
+    };
+    for name in ["rule", "gadget"] {
+        let problem = read(&deep(name)).unwrap_err();
+        assert_eq!((problem.rule, problem.at.line), ("xml", 2));
+        assert!(problem.what.contains("nested"), "{problem}");
+    }
 }
 
 /// Protects comments around the document and declarations of a type that declares nothing.

@@ -1,7 +1,7 @@
 //! The resource manager's configuration, as operators hand it over.
 
 use crate::memory::bounded;
-use mainstay_cib::{Reading, heartbeat, read, validate::validate, write};
+use mainstay_cib::{Reading, check::check, heartbeat, native, read, write};
 
 /// A document, read, checked, written, and read again.
 pub(crate) fn document(data: &[u8]) {
@@ -20,8 +20,20 @@ pub(crate) fn document(data: &[u8]) {
     });
 }
 
+/// A text in the native form: what is read is the same in XML, and in the native form again.
+pub(crate) fn lines(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let limit = 4096 * data.len() + (1 << 20);
+    bounded("cib-native", limit, || match native::read(text) {
+        Ok(reading) => assert_kept(&reading),
+        Err(problems) => assert!(problems.iter().all(|p| !p.what.is_empty())),
+    });
+}
+
 fn assert_kept(reading: &Reading) {
-    drop(validate(&reading.document.cib));
+    drop(check(&reading.document.cib));
     drop(heartbeat::export(&reading.document.cib));
     let written = write(&reading.document);
     let again = match read(&written) {
@@ -29,4 +41,11 @@ fn assert_kept(reading: &Reading) {
         Err(problem) => panic!("what was written is not read: {}: {written}", problem.what),
     };
     assert_eq!(write(&again.document), written, "two writings differ");
+    let lines = native::write(&reading.document);
+    let again = match native::read(&lines) {
+        Ok(again) => again.document,
+        Err(problems) => panic!("what was written is not read: {problems:?}: {lines}"),
+    };
+    assert!(again.says_the_same_as(&reading.document), "lost: {lines}");
+    assert_eq!(native::write(&again), lines, "two writings differ");
 }

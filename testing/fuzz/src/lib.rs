@@ -25,7 +25,8 @@
 //! | `mainstay_transport::wire`: preamble, message header, hello, refusal, frame header | `handshake` |
 //! | `mainstay_transport::parse_key_text` | `key` |
 //! | `mainstay_daemon::config::Config::parse` | `config` |
-//! | `mainstay_cib::read` and `heartbeat::import`, with `validate`, `write` and `export` | `cib` |
+//! | `mainstay_cib::read` and `heartbeat::import`, with `check`, `write` and `export` | `cib` |
+//! | `mainstay_cib::native::read`, with the same and `native::write` | `cib-native` |
 //! | the client's framing and its protocol machine | `client` |
 //! | `mainstay_node`: frames of every kind, as a whole node takes them | `node-peers` |
 //! | requests of clients, as a whole node takes them | `node-clients` |
@@ -94,6 +95,7 @@ pub const TARGETS: &[Target] = &[
     target("key", transport::key, 60_000, 1024),
     target("config", config::config, 5_000, 4096),
     target("cib", cib::document, 60_000, 8192),
+    target("cib-native", cib::lines, 60_000, 8192),
     target("client", client::daemon, 30_000, 4096),
     target("node-peers", node::peers, 800, 2048),
     target("node-clients", node::clients, 800, 2048),

@@ -284,6 +284,79 @@ fn cibs() -> Seeds {
     vec![one("cib", text), one("heartbeat", heartbeat)]
 }
 
+/// The native form: one text as somebody types it, one of what has no short form.
+fn lines() -> Seeds {
+    let typed = r##"# two nodes
+property stonith-enabled=true no-quorum-policy=stop
+rsc_defaults resource-stickiness=100
+node 1: n1 utilization ram=4096
+node 2 n2
+  attributes rack="a b"
+template server ocf:heartbeat:apache
+  op monitor interval=10s timeout=20s
+primitive ip ocf:heartbeat:IPaddr2 \
+    params ip=10.0.0.9 \
+    op monitor interval=10s
+primitive httpd @server
+primitive fence stonith:fence_ipmilan
+group web ip httpd meta target-role=Started
+clone db
+  meta promotable=true
+  primitive pg ocf:heartbeat:pgsql
+    params
+      user="x \"y\"" $id=the-user
+      rule 5: #uname eq n1
+bundle box
+  podman image=web:1 replicas=2
+  network control-port=9999
+location l1 web 100: n1
+location l2 web resource-discovery=never
+  rule -INFINITY: not_defined pingd or pingd number:lte 0
+  rule pingd: defined pingd
+location l3 /^test-/ rule 5: #uname eq n1 and rack ne b
+colocation c1 INFINITY: web db:Promoted
+colocation c2 -50:
+  set ip httpd sequential=false
+  set db
+order o1 Mandatory: db:promote web:start symmetrical=false
+ticket t1 T: web loss-policy=fence
+fencing-level id=f1 target=n1 index=1 devices=fence
+tag both: web db
+alert a1 /usr/bin/tell
+status
+  node_state id=1 uname=n1 crmd=online
+"##;
+    let by_name = r#"# before
+
+# two
+# lines
+cib epoch=1 xmlns:x=urn:x x:y=""
+  configuration
+    # inside
+    nodes
+    gadget id=g size="5 \"inches\""
+      <order a=1
+      <set id=s
+      !instruction "php x"
+      !text "words & <more>"
+    resources
+      primitive id="a=b" class=ocf provider=p type=t:u zone=7
+        operations id=ops
+          op $id=odd monitor interval=5s
+        params $id-ref=other
+        params $id=s $score=5
+          rule $id=r 0: boolean-op=and
+            date_expression id=d operation=date_spec
+              date_spec id=ds hours=9-16
+          =x $id=p
+    constraints
+      rsc_location id=m rsc="a=b"
+        rule id-ref=r
+# after
+"#;
+    vec![one("typed", typed), one("by-name", by_name)]
+}
+
 fn clients() -> Seeds {
     let mut all = Script::new();
     let mut seeds = Seeds::new();
@@ -426,6 +499,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         )],
         "config" => configs(),
         "cib" => cibs(),
+        "cib-native" => lines(),
         "client" => clients(),
         "node-peers" => peers(),
         "node-clients" => callers(),

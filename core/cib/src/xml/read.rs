@@ -13,13 +13,12 @@ use roxmltree::{Document, Node, NodeType, ParsingOptions};
 use std::borrow::Cow;
 
 /// Elements inside each other; a configuration needs about ten.
-const DEEPEST: usize = 100;
+pub(crate) const DEEPEST: usize = 100;
 
 pub(crate) struct Reader<'a> {
     text: &'a str,
     places: Places<'a>,
     words: Words,
-    depth: usize,
     /// For a text that was made of another one: where each line came from.
     moved: Option<&'a [At]>,
     pub(crate) problems: Vec<Problem>,
@@ -47,10 +46,10 @@ pub(crate) fn parse_moved<R>(
     };
     let document = Document::parse_with_options(&text, options).map_err(|error| {
         let pos = error.pos();
-        let at = At {
+        let at = origin(pos.row, moved).unwrap_or(At {
             line: pos.row,
             column: pos.col,
-        };
+        });
         // The library ends its messages with the place, which is said already.
         let what = error.to_string();
         let what = what.rsplit_once(" at ").map_or(&*what, |(what, _)| what);
@@ -61,12 +60,44 @@ pub(crate) fn parse_moved<R>(
         text: &text,
         places: Places::new(&text),
         words: Words::default(),
-        depth: 0,
         moved,
         problems: Vec::new(),
     };
+    if let Some(node) = too_deep(&document) {
+        let what = format!("elements are nested more than {DEEPEST} deep");
+        return Err(malformed(reader.at(node), what, "take the inner ones out"));
+    }
     let result = read(document.root_element(), &mut reader);
     Ok((result, reader.problems))
+}
+
+/// Where a line of a text came from that was made of another one.
+fn origin(line: u32, moved: Option<&[At]>) -> Option<At> {
+    let index = (line as usize).checked_sub(1)?;
+    Some(moved?.get(index).copied().unwrap_or_default())
+}
+
+/// The first element that is nested too deeply for those who follow elements by recursion.
+fn too_deep<'a, 'input>(document: &'a Document<'input>) -> Option<Node<'a, 'input>> {
+    let (mut node, mut depth) = (document.root_element(), 1);
+    loop {
+        if depth > DEEPEST && node.is_element() {
+            return Some(node);
+        }
+        if let Some(child) = node.first_child() {
+            node = child;
+            depth += 1;
+            continue;
+        }
+        while node.next_sibling().is_none() {
+            node = node.parent()?;
+            depth -= 1;
+            if depth == 0 {
+                return None;
+            }
+        }
+        node = node.next_sibling()?;
+    }
 }
 
 fn malformed(at: At, what: String, mend: &str) -> Problem {
@@ -130,13 +161,30 @@ impl Reader<'_> {
     fn place(&mut self, offset: usize) -> At {
         let at = self.places.at(offset);
         match self.moved {
-            Some(moved) => (at.line as usize)
-                .checked_sub(1)
-                .and_then(|line| moved.get(line))
-                .copied()
-                .unwrap_or_default(),
+            Some(_) => origin(at.line, self.moved).unwrap_or_default(),
             None => at,
         }
+    }
+
+    /// The name of an element as it is written.
+    pub(crate) fn qualified_name(&self, node: Node<'_, '_>) -> String {
+        let xml = &self.text[node.range()];
+        let name = xml.trim_start_matches('<');
+        let end = name.find(|c: char| c.is_whitespace() || c == '/' || c == '>');
+        name[..end.unwrap_or(name.len())].to_owned()
+    }
+
+    /// The attributes of an element as they are named, declarations of namespaces among them.
+    pub(crate) fn qualified_attributes(&mut self, node: Node<'_, '_>) -> Vec<(String, String)> {
+        let mut declared = Body::default();
+        self.namespaces(node, &mut declared);
+        let declared = declared.attributes.into_iter();
+        let declared = declared.map(|(name, value)| (name.to_string(), value.to_string()));
+        let written = node.attributes().map(|a| {
+            let name = &self.text[a.range_qname()];
+            (name.to_owned(), a.value().to_owned())
+        });
+        written.chain(declared).collect()
     }
 
     pub(crate) fn word(&mut self, text: &str) -> Str {
@@ -174,16 +222,7 @@ impl Reader<'_> {
     ) -> Extra {
         let mut body = Body::default();
         self.attributes(node, names, fields, &mut body);
-        if self.depth == DEEPEST {
-            let at = self.at(node);
-            let what = format!("elements are nested more than {DEEPEST} deep");
-            let mend = "take the inner ones out".to_owned();
-            self.problem(Level::Error, "xml", at, node, what, mend);
-        } else {
-            self.depth += 1;
-            self.children(node, tags, slots, &mut body);
-            self.depth -= 1;
-        }
+        self.children(node, tags, slots, &mut body);
         Extra::new(body)
     }
 
@@ -225,7 +264,8 @@ impl Reader<'_> {
             seen += 1;
         }
         let order = &order[..seen.min(64)];
-        if !order.is_sorted() && seen <= 64 {
+        // In another notation the order of attributes was not chosen.
+        if !order.is_sorted() && seen <= 64 && self.moved.is_none() {
             body.attribute_order = Some(self.words.order(order));
         }
         for (index, field) in fields.iter().enumerate() {
@@ -312,7 +352,7 @@ impl Reader<'_> {
             element: node
                 .is_element()
                 .then(|| self.words.get(node.tag_name().name())),
-            xml: Str::from(xml.trim()),
+            xml: Str::from(with_line_feeds(xml.trim())),
             at,
         }
     }
@@ -341,5 +381,14 @@ impl Reader<'_> {
             }
             _ => {}
         }
+    }
+}
+
+/// Every end of a line is a line feed in XML, however it is written.
+pub(crate) fn with_line_feeds(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
     }
 }

@@ -1,10 +1,17 @@
 //! A plain tree of elements, for turning one notation into another.
 
-use super::write::escape;
+use super::{read::with_line_feeds, write::escape};
 use crate::text::At;
+use roxmltree::Node;
 
 /// The name under which comments stand in the tree.
-const COMMENT: &str = "!--";
+pub(crate) const COMMENT: &str = "!--";
+
+/// The name under which text stands in the tree.
+pub(crate) const TEXT: &str = "!text";
+
+/// The name under which processing instructions stand in the tree.
+pub(crate) const INSTRUCTION: &str = "!instruction";
 
 /// An element of any name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,31 +30,44 @@ impl Element {
         }
     }
 
-    /// Copies an element and all in it, comments too; they become elements of the name
-    /// [`COMMENT`]. Text is left out.
-    pub(crate) fn from_node(
-        node: roxmltree::Node<'_, '_>,
-        reader: &mut super::Reader<'_>,
-    ) -> Element {
+    /// Copies an element and all in it; comments, text and processing instructions become elements
+    /// of the names [`COMMENT`], [`TEXT`] and [`INSTRUCTION`], which no element of XML can have.
+    pub(crate) fn from_node(node: Node<'_, '_>, reader: &mut super::Reader<'_>) -> Element {
+        let plain = |name: &str, text: &str, reader: &mut super::Reader<'_>| {
+            let mut plain = Element::new(name).with("text", text);
+            plain.at = reader.at(node);
+            plain
+        };
         if node.is_comment() {
-            let mut comment = Element::new(COMMENT);
-            comment.set("text", node.text().unwrap_or_default());
-            comment.at = reader.at(node);
-            return comment;
+            let text = with_line_feeds(node.text().unwrap_or_default());
+            return plain(COMMENT, &text, reader);
         }
-        let attributes = node.attributes();
+        if node.is_text() {
+            return plain(TEXT, node.text().unwrap_or_default().trim(), reader);
+        }
+        if node.is_pi() {
+            let xml = reader.verbatim(node).xml;
+            return plain(INSTRUCTION, instruction(&xml), reader);
+        }
         Element {
-            name: node.tag_name().name().to_owned(),
-            attributes: attributes
-                .map(|a| (a.name().to_owned(), a.value().to_owned()))
-                .collect(),
+            name: reader.qualified_name(node),
+            attributes: reader.qualified_attributes(node),
             at: reader.at(node),
             children: node
                 .children()
-                .filter(|n| n.is_element() || n.is_comment())
+                .filter(|n| !n.is_text() || is_said(*n))
                 .map(|child| Element::from_node(child, reader))
                 .collect(),
         }
+    }
+
+    /// Whether both say the same; the order of attributes says nothing.
+    pub(crate) fn same(&self, other: &Element) -> bool {
+        self.name == other.name
+            && self.attributes.len() == other.attributes.len()
+            && self.attributes.iter().all(|(n, v)| other.get(n) == Some(v))
+            && self.children.len() == other.children.len()
+            && (self.children.iter().zip(&other.children)).all(|(a, b)| a.same(b))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -123,12 +143,17 @@ impl Element {
         let at = if self.at.is_nowhere() { outer } else { self.at };
         let indent = |text: &mut String| text.extend(core::iter::repeat_n("  ", depth));
         indent(text);
-        if self.name == COMMENT {
-            let comment = self.get("text").unwrap_or_default();
-            text.push_str("<!--");
-            text.push_str(comment);
-            text.push_str("-->\n");
-            places.extend(core::iter::repeat_n(at, 1 + comment.matches('\n').count()));
+        if [COMMENT, TEXT, INSTRUCTION].contains(&&*self.name) {
+            let content = self.get("text").unwrap_or_default();
+            let start = text.len();
+            match &*self.name {
+                COMMENT => text.extend(["<!--", content, "-->"]),
+                INSTRUCTION => text.extend(["<?", content, "?>"]),
+                _ => escape(content, text),
+            }
+            text.push('\n');
+            let lines = text[start..].matches('\n').count();
+            places.extend(core::iter::repeat_n(at, lines));
             return;
         }
         text.push('<');
@@ -155,4 +180,15 @@ impl Element {
         text.push_str(">\n");
         places.push(at);
     }
+}
+
+/// What a processing instruction says, without its marks.
+pub(crate) fn instruction(xml: &str) -> &str {
+    let inner = xml.strip_prefix("<?").unwrap_or(xml);
+    inner.strip_suffix("?>").unwrap_or(inner)
+}
+
+/// Whether a node is text that says something.
+fn is_said(node: Node<'_, '_>) -> bool {
+    node.is_text() && node.text().is_some_and(|t| !t.trim().is_empty())
 }

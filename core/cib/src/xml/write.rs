@@ -12,11 +12,21 @@ use crate::text::At;
 pub(crate) struct Writer {
     out: String,
     depth: usize,
+    /// Whether attributes stand in the usual order, in whichever they were read.
+    usual_order: bool,
     /// For each line, where what stands on it was read.
     places: Vec<At>,
 }
 
 impl Writer {
+    /// For a text in which the order of attributes says nothing.
+    pub(crate) fn in_usual_order() -> Writer {
+        Writer {
+            usual_order: true,
+            ..Writer::default()
+        }
+    }
+
     pub(crate) fn finish(self) -> String {
         self.out
     }
@@ -76,6 +86,7 @@ impl Writer {
     ) {
         let order: &[u8] = extra
             .body()
+            .filter(|_| !self.usual_order)
             .and_then(|b| b.attribute_order.as_deref())
             .unwrap_or_default();
         let mut unknown = extra.attributes().iter();
