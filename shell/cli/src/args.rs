@@ -66,6 +66,10 @@ pub(crate) enum Command {
     Events(commands::events::EventsArgs),
     /// Measure how fast locks are here, beside the machine's own limits
     Bench(commands::bench::BenchArgs),
+    /// Look for mistakes in a cluster's configuration
+    Check(commands::check::CheckArgs),
+    /// Turn a cluster's configuration from one notation into another
+    Convert(commands::convert::ConvertArgs),
     /// Leave the cluster cleanly and stop the daemon
     #[command(
         after_help = "Needs root or the daemon's user.\n\nExamples:\n  mainstay leave\n  \

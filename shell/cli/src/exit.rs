@@ -10,6 +10,12 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const CONFLICT: u8 = 1;
 /// The command line was wrong.
 pub(crate) const USAGE: u8 = 64;
+/// `check`: nothing worse than warnings.
+pub(crate) const WARNINGS: u8 = 1;
+/// `check`: errors.
+pub(crate) const ERRORS: u8 = 2;
+/// The data cannot be used.
+pub(crate) const BAD_DATA: u8 = 65;
 /// What was asked for does not exist.
 pub(crate) const NOT_FOUND: u8 = 66;
 /// The daemon cannot be reached or cannot serve now.
@@ -36,8 +42,10 @@ pub(crate) fn by_signal(signal: Signal) -> u8 {
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0    done
-  1    `lock`, `value`: not granted (see --conflict-exit-code)
+  1    `lock`, `value`: not granted (see --conflict-exit-code); `check`: there are warnings
+  2    `check`: there are errors
   64   the command line was wrong
+  65   `convert`: what was read cannot be used, or cannot be said in the other notation
   66   a file, node, cluster or lockspace that was named does not exist
   69   the daemon cannot be reached, or cannot serve now
   70   something failed that should not; `node`: it stopped itself, see its log

@@ -54,6 +54,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Why(args) => block_on(commands::locks::why(global, args)),
         Command::Events(args) => block_on(commands::events::run(global, args)),
         Command::Bench(args) => block_on(commands::bench::run(global, args)),
+        Command::Check(args) => commands::check::run(&global, &args),
+        Command::Convert(args) => commands::convert::run(&global, &args),
         Command::Leave => block_on(commands::admin::leave(global)),
         Command::Vouch(args) => block_on(commands::admin::vouch(global, args)),
         Command::Completions { shell } => generate::completions(shell),

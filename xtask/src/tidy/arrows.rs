@@ -47,7 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("shell/cli", &["base", "wire", "client", "daemon"]),
+    ("shell/cli", &["base", "wire", "cib", "client", "daemon"]),
     ("testing/sim", &["base", "wire", "journal", "node"]),
     ("testing/mutants", &["base", "sim"]),
     ("testing/torture", &["base", "wire", "client"]),

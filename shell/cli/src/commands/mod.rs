@@ -2,6 +2,9 @@
 
 pub(crate) mod admin;
 pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod cib;
+pub(crate) mod convert;
 pub(crate) mod events;
 pub(crate) mod init;
 pub(crate) mod lock;
