@@ -19,6 +19,7 @@
 //! | [`value`] | scores and their arithmetic, lengths of time, dates, roles and other words |
 //! | [`index`] | finding by id, following `id-ref` and templates |
 //! | [`validate`] | what is wrong across elements: ids used twice, names that nothing has |
+//! | [`agents`] | what agents say of themselves |
 //! | [`check`] | what is likely to be wrong with a configuration though it can be read |
 //! | [`native`], [`heartbeat`] | other notations |
 //! | [`problem`] | what is wrong, where, and what would be right |
@@ -56,6 +57,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod agents;
 pub mod alerts;
 pub mod check;
 pub mod cib;

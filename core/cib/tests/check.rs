@@ -1,6 +1,13 @@
 //! The rules of `mainstay check`: what each finds, and that it finds nothing where all is well.
 
-use mainstay_cib::{Level, Problem, check::check, read};
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use mainstay_cib::{
+    Level, Problem,
+    agents::{Agent, Agents},
+    check::{check, check_with_agents},
+    read,
+};
 
 /// Two nodes with fencing, a group, a promotable clone and constraints that make sense.
 const GOOD: &str = r##"<cib>
@@ -157,7 +164,7 @@ fn each_rule_finds_what_it_is_for() {
         (
             end,
             more(
-                r#"<rsc_location id="x" rsc="g" node="n1" score="INFINITY"/><rsc_location id="y" rsc="g" node="n1" score="-INFINITY"/>"#,
+                r#"<rsc_location id="x" rsc="g" node="n2" score="INFINITY"/><rsc_location id="y" rsc="g" node="n2" score="-INFINITY"/>"#,
                 end,
             ),
             "contradiction",
@@ -166,7 +173,7 @@ fn each_rule_finds_what_it_is_for() {
         (
             end,
             more(
-                r#"<rsc_location id="x" rsc="db" node="n1" score="-INFINITY"/><rsc_location id="y" rsc="db" node="n2" score="-INFINITY"/>"#,
+                r#"<rsc_location id="x" rsc="fence" node="n1" score="-INFINITY"/><rsc_location id="y" rsc="fence" node="n2" score="-INFINITY"/>"#,
                 end,
             ),
             "nowhere",
@@ -175,7 +182,67 @@ fn each_rule_finds_what_it_is_for() {
         (
             end,
             more(
-                r#"<rsc_location id="cli-ban-db-on-n1" rsc="db" node="n1" score="-INFINITY"/>"#,
+                r#"<rsc_location id="x" rsc="pg" node="n1" score="-INFINITY"/>"#,
+                end,
+            ),
+            "unreachable",
+            Warning,
+        ),
+        (
+            end,
+            more(
+                r##"<rsc_location id="x" rsc="web"><rule id="r" score="-INFINITY"><expression id="e" attribute="#uname" operation="eq" value="n1"/></rule></rsc_location>"##,
+                end,
+            ),
+            "unreachable",
+            Warning,
+        ),
+        (
+            end,
+            more(r#"<rsc_order id="x" first="web" then="ip"/>"#, end),
+            "order-circle",
+            Error,
+        ),
+        (
+            end,
+            more(
+                r#"<rsc_order id="x"><resource_set id="s"><resource_ref id="g"/><resource_ref id="fence"/></resource_set><resource_set id="t"><resource_ref id="ip"/></resource_set></rsc_order>"#,
+                end,
+            ),
+            "order-circle",
+            Error,
+        ),
+        (
+            end,
+            more(
+                r#"<rsc_order id="x" first="g" then="fence" then-action="promote"/>"#,
+                end,
+            ),
+            "never-promoted",
+            Warning,
+        ),
+        (
+            end,
+            more(
+                r#"<rsc_location id="x" rsc="g"><rule id-ref="nothing"/></rsc_location>"#,
+                end,
+            ),
+            "missing-reference",
+            Warning,
+        ),
+        (
+            fence,
+            fence.replace(
+                "/>",
+                r#"><instance_attributes id="f"><nvpair id="f1" name="pcmk_host_list" value="n1"/></instance_attributes></primitive>"#,
+            ),
+            "not-fenced",
+            Warning,
+        ),
+        (
+            end,
+            more(
+                r#"<rsc_location id="cli-ban-db-on-n2" rsc="db" node="n2" score="-INFINITY"/>"#,
                 end,
             ),
             "left-by-command",
@@ -270,6 +337,29 @@ fn each_rule_finds_what_it_is_for() {
     }
 }
 
+/// Protects from complaints about what is right: a bundle that promotes, a guest node, a device for
+/// each member.
+#[test]
+fn nothing_is_said_of_what_is_right() {
+    let fence = r#"<primitive id="fence" class="stonith" type="fence_ipmilan"/>"#;
+    let device = fence.replace(
+        "/>",
+        r#"><instance_attributes id="f"><nvpair id="f1" name="pcmk_host_map" value="N1:1;n2:2"/></instance_attributes></primitive>"#,
+    );
+    let bundle = r#"<bundle id="box"><podman image="i" promoted-max="1"/><network control-port="5"/></bundle></resources>"#;
+    let wish =
+        r#"<rsc_location id="x" rsc="box" role="Promoted" node="n1" score="5"/></constraints>"#;
+    let text = GOOD
+        .replace(fence, &device)
+        .replace(
+            "</nodes>",
+            r#"<node id="box-0" uname="box-0" type="remote"/></nodes>"#,
+        )
+        .replace("</resources>", bundle)
+        .replace("</constraints>", wish);
+    assert_eq!(problems(&text), []);
+}
+
 /// Protects small clusters from each other: quorum is looked at together with fencing.
 #[test]
 fn quorum_and_fencing_are_looked_at_together() {
@@ -295,4 +385,58 @@ fn nodes_must_be_allowed_where_they_must() {
         r#"<nvpair id="x" name="symmetric-cluster" value="false"/></cluster_property_set>"#;
     let rules = found(options, opt_in);
     assert_eq!(rules, [("nowhere", Level::Warning); 2], "fence and db");
+}
+
+/// Protects from what agents cannot do: parameters, actions and timeouts are held against what they
+/// say of themselves.
+#[test]
+fn agents_are_asked() {
+    let describes = r#"<?xml version="1.0"?>
+<!DOCTYPE resource-agent SYSTEM "ra-api-1.dtd">
+<resource-agent name="IPaddr2" version="1.0">
+  <parameters>
+    <parameter name="ip" required="1"><content type="string"/></parameter>
+    <parameter name="nic" required="0"><content type="string"/></parameter>
+  </parameters>
+  <actions>
+    <action name="start" timeout="20s"/>
+    <action name="stop" timeout="60s"/>
+    <action name="monitor" timeout="30s" interval="10s"/>
+    <action name="meta-data" timeout="5s"/>
+  </actions>
+</resource-agent>
+"#;
+    let mut agents = Agents::new();
+    let agent = Agent::read(describes).unwrap();
+    agents.insert("ocf:heartbeat:IPaddr2".to_owned(), agent);
+    let found = |new: &str| -> Vec<String> {
+        let text = GOOD.replacen("type=\"IPaddr2\">", &format!("type=\"IPaddr2\">{new}"), 1);
+        let cib = read(&text).unwrap().document.cib;
+        let problems = check_with_agents(&cib, &agents);
+        problems
+            .iter()
+            .map(|p| format!("{} {}", p.rule, p.what))
+            .collect()
+    };
+    assert_eq!(
+        found(
+            r#"<instance_attributes id="i"><nvpair id="i1" name="nik" value="eth0"/></instance_attributes>"#
+        ),
+        [
+            "missing-parameter its agent needs the parameter ip",
+            "short-timeout stop gets 20s, and its agent advises 1min",
+            "unknown-parameter ocf:heartbeat:IPaddr2 has no parameter \"nik\"",
+            "short-timeout monitor gets 20s, and its agent advises 30s",
+        ]
+    );
+    let defaults = GOOD.replace(
+        "</configuration>",
+        r#"<op_defaults><meta_attributes id="d"><nvpair id="d1" name="timeout" value="60s"/></meta_attributes></op_defaults></configuration>"#,
+    );
+    let enough = defaults
+        .replacen("type=\"IPaddr2\">", r#"type="IPaddr2"><instance_attributes id="i"><nvpair id="i1" name="ip" value="::1"/></instance_attributes>"#, 1)
+        .replacen(" timeout=\"20s\"", "", 1);
+    let cib = read(&enough).unwrap().document.cib;
+    assert_eq!(check_with_agents(&cib, &agents), []);
+    assert_eq!(Agent::read("<cib/>").unwrap_err().rule, "no-agent");
 }

@@ -1,7 +1,7 @@
 //! The resource manager's configuration, as operators hand it over.
 
 use crate::memory::bounded;
-use mainstay_cib::{Reading, check::check, heartbeat, native, read, write};
+use mainstay_cib::{Reading, agents::Agent, check::check, heartbeat, native, read, write};
 
 /// A document, read, checked, written, and read again.
 pub(crate) fn document(data: &[u8]) {
@@ -11,6 +11,7 @@ pub(crate) fn document(data: &[u8]) {
     // The tree of a document and the model of it exist side by side; what is wrong is told in words.
     let limit = 4096 * data.len() + (1 << 20);
     bounded("cib", limit, || {
+        drop(Agent::read(text));
         for reading in [read(text), heartbeat::import(text)] {
             match reading {
                 Ok(reading) => assert_kept(&reading),

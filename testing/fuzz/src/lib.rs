@@ -25,7 +25,7 @@
 //! | `mainstay_transport::wire`: preamble, message header, hello, refusal, frame header | `handshake` |
 //! | `mainstay_transport::parse_key_text` | `key` |
 //! | `mainstay_daemon::config::Config::parse` | `config` |
-//! | `mainstay_cib::read` and `heartbeat::import`, with `check`, `write` and `export` | `cib` |
+//! | `mainstay_cib`: `read`, `heartbeat::import` and `Agent::read`, with `check`, `write` and `export` | `cib` |
 //! | `mainstay_cib::native::read`, with the same and `native::write` | `cib-native` |
 //! | the client's framing and its protocol machine | `client` |
 //! | `mainstay_node`: frames of every kind, as a whole node takes them | `node-peers` |

@@ -2,11 +2,12 @@
 
 use super::{Checker, is_must, is_must_not};
 use crate::{
-    constraints::{Colocation, Constraint, Location, Order},
-    problem::Level,
-    resources::Resource,
+    constraints::{Colocation, Constraint, Location, Order, ResourceSet},
+    problem::{Level, Problem},
+    resources::{Member, Resource},
     text::Str,
     value::{Action, OrderKind, Role},
+    xml::Attr,
 };
 use std::collections::BTreeMap;
 
@@ -106,19 +107,12 @@ fn torn_groups(checker: &mut Checker<'_>, colocations: &[&Colocation]) {
     }
 }
 
+/// What must be started before what, and the order that says so; none for members of a group.
+type Edges<'a> = BTreeMap<&'a Str, Vec<(&'a Str, Option<&'a Order>)>>;
+
 /// Each resource's mandatory starts must have an end.
-fn circles(checker: &mut Checker<'_>, orders: &[&Order]) {
-    let mut after: BTreeMap<&Str, Vec<(&Str, &Order)>> = BTreeMap::new();
-    for order in orders {
-        let starts = order.first_action.or(Action::Start) == Action::Start
-            && order.then_action.or(order.first_action.or(Action::Start)) == Action::Start;
-        if let (Some(first), Some(then)) = (&order.first, &order.then)
-            && starts
-            && order.strength() == OrderKind::Mandatory
-        {
-            after.entry(first).or_default().push((then, order));
-        }
-    }
+fn circles<'a>(checker: &mut Checker<'a>, orders: &[&'a Order]) {
+    let after = starts(checker, orders);
     // Depth first without recursion: 1 is on the way, 2 is done.
     let mut state: BTreeMap<&Str, u8> = BTreeMap::new();
     let begins: Vec<&Str> = after.keys().copied().collect();
@@ -136,25 +130,102 @@ fn circles(checker: &mut Checker<'_>, orders: &[&Order]) {
                     state.insert(at, 2);
                     way.pop();
                 }
-                Some((to, order)) => match state.get(to) {
+                Some((to, _)) => match state.get(to) {
                     None => {
                         state.insert(to, 1);
                         way.push((to, 0));
                     }
                     Some(1) => {
                         let from = way.iter().position(|(id, _)| *id == to).unwrap_or(0);
-                        let names: Vec<&str> = way[from..].iter().map(|(id, _)| &***id).collect();
-                        let what = format!(
-                            "each of these waits for the one before it, in a circle: {} → {to}",
-                            names.join(" → ")
-                        );
-                        let mend = "take one of their orders out, or make it Optional";
-                        let spot = (order.at, "rsc_order", Some(&order.id));
-                        checker.add(Level::Error, "order-circle", spot, what, mend);
+                        circle(checker, &after, &way[from..], to);
                     }
                     Some(_) => {}
                 },
             }
         }
     }
+}
+
+fn circle(checker: &mut Checker<'_>, after: &Edges<'_>, way: &[(&Str, usize)], to: &Str) {
+    let names: Vec<&str> = way.iter().map(|(id, _)| &***id).collect();
+    let taken = way.iter().rev().filter_map(|(id, next)| {
+        let edges = after.get(id)?;
+        edges.get(next.checked_sub(1)?)?.1
+    });
+    let Some(order) = taken.into_iter().next() else {
+        return; // Only a group that names a member twice, which is said elsewhere.
+    };
+    // Several circles may be closed by one order.
+    let said = |p: &Problem| p.rule == "order-circle" && p.id.as_ref() == Some(&order.id);
+    if checker.problems.iter().any(said) {
+        return;
+    }
+    let what = format!(
+        "each of these waits for the one before it, in a circle: {} → {to}",
+        names.join(" → ")
+    );
+    let mend = "take one of their orders out, or make it Optional";
+    let spot = (order.at, "rsc_order", Some(&order.id));
+    checker.add(Level::Error, "order-circle", spot, what, mend);
+}
+
+fn starts<'a>(checker: &Checker<'a>, orders: &[&'a Order]) -> Edges<'a> {
+    let mut after = Edges::new();
+    let mut add = |first: &'a Str, then: &'a Str, order: Option<&'a Order>| {
+        after.entry(first).or_default().push((then, order));
+    };
+    let group = |id: &'a Str| match checker.index.find_resource(id).map(|p| p.resource) {
+        Some(Member::Resource(Resource::Group(group))) => &*group.members,
+        _ => &[],
+    };
+    // What a group begins and ends with.
+    let first_of = |id| group(id).first().map_or(id, |p| &p.id);
+    let last_of = |id| group(id).last().map_or(id, |p| &p.id);
+    for resource in checker.cib.resources() {
+        for member in
+            core::iter::once(resource.id()).chain(resource.members().iter().map(|m| m.id()))
+        {
+            for pair in group(member).windows(2) {
+                add(&pair[0].id, &pair[1].id, None);
+            }
+        }
+    }
+    let start = |action: &Attr<Action>| action.or(Action::Start) == Action::Start;
+    for order in orders {
+        if order.strength() != OrderKind::Mandatory {
+            continue;
+        }
+        let then_action = order.then_action.or(order.first_action.or(Action::Start));
+        if let (Some(first), Some(then)) = (&order.first, &order.then)
+            && start(&order.first_action)
+            && then_action == Action::Start
+        {
+            add(last_of(first), first_of(then), Some(order));
+        }
+        let sets = order
+            .sets
+            .iter()
+            .filter_map(|s| checker.index.resource_set(s));
+        let mut before: Option<&ResourceSet> = None;
+        for set in sets {
+            if set.sequential.or(true) && start(&set.action) {
+                for pair in set.refs.windows(2) {
+                    add(last_of(&pair[0].id), first_of(&pair[1].id), Some(order));
+                }
+            }
+            if let Some(before) = before.filter(|b| b.require_all.or(true))
+                && start(&before.action)
+                && start(&set.action)
+                && before.refs.len() * set.refs.len() <= 4096
+            {
+                for first in &before.refs {
+                    for then in &set.refs {
+                        add(last_of(&first.id), first_of(&then.id), Some(order));
+                    }
+                }
+            }
+            before = Some(set);
+        }
+    }
+    after
 }

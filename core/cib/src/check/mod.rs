@@ -5,8 +5,10 @@
 //! few that belong together. Nothing here guesses: what depends on agents, on the moment or on nodes
 //! that are not there is left out.
 
+mod agent;
 mod contradiction;
 mod fencing;
+mod forbidden;
 mod leftover;
 mod monitor;
 mod notation;
@@ -14,9 +16,12 @@ mod option;
 mod placement;
 mod quorum;
 mod reach;
+mod reference;
+mod role;
 mod size;
 
 use crate::{
+    agents::Agents,
     cib::Cib,
     index::Index,
     problem::{self, Level, Problem},
@@ -33,6 +38,13 @@ use std::borrow::Cow;
 /// repeated.
 #[must_use]
 pub fn check(cib: &Cib) -> Vec<Problem> {
+    check_with_agents(cib, &Agents::new())
+}
+
+/// The same, and what does not fit these agents: parameters that they need or do not have, actions that
+/// they do not have, and timeouts below their advice.
+#[must_use]
+pub fn check_with_agents(cib: &Cib, agents: &Agents) -> Vec<Problem> {
     let mut checker = Checker {
         cib,
         index: Index::new(cib),
@@ -44,7 +56,10 @@ pub fn check(cib: &Cib) -> Vec<Problem> {
     monitor::check(&mut checker);
     contradiction::check(&mut checker);
     reach::check(&mut checker);
+    role::check(&mut checker);
+    reference::check(&mut checker);
     placement::check(&mut checker);
+    agent::check(&mut checker, agents);
     size::check(&mut checker);
     leftover::check(&mut checker);
     notation::check(&mut checker);

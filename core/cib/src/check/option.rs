@@ -129,6 +129,7 @@ const META: &[(&str, Kind)] = &[
     ("master-node-max", Number),
     ("collocated", Truth),
     ("external-ip", Any),
+    ("provides", Any),
     ("is-managed-default", Truth),
     ("container", Any),
 ];
@@ -197,15 +198,13 @@ fn unknown(
     known: &[(&str, Kind)],
     kind: &str,
 ) {
-    let hyphened = name.replace('_', "-");
-    let near = known
-        .iter()
-        .map(|(known, _)| (distance(&hyphened, known), *known))
-        .min()
-        .filter(|(distance, _)| *distance <= 2);
+    let near = near(
+        &name.replace('_', "-"),
+        known.iter().map(|(known, _)| *known),
+    );
     let what = format!("there is no {kind} {name:?}");
     match near {
-        Some((_, near)) => checker.add(
+        Some(near) => checker.add(
             Level::Warning,
             "unknown-name",
             spot,
@@ -241,6 +240,12 @@ fn wrong(kind: Kind, value: &str) -> Option<String> {
         Multiple => not::<MultipleActive>(value),
         Word(words) => (!words.contains(&value)).then(|| words.join(", ")),
     }
+}
+
+/// The name that was probably meant.
+pub(super) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let all = known.map(|known| (distance(name, known), known));
+    all.min().filter(|(d, _)| *d <= 2).map(|(_, known)| known)
 }
 
 /// How many letters must be changed, added or taken out to make one word of the other.

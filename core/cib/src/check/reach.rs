@@ -1,13 +1,17 @@
 //! Wishes that nothing can fulfil.
 
-use super::{Checker, is_must_not};
+use super::{
+    Checker,
+    forbidden::{Forbidden, wish},
+    is_must_not,
+};
 use crate::{
     constraints::{Constraint, Location},
     problem::Level,
     resources::Resource,
     rules::{Condition, Expression, Rule},
     text::Str,
-    value::{BooleanOp, Comparison, Score},
+    value::{BooleanOp, Comparison, Role, Score},
 };
 
 pub(super) fn check(checker: &mut Checker<'_>) {
@@ -29,9 +33,56 @@ pub(super) fn check(checker: &mut Checker<'_>) {
             checker.add(Level::Warning, "no-effect", spot, what, mend);
         }
     }
-    for resource in checker.cib.resources() {
-        nowhere(checker, resource, &locations);
+    let forbidden = Forbidden::new(checker);
+    for location in &locations {
+        preference(checker, location, &forbidden);
     }
+    let elsewhere = has_other_nodes(checker);
+    for resource in checker.cib.resources() {
+        if checker.option_is("symmetric-cluster") == Some(false) {
+            not_allowed(checker, resource, &locations);
+        } else if !elsewhere && forbidden.everywhere(checker, resource.id()) {
+            let spot = (resource.at(), resource.tag(), Some(resource.id()));
+            let what =
+                "every node is forbidden to it, or to what it must be with, so it never runs";
+            let mend = "take one of its -INFINITY constraints out";
+            checker.add(Level::Warning, "nowhere", spot, what, mend);
+        }
+    }
+}
+
+/// Nodes that resources bring about, beside those that are configured.
+fn has_other_nodes(checker: &Checker<'_>) -> bool {
+    let bundles = checker.cib.resources().iter();
+    bundles.clone().any(|r| matches!(r, Resource::Bundle(_)))
+        || checker.primitives().iter().any(|p| {
+            p.agent_name() == "ocf:pacemaker:remote"
+                || crate::sets::lookup(&p.meta, "remote-node").is_some()
+        })
+}
+
+/// A node that is wanted, and forbidden by something else.
+fn preference<'a>(checker: &mut Checker<'a>, location: &Location, forbidden: &Forbidden<'a>) {
+    let (Some(rsc), Some((node, score))) = (&location.rsc, wish(location)) else {
+        return;
+    };
+    if score <= Score::ZERO {
+        return;
+    }
+    let Some(by) = forbidden.why(checker, rsc, node) else {
+        return;
+    };
+    // Said as a contradiction.
+    if score.is_infinite() && by.rsc.as_ref() == Some(rsc) && by.node.is_some() {
+        return;
+    }
+    let what = format!(
+        "{rsc} never runs on {node} because of {} at {}, so the preference has no effect",
+        by.id, by.at
+    );
+    let mend = "take one of the two out";
+    let spot = (location.at, "rsc_location", Some(&location.id));
+    checker.add(Level::Warning, "unreachable", spot, what, mend);
 }
 
 /// Names of nodes that there could be: configured ones, and those that resources bring about.
@@ -103,59 +154,36 @@ fn conditions(checker: &mut Checker<'_>, rule: &Rule) {
 }
 
 /// The name that a node must have.
-fn uname(expression: &Expression) -> Option<&Str> {
+pub(super) fn uname(expression: &Expression) -> Option<&Str> {
     let is = &*expression.attribute == "#uname"
         && expression.operation.get() == Some(Comparison::Eq)
         && !expression.value_source.is_set();
     is.then_some(expression.value.as_ref()).flatten()
 }
 
-/// Whether every node is forbidden, or, where nodes must be allowed, none is. Only constraints that
-/// name a node are looked at, so that nothing is said of what rules may change.
-fn nowhere(checker: &mut Checker<'_>, resource: &Resource, locations: &[&Location]) {
+/// Whether no node is allowed, where nodes must be. Only constraints that name a node are looked at, so
+/// that nothing is said of what rules may change.
+fn not_allowed(checker: &mut Checker<'_>, resource: &Resource, locations: &[&Location]) {
     let nodes = checker.cib.nodes();
-    let others = |l: &&&Location| {
-        l.rsc.as_ref() != Some(resource.id()) && (l.rsc_pattern.is_some() || !l.sets.is_empty())
-            || l.rsc.as_ref() == Some(resource.id()) && !l.rules.is_empty()
-            || l.rsc
-                .as_ref()
-                .is_some_and(|r| checker.index.find_tag(r).is_some())
+    let member = |id: &Str| {
+        let place = checker.index.find_resource(id);
+        place.is_none_or(|p| p.outermost.id() == resource.id())
     };
-    if nodes.is_empty() || locations.iter().any(|l| others(&l)) {
-        return;
-    }
-    let scores = |node: &Str| -> Vec<Option<Score>> {
-        let of_node = locations.iter().filter(|l| {
-            l.rsc.as_ref() == Some(resource.id())
-                && l.role
-                    .get()
-                    .is_none_or(|r| r != crate::value::Role::Promoted)
-                && l.node
-                    .as_ref()
-                    .is_some_and(|n| n.eq_ignore_ascii_case(node))
-        });
-        of_node.map(|l| l.score.get()).collect()
+    let concerns = |l: &&&Location| {
+        l.rsc_pattern.is_some() || !l.sets.is_empty() || l.rsc.as_ref().is_some_and(member)
     };
-    let symmetric = checker.option_is("symmetric-cluster") != Some(false);
-    let possible = |node: &Str| {
-        let scores = scores(node);
-        let forbidden = scores.iter().any(|s| is_must_not(*s));
-        let allowed = symmetric || !scores.is_empty();
-        allowed && !forbidden
+    let mut concerned = locations.iter().filter(concerns);
+    let allows = |l: &&Location| {
+        let simple = l.rsc.as_ref() == Some(resource.id()) && l.rules.is_empty();
+        !simple || l.role.get() != Some(Role::Promoted) && !is_must_not(l.score.get())
     };
-    if !nodes.iter().any(|n| possible(n.name())) {
-        let spot = (resource.at(), resource.tag(), Some(resource.id()));
-        let (what, mend) = if symmetric {
-            (
-                "every node is forbidden to it, so it never runs",
-                "take one of its -INFINITY constraints out",
-            )
-        } else {
-            (
-                "nodes must be allowed (symmetric-cluster=false), and none is, so it never runs",
-                "add an rsc_location with a node and a score",
-            )
-        };
-        checker.add(Level::Warning, "nowhere", spot, what, mend);
+    if !nodes.is_empty() && !concerned.any(allows) {
+        checker.add(
+            Level::Warning,
+            "nowhere",
+            (resource.at(), resource.tag(), Some(resource.id())),
+            "nodes must be allowed (symmetric-cluster=false), and none is, so it never runs",
+            "add an rsc_location with a node and a score",
+        );
     }
 }

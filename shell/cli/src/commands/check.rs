@@ -1,25 +1,30 @@
 //! `mainstay check`
 
-use super::cib::{Finding, Notation, content, describe, document, guess, worst};
+use super::{
+    agents::ask_all,
+    cib::{Finding, Notation, content, describe, document, guess, worst},
+};
 use crate::{
     args::Global,
     exit::{ERRORS, OK, Outcome, WARNINGS},
     output::{self, GOOD, paint},
 };
 use clap::{Args, ValueEnum};
-use mainstay_cib::{Level, Problem, check::check, problem};
-use std::path::PathBuf;
+use mainstay_cib::{Level, Problem, agents::Agents, check::check_with_agents, problem};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Reads Pacemaker's XML, Heartbeat 2's XML and the native form. Finds what cannot be \
     read or has no effect, and what is likely not meant: missing fencing, contradictory constraints, \
-    orders in a circle, resources that no node may run, names that nothing has, monitors that are \
-    not there, leftovers of commands, and more.\n\n\
+    orders in a circle, preferences that nothing can fulfil, resources that no node may run, names \
+    that nothing has, monitors that are not there, leftovers of commands, and more. With --agents, \
+    the agents that are installed here are asked too: for parameters that they need or do not have, \
+    and for timeouts below their advice. That runs them, with `meta-data` only.\n\n\
     Exits with 0 if all is well, 1 if there are warnings, 2 if there are errors; notes do not \
     count.\n\n\
     Examples:\n  mainstay check cib.xml\n  mainstay check --level error cib.xml backup/*.xml\n  \
-    cibadmin -Q | mainstay check -\n  mainstay check --json cib.xml | jq '.[].problems[].rule'"
+    cibadmin -Q | mainstay check -\n  mainstay check --agents cluster.txt\n  mainstay check --json cib.xml | jq '.[].problems[].rule'"
 )]
 pub(crate) struct CheckArgs {
     /// Files with configurations; `-` for standard input
@@ -31,6 +36,15 @@ pub(crate) struct CheckArgs {
     /// Leave out what is less than this
     #[arg(long, value_enum, default_value_t = Least::Note)]
     pub(crate) level: Least,
+    /// Ask agents about themselves: resource agents below DIR, fence agents in /usr/sbin
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "/usr/lib/ocf"
+    )]
+    pub(crate) agents: Option<PathBuf>,
 }
 
 /// The least level that is shown.
@@ -58,7 +72,7 @@ pub(crate) fn run(global: &Global, args: &CheckArgs) -> Outcome {
     let mut reports = Vec::new();
     for file in &args.files {
         let text = content(file)?;
-        reports.push((file, findings(&text, args.from)));
+        reports.push((file, findings(&text, args.from, args.agents.as_deref())));
     }
     let level = reports.iter().filter_map(|(_, p)| worst(p)).max();
     for (_, problems) in &mut reports {
@@ -100,10 +114,13 @@ pub(crate) fn run(global: &Global, args: &CheckArgs) -> Outcome {
 }
 
 /// What reading finds, and what the rules find.
-fn findings(text: &str, notation: Option<Notation>) -> Vec<Problem> {
+fn findings(text: &str, notation: Option<Notation>, agents: Option<&Path>) -> Vec<Problem> {
     let (document, mut problems) = document(text, notation.unwrap_or_else(|| guess(text)));
     if let Some(document) = document {
-        problems.extend(check(&document.cib));
+        let asked = agents.map(|root| ask_all(&document.cib, root));
+        let (agents, silent) = asked.unwrap_or_else(|| (Agents::new(), Vec::new()));
+        problems.extend(silent);
+        problems.extend(check_with_agents(&document.cib, &agents));
     }
     problem::sort(&mut problems);
     problems
@@ -117,7 +134,7 @@ mod tests {
         "property stonith-enabled=false\nprimitive a systemd:a\n  op monitor interval=9s\n";
 
     fn rules(text: &str) -> Vec<&'static str> {
-        findings(text, None).iter().map(|p| p.rule).collect()
+        findings(text, None, None).iter().map(|p| p.rule).collect()
     }
 
     /// Protects the command's scope: all notations are recognised and checked alike, and what cannot
@@ -145,6 +162,7 @@ mod tests {
                 files: vec![file],
                 from: None,
                 level,
+                agents: None,
             };
             let global = Global {
                 socket: PathBuf::new(),

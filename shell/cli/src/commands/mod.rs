@@ -1,6 +1,7 @@
 //! One module per command, or per few that belong together.
 
 pub(crate) mod admin;
+pub(crate) mod agents;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod cib;
