@@ -29,7 +29,7 @@ pub fn write(document: &Document) -> String {
     if document.after.is_empty() && says(&flat, &cib) {
         lines.extend(flat);
     } else {
-        lines.push(by_name(&cib, "cib"));
+        lines.push(by_name(&cib, ""));
         lines.extend(after);
     }
     let mut text = String::new();
@@ -126,7 +126,7 @@ fn flat(cib: &Element) -> Vec<Line> {
         }
     }
     if let Some(status) = cib.child("status").filter(|s| !s.children.is_empty()) {
-        lines.push(by_name(status, "status"));
+        lines.push(by_name(status, ""));
     }
     lines
 }
