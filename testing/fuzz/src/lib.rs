@@ -26,6 +26,7 @@
 //! | `mainstay_transport::parse_key_text` | `key` |
 //! | `mainstay_daemon::config::Config::parse` | `config` |
 //! | `mainstay_cib`: `read`, `heartbeat::import` and `Agent::read`, with `check`, `write` and `export` | `cib` |
+//! | the first two, on combinations of elements that mean something | `cib-elements` |
 //! | `mainstay_cib::native::read`, with the same and `native::write` | `cib-native` |
 //! | the client's framing and its protocol machine | `client` |
 //! | `mainstay_node`: frames of every kind, as a whole node takes them | `node-peers` |
@@ -95,6 +96,7 @@ pub const TARGETS: &[Target] = &[
     target("key", transport::key, 60_000, 1024),
     target("config", config::config, 5_000, 4096),
     target("cib", cib::document, 60_000, 8192),
+    target("cib-elements", cib::elements, 60_000, 512),
     target("cib-native", cib::lines, 60_000, 8192),
     target("client", client::daemon, 30_000, 4096),
     target("node-peers", node::peers, 800, 2048),

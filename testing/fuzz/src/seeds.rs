@@ -284,6 +284,62 @@ fn cibs() -> Seeds {
     vec![one("cib", text), one("heartbeat", heartbeat)]
 }
 
+/// The decisions that make each kind of element, where it belongs, with attributes.
+fn elements() -> Seeds {
+    use crate::cib::{ATTRIBUTES, ELEMENTS, VALUES};
+    let find = |all: &[&str], name: &str| all.iter().position(|n| *n == name).unwrap_or(0) as u8;
+    let open = |script: Script, name: &str, attributes: &[(&str, &str)]| {
+        let count = attributes.len() as u8;
+        let script = script.raw(&[0, find(ELEMENTS, name), count]);
+        attributes.iter().fold(script, |script, (name, value)| {
+            script.raw(&[find(ATTRIBUTES, name), find(VALUES, value)])
+        })
+    };
+    let close = [7];
+    let mut resources = open(Script::new(), "configuration", &[]);
+    resources = open(resources, "resources", &[]);
+    resources = open(resources, "group", &[("id", "b")]);
+    resources = open(
+        resources,
+        "primitive",
+        &[("id", "a"), ("class", "ocf"), ("type", "b")],
+    );
+    resources = open(resources, "operations", &[]);
+    resources = open(resources, "op", &[("name", "monitor"), ("interval", "10s")]);
+    resources = resources.raw(&close).raw(&close);
+    resources = open(resources, "meta_attributes", &[("id", "b")]);
+    resources = open(
+        resources,
+        "nvpair",
+        &[("name", "clone-max"), ("value", "5")],
+    );
+
+    let mut constraints = open(Script::new(), "configuration", &[]);
+    constraints = open(constraints, "constraints", &[]);
+    constraints = open(constraints, "rsc_location", &[("id", "a"), ("rsc", "b")]);
+    for _ in 0..2 {
+        constraints = open(constraints, "rule", &[("score", "5")]);
+        constraints = open(
+            constraints,
+            "expression",
+            &[("attribute", "#uname"), ("operation", "eq"), ("value", "a")],
+        );
+        constraints = constraints.raw(&close).raw(&close);
+    }
+    constraints = constraints.raw(&close);
+    constraints = open(
+        constraints,
+        "rsc_order",
+        &[("id", "b"), ("kind", "Optional")],
+    );
+    constraints = open(constraints, "resource_set", &[("id", "a-set")]);
+    constraints = open(constraints, "resource_ref", &[("id", "a")]);
+    vec![
+        one("resources", resources.0),
+        one("constraints", constraints.0),
+    ]
+}
+
 /// The native form: one text as somebody types it, one of what has no short form.
 fn lines() -> Seeds {
     let typed = r##"# two nodes
@@ -499,6 +555,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         )],
         "config" => configs(),
         "cib" => cibs(),
+        "cib-elements" => elements(),
         "cib-native" => lines(),
         "client" => clients(),
         "node-peers" => peers(),

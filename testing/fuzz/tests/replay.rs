@@ -112,6 +112,7 @@ replays! {
     key: "key",
     config: "config",
     cib: "cib",
+    cib_elements: "cib-elements",
     cib_native: "cib-native",
     client: "client",
     node_peers: "node-peers",

@@ -99,6 +99,16 @@ fn says(lines: &[Line], cib: &Element) -> bool {
     reader.problems.is_empty() && in_order(made).same(&in_order(cib.clone()))
 }
 
+/// Sections whose statements come before the others.
+const FIRST: &[&str] = &[
+    "crm_config",
+    "rsc_defaults",
+    "op_defaults",
+    "nodes",
+    "resources",
+    "constraints",
+];
+
 /// Statements of all sections one after the other.
 fn flat(cib: &Element) -> Vec<Line> {
     let mut line = Line::new("cib");
@@ -107,7 +117,12 @@ fn flat(cib: &Element) -> Vec<Line> {
     }
     let mut lines = vec![line];
     let sections = cib.child("configuration").map(|c| &*c.children);
-    for of_section in sections.unwrap_or_default() {
+    let mut sections: Vec<&Element> = sections.unwrap_or_default().iter().collect();
+    sections.sort_by_key(|s| {
+        let place = FIRST.iter().position(|f| *f == s.name);
+        place.unwrap_or(FIRST.len())
+    });
+    for of_section in sections {
         let home = &*of_section.name;
         if sets::home(home).is_some() && of_section.children.is_empty() {
             lines.push(Line::new(home));

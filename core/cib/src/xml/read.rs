@@ -236,7 +236,6 @@ impl Reader<'_> {
         let mut order: [u8; 64] = [UNKNOWN; 64];
         let mut seen = 0;
         let mut next = 0; // Attributes mostly stand in the usual order.
-        self.namespaces(node, body);
         for attribute in node.attributes() {
             let name = attribute.name();
             let found = (attribute.namespace().is_none())
@@ -263,6 +262,8 @@ impl Reader<'_> {
             }
             seen += 1;
         }
+        // After the others, whose order is known.
+        self.namespaces(node, body);
         let order = &order[..seen.min(64)];
         // In another notation the order of attributes was not chosen.
         if !order.is_sorted() && seen <= 64 && self.moved.is_none() {
