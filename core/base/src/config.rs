@@ -49,3 +49,37 @@ impl Default for Timings {
         }
     }
 }
+
+/// Who of those that wait in a circle is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VictimPolicy {
+    /// Who began to wait last.
+    #[default]
+    Youngest,
+    /// Who has the lowest deadlock priority; of several, who began to wait last.
+    Priority,
+    /// Who has the fewest locks; of several, who began to wait last.
+    FewestLocks,
+}
+
+/// The search for deadlocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadlockConfig {
+    /// Whether this node searches and takes part in others' searches.
+    pub enabled: bool,
+    /// How long a call waits before a search begins with it.
+    pub delay: Duration,
+    /// Who is refused.
+    pub victim: VictimPolicy,
+}
+
+impl Default for DeadlockConfig {
+    fn default() -> DeadlockConfig {
+        DeadlockConfig {
+            enabled: true,
+            delay: Duration::from_millis(50),
+            victim: VictimPolicy::Youngest,
+        }
+    }
+}

@@ -21,6 +21,10 @@ impl Flags {
     pub const QUECVT: Flags = Flags(0x10);
     /// Mark the value block as possibly stale when leaving PW or EX, and write nothing.
     pub const IVVALBLK: Flags = Flags(0x20);
+    /// The search for deadlocks does not count this request or conversion as waiting.
+    pub const NODLCKWT: Flags = Flags(0x100);
+    /// The search for deadlocks does not count this lock as blocking others: its owner will let go.
+    pub const NODLCKBLK: Flags = Flags(0x200);
     /// Grant this NL request whatever waits.
     pub const EXPEDITE: Flags = Flags(0x400);
     /// With NOQUEUE: tell the holders that they were in the way although nobody waits.
@@ -30,13 +34,15 @@ impl Flags {
     /// May be granted past locks that wait.
     pub const NOORDER: Flags = Flags(0x2000);
     /// Every flag of this release.
-    pub const ALL: Flags = Flags(0x3c39);
+    pub const ALL: Flags = Flags(0x3f39);
 
-    const NAMES: [(Flags, &'static str); 8] = [
+    const NAMES: [(Flags, &'static str); 10] = [
         (Flags::NOQUEUE, "NOQUEUE"),
         (Flags::VALBLK, "VALBLK"),
         (Flags::QUECVT, "QUECVT"),
         (Flags::IVVALBLK, "IVVALBLK"),
+        (Flags::NODLCKWT, "NODLCKWT"),
+        (Flags::NODLCKBLK, "NODLCKBLK"),
         (Flags::EXPEDITE, "EXPEDITE"),
         (Flags::NOQUEUEBAST, "NOQUEUEBAST"),
         (Flags::HEADQUE, "HEADQUE"),

@@ -18,7 +18,7 @@ mod time;
 mod token;
 mod value;
 
-pub use config::{FencePolicy, NodeSpec, Timings};
+pub use config::{DeadlockConfig, FencePolicy, NodeSpec, Timings, VictimPolicy};
 pub use entropy::Entropy;
 pub use flags::Flags;
 pub use id::{

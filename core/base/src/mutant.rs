@@ -34,11 +34,17 @@ pub enum Mutant {
     SendBeforeDurable,
     /// A channel delivers what is repeated.
     RepeatsDelivered,
+    /// A circle of waiters is believed without asking anybody again.
+    DeadlockUnconfirmed,
+    /// Each node that finds a circle of waiters judges it, and refuses the one it began with.
+    DeadlockJudgedByAll,
+    /// The search for deadlocks does not see that waiters wait for those ahead of them.
+    DeadlockQueueUnseen,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 14] = [
+    pub const ALL: [Mutant; 17] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -53,6 +59,9 @@ impl Mutant {
         Mutant::PurgeForgotten,
         Mutant::SendBeforeDurable,
         Mutant::RepeatsDelivered,
+        Mutant::DeadlockUnconfirmed,
+        Mutant::DeadlockJudgedByAll,
+        Mutant::DeadlockQueueUnseen,
     ];
 
     /// Whether this bug is switched on in this thread.

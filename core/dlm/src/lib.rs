@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod deadlock;
 mod directory;
 mod life;
 mod master;
@@ -26,17 +27,19 @@ mod table;
 
 use mainstay_base::{
     BootId, Epoch, FixedMap, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId,
-    SessionId, Token, Value,
+    SessionId, Token, Value, VictimPolicy,
 };
 use mainstay_membership::View;
 use mainstay_wire::{
     client::{Answer, Handle},
+    deadlock::Waiter,
     dlm::{Body, Message, ResourceId},
     event::{Reason, What},
     lock::Refusal,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use deadlock::Deadlocks;
 use life::{Life, PackedLife};
 use master::Key;
 pub use owner::{ConvertCall, LockCall, UnlockCall};
@@ -90,6 +93,17 @@ pub enum Out {
         /// More.
         detail: String,
     },
+    /// A client's call is refused, because it waited in a circle.
+    Victim {
+        /// The client.
+        session: SessionId,
+        /// The call's number.
+        request: u64,
+        /// By what policy it was chosen.
+        policy: VictimPolicy,
+        /// The circle, beginning with the refused wait.
+        circle: Vec<Waiter>,
+    },
     /// What must hold does not: the node must stop rather than grant a lock wrongly.
     Fatal(String),
 }
@@ -133,6 +147,7 @@ pub struct Dlm {
     /// Writers of this node that died lately, by the master that was told.
     suspects: VecDeque<(Instant, Life, ResourceId)>,
     early: BTreeMap<NodeId, VecDeque<(BootId, Message)>>,
+    deadlocks: Deadlocks,
     deferred: VecDeque<Deferred>,
 
     effects: Vec<mainstay_lock::Effect<Key>>,
@@ -180,6 +195,7 @@ impl Dlm {
             handed: BTreeMap::new(),
             suspects: VecDeque::new(),
             early: BTreeMap::new(),
+            deadlocks: Deadlocks::default(),
             deferred: VecDeque::new(),
             effects: Vec::new(),
             out: Vec::new(),
@@ -205,6 +221,7 @@ impl Dlm {
             return;
         }
         self.active = active;
+        self.deadlocks.start_over(now);
         while self.active {
             match self.deferred.pop_front() {
                 Some(Deferred::Local(lock)) => self.submit(now, lock),
@@ -244,6 +261,7 @@ impl Dlm {
             return; // A life that is no longer, or never became, a member has no say.
         };
         let life = (from, member.incarnation);
+        let current = message.epoch == self.view.epoch;
         if let Err(what) = plausible::check(&message.body, self.view.epoch) {
             // To ignore it could mean to forget a lock.
             let text = format!("node {from} sent {what}");
@@ -286,7 +304,7 @@ impl Dlm {
             | Body::Cancel { .. }) => self.master_call(now, life, body),
 
             Body::Granted { lock, granted } => self.on_granted(now, lock, granted),
-            Body::Queued { lock, ticket } => self.on_queued(lock, ticket),
+            Body::Queued { lock, ticket } => self.on_queued(now, lock, ticket),
             Body::Refused { lock, why } => self.on_refused(now, lock, why),
             Body::Unlocked { lock, version } => self.on_unlocked(now, lock, Some(version)),
             Body::Blocking { lock, mode } => self.on_blocking(lock, mode),
@@ -311,7 +329,24 @@ impl Dlm {
             Body::HandOver { resource, value } => {
                 self.handed.insert((life, resource), value);
             }
-            Body::Query { .. } | Body::QueryPart { .. } => {
+            search @ (Body::Probe { .. }
+            | Body::Chase { .. }
+            | Body::Accuse { .. }
+            | Body::Examine { .. }
+            | Body::Check { .. }
+            | Body::Checked { .. }
+            | Body::Testimony { .. }
+            | Body::Condemn { .. }) => {
+                // What is found in one view says nothing in another; whoever waits searches again.
+                if current {
+                    self.on_search(now, from, search);
+                }
+            }
+            Body::Query { .. }
+            | Body::QueryPart { .. }
+            | Body::QueryWaits { .. }
+            | Body::QueryOwners { .. }
+            | Body::QuerySessions { .. } => {
                 self.violation(from, "a query reached the lock manager");
             }
         }
@@ -336,6 +371,7 @@ impl Dlm {
         if self.idle.capacity() > 4 * self.idle.len().max(FORGOTTEN_AT_ONCE) {
             self.idle.shrink_to(2 * self.idle.len());
         }
+        self.search_deadlocks(now);
     }
 
     /// When [`Dlm::tick`] has something to do.
@@ -343,7 +379,8 @@ impl Dlm {
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|t| t.0);
         let idle = self.idle.front().map(|i| i.0);
-        [timer, idle].into_iter().flatten().min()
+        let search = self.deadlocks.deadline();
+        [timer, idle, search].into_iter().flatten().min()
     }
 
     /// Moves what is to be done into `out`, in order.

@@ -255,7 +255,7 @@ impl Dlm {
             if key.life() == me {
                 match effect {
                     Effect::Granted { grant, .. } => self.on_granted(now, lock, granted(grant)),
-                    Effect::Queued { ticket, .. } => self.on_queued(lock, ticket.0),
+                    Effect::Queued { ticket, .. } => self.on_queued(now, lock, ticket.0),
                     Effect::Refused { why, .. } => self.on_refused(now, lock, refusal(why)),
                     Effect::Unlocked { version, .. } => self.on_unlocked(now, lock, Some(version)),
                     Effect::Blocking { mode, .. } => self.on_blocking(lock, mode),

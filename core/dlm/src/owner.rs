@@ -5,6 +5,7 @@
 
 use crate::{
     Dlm, IDLE, Life, Out,
+    deadlock::Verdict,
     table::{Owned, Pending, Place, State},
 };
 use mainstay_base::{
@@ -85,6 +86,7 @@ impl Dlm {
         for lock in locks {
             self.drop_lock(now, lock, true);
         }
+        self.deadlocks.forget_session(session);
     }
 
     /// How many sessions there are.
@@ -129,6 +131,7 @@ impl Dlm {
                 deadline: call.deadline,
                 blocking: call.blocking,
                 valblk: call.flags.contains(Flags::VALBLK),
+                yields: call.flags.contains(Flags::NODLCKBLK),
                 value: None,
                 since: now,
             },
@@ -179,6 +182,7 @@ impl Dlm {
         owned.sent = false;
         owned.timed_out = false;
         owned.blocking = call.blocking;
+        owned.yields = call.flags.contains(Flags::NODLCKBLK);
         owned.deadline = call.deadline;
         if let Some(at) = call.deadline {
             self.timers.insert((at, lock));
@@ -250,7 +254,7 @@ impl Dlm {
         }
     }
 
-    fn cancel_pending(&mut self, now: Instant, lock: LockId) {
+    pub(crate) fn cancel_pending(&mut self, now: Instant, lock: LockId) {
         let owned = self.locks.get(&lock).expect("the caller found it");
         let resource = self.resources.get(owned.place);
         match &resource.state {
@@ -336,7 +340,7 @@ impl Dlm {
         self.finish(now, lock, Ok(Answer::Granted(granted)), false);
     }
 
-    pub(crate) fn on_queued(&mut self, lock: LockId, ticket: i64) {
+    pub(crate) fn on_queued(&mut self, now: Instant, lock: LockId, ticket: i64) {
         if let Some(owned) = self.locks.get_mut(&lock)
             && matches!(
                 owned.pending,
@@ -344,6 +348,7 @@ impl Dlm {
             )
         {
             owned.ticket = Some(ticket);
+            self.wait_begins(now, lock);
         }
     }
 
@@ -413,6 +418,7 @@ impl Dlm {
         {
             owned.sent = false;
             owned.ticket = None;
+            self.deadlocks.wait_ends(lock);
         }
         let entry = self.resources.get_mut(place);
         if matches!(entry.state, State::At(master) if master == from) {
@@ -447,7 +453,16 @@ impl Dlm {
             Pending::Unlock { .. } => result.is_ok(),
             Pending::Convert { .. } | Pending::None => false,
         };
-        self.done(session, request, result);
+        let condemned = self.deadlocks.wait_ends(lock).filter(|_| cancelled);
+        let cancelled = cancelled && condemned.is_none();
+        match condemned {
+            Some(verdict) => self.done_in_circle(session, request, verdict),
+            None => self.done(session, request, result),
+        }
+        if !ends {
+            // Those who wait for it may now be in a circle with what its owner still waits for.
+            self.deadlocks.rearm(now, session);
+        }
         if let Some(request) = cancel {
             let answer = if cancelled {
                 Ok(Answer::Cancelled)
@@ -504,6 +519,7 @@ impl Dlm {
         let Some(owned) = self.locks.remove(&lock) else {
             return;
         };
+        self.deadlocks.wait_ends(lock);
         if let Some(at) = owned.deadline {
             self.timers.remove(&(at, lock));
         }
@@ -550,6 +566,18 @@ impl Dlm {
                 session,
                 request,
                 result,
+            });
+        }
+    }
+
+    fn done_in_circle(&mut self, session: SessionId, request: u64, verdict: Verdict) {
+        let Verdict { policy, circle } = verdict;
+        if self.sessions.contains_key(&session) {
+            self.out.push(Out::Victim {
+                session,
+                request,
+                policy,
+                circle,
             });
         }
     }

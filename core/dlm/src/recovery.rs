@@ -113,6 +113,7 @@ impl Dlm {
                 },
             );
         }
+        self.deadlocks.start_over(now);
         if first || old.members_since != self.view.members_since {
             self.members_epoch = self.view.members_since;
             self.registered.clear();
@@ -433,7 +434,8 @@ impl Dlm {
                 restated.push(lock);
             }
             owned.sent = owned.pending != Pending::None;
-            if owned.sent && (owned.cancel.is_some() || owned.timed_out) {
+            let ends = owned.cancel.is_some() || owned.timed_out;
+            if owned.sent && (ends || self.deadlocks.is_condemned(lock)) {
                 cancels.push(lock);
             }
         }
@@ -507,7 +509,7 @@ impl Dlm {
                 continue;
             };
             owned.sent = false;
-            if owned.cancel.is_some() {
+            if owned.cancel.is_some() || self.deadlocks.is_condemned(lock) {
                 self.on_refused(now, lock, Refusal::Cancelled);
             }
         }

@@ -34,9 +34,13 @@ pub struct OwnedView {
 
 impl Dlm {
     /// Resources mastered here that a filter admits, by lockspace and name; and whether more were
-    /// left out for its limit.
+    /// left out for its limit. `waits`: only those on which somebody waits.
     #[must_use]
-    pub fn mastered_resources(&self, filter: &LockspaceFilter) -> (Vec<MasteredResource>, bool) {
+    pub fn mastered_resources(
+        &self,
+        filter: &LockspaceFilter,
+        waits: bool,
+    ) -> (Vec<MasteredResource>, bool) {
         let mut found: Vec<_> = self
             .resources
             .iter()
@@ -46,7 +50,9 @@ impl Dlm {
             })
             .filter(|(id, master)| {
                 let in_use = master.rebuilding.is_some() || !master.engine.is_empty();
-                in_use && filter.admits(id.space, &id.name)
+                let engine = &master.engine;
+                let idle = waits && engine.converting().chain(engine.waiting()).next().is_none();
+                in_use && !idle && filter.admits(id.space, &id.name)
             })
             .collect();
         found.sort_unstable_by_key(|(id, _)| *id);
@@ -90,6 +96,20 @@ impl Dlm {
             .collect();
         found.sort_unstable_by_key(|view| view.lock);
         found
+    }
+
+    /// These of own clients' locks, as far as they exist.
+    #[must_use]
+    pub fn owners_of(&self, locks: &[LockId]) -> Vec<OwnedView> {
+        let owned = locks.iter().filter_map(|lock| {
+            let owned = self.locks.get(lock)?;
+            Some(OwnedView {
+                lock: *lock,
+                session: owned.session,
+                since: owned.since,
+            })
+        });
+        owned.collect()
     }
 
     /// Counts of one lockspace.

@@ -281,6 +281,8 @@ pub(crate) struct Owned {
     pub(crate) deadline: Option<Instant>,
     pub(crate) blocking: bool,
     pub(crate) valblk: bool,
+    /// Its last call had NODLCKBLK: it goes when it is in the way.
+    pub(crate) yields: bool,
     /// The owner's copy of the value block, for the next master.
     pub(crate) value: Option<Value>,
     /// When it was granted or began to wait.

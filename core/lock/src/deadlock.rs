@@ -1,9 +1,32 @@
 //! Conversion deadlocks: conversions of one resource that wait for each other. Each holds its old
 //! mode while it waits, so neither can ever be granted. Found when the last of them arrives.
+//!
+//! And who is in the way of whom, for a search across resources.
 
 use crate::{Flags, LockView, Resource, queue::Ask};
 use core::fmt::Debug;
-use mainstay_base::LockMode;
+use mainstay_base::{LockMode, Mutant};
+
+/// A lock that must go, or must have been granted and gone, before a waiting one is granted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blocker<K> {
+    /// The lock in the way.
+    pub key: K,
+    /// It is in the way by the mode it holds; otherwise by what it waits for, ahead in the queue.
+    pub held: bool,
+    /// Token of the held mode, or place in the queue: another one is another obstacle.
+    pub stamp: i64,
+    /// It is in the way of this lock, behind which the waiting one stands; with its place in the
+    /// queue. Absent if it is in the way of the waiting one itself.
+    pub via: Option<(K, i64)>,
+}
+
+/// A mode that must be granted before or with the one that is asked about.
+struct Wanted<K> {
+    mode: LockMode,
+    noorder: bool,
+    via: Option<(K, i64)>,
+}
 
 /// A conversion in the order of the convert queue.
 #[derive(Clone, Copy)]
@@ -16,6 +39,16 @@ struct Node {
 /// Whether `a`, ahead of `b` or not, cannot be granted before `b` is out of the way.
 fn waits_for(a: Node, b: Node, b_is_ahead: bool) -> bool {
     !a.to.compatible(b.from) || (b_is_ahead && !a.noorder)
+}
+
+/// Whether a lock that is in the way of a wait converts to a mode that is not. Then it is ahead of
+/// that wait, or both would wait for each other, and what stops it stops the wait: it is an obstacle
+/// only until it is granted. Nothing is said of locks that keep no order, or do not count as waiting.
+fn yields_by_itself<K>(holder: &LockView<K>, asked: LockMode, noorder: bool) -> bool {
+    let flags = holder.flags;
+    let ordered = !noorder && !flags.contains(Flags::NOORDER) && !flags.contains(Flags::NODLCKWT);
+    let to = holder.requested.filter(|_| ordered);
+    to.is_some_and(|to| to.compatible(asked))
 }
 
 impl<K: Copy + Ord + Debug> Resource<K> {
@@ -93,5 +126,115 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             found.extend(ahead.map(|l| l.key).filter(|k| !found.contains(k)));
         }
         found
+    }
+
+    /// All that is in the way of a waiting request or conversion: by a held mode that conflicts with
+    /// what it, or one ahead of it, asks for; or by standing ahead and asking for a mode that
+    /// conflicts. Waiters ahead whose modes suit each other and the one behind are no obstacle by
+    /// themselves: they will be granted with it. Nothing for a lock that does not wait. Locks with
+    /// NODLCKBLK that wait count for nothing, and through those with NODLCKWT nothing is seen.
+    #[must_use]
+    pub fn blockers(&self, key: K) -> Vec<Blocker<K>> {
+        let Some(LockView {
+            requested: Some(mode),
+            flags,
+            ..
+        }) = self.get(key)
+        else {
+            return Vec::new();
+        };
+        let mut wanted = vec![Wanted {
+            mode,
+            noorder: flags.contains(Flags::NOORDER),
+            via: None,
+        }];
+        let mut found = Vec::new();
+        for ahead in self.ahead_of(key) {
+            let (Some(asked), Some(ticket)) = (ahead.requested, ahead.ticket) else {
+                continue;
+            };
+            if ahead.flags.contains(Flags::NODLCKBLK) {
+                continue;
+            }
+            let conflict = |w: &&Wanted<K>| !w.noorder && !w.mode.compatible(asked);
+            if let Some(w) = wanted.iter().find(conflict) {
+                found.push(Blocker {
+                    key: ahead.key,
+                    held: false,
+                    stamp: ticket.0,
+                    via: w.via,
+                });
+            }
+            let noorder = ahead.flags.contains(Flags::NOORDER);
+            let known = |w: &Wanted<K>| w.mode == asked && w.noorder == noorder;
+            if !ahead.flags.contains(Flags::NODLCKWT) && !wanted.iter().any(known) {
+                wanted.push(Wanted {
+                    mode: asked,
+                    noorder,
+                    via: Some((ahead.key, ticket.0)),
+                });
+            }
+        }
+        for holder in self.granted().chain(self.converting()) {
+            let Some((held, token)) = holder.granted.filter(|_| holder.key != key) else {
+                continue;
+            };
+            let in_way = wanted.iter().find(|w| {
+                let own = w.via.is_some_and(|(via, _)| via == holder.key);
+                !own && !w.mode.compatible(held) && !yields_by_itself(&holder, w.mode, w.noorder)
+            });
+            if let Some(w) = in_way {
+                found.push(Blocker {
+                    key: holder.key,
+                    held: true,
+                    stamp: token.0.cast_signed(),
+                    via: w.via,
+                });
+            }
+        }
+        found
+    }
+
+    /// Whether a lock still waits, and another is still in its way as [`Resource::blockers`] told:
+    /// by the mode held since that token, or ahead of it at that place of the queue.
+    #[must_use]
+    pub fn still_blocks(&self, key: K, blocker: K, stamp: i64) -> bool {
+        let (Some(waiting), Some(other)) = (self.get(key), self.get(blocker)) else {
+            return false;
+        };
+        let Some(asked) = waiting.requested else {
+            return false;
+        };
+        let noorder = waiting.flags.contains(Flags::NOORDER);
+        let holds = other.granted.is_some_and(|(held, token)| {
+            token.0.cast_signed() == stamp
+                && !held.compatible(asked)
+                && !yields_by_itself(&other, asked, noorder)
+        });
+        holds
+            || self
+                .ahead_of(key)
+                .any(|ahead| ahead.key == blocker && ahead.ticket.is_some_and(|t| t.0 == stamp))
+    }
+
+    /// Those that must be granted, or go, before a waiting lock: nearest first.
+    fn ahead_of(&self, key: K) -> impl Iterator<Item = LockView<K>> + '_ {
+        let view = self.get(key).filter(|view| view.requested.is_some());
+        let ordered = view.filter(|view| {
+            !view.flags.contains(Flags::NOORDER) && !Mutant::DeadlockQueueUnseen.active()
+        });
+        let converts = ordered.is_some_and(|view| view.granted.is_some());
+        let ticket = ordered.and_then(|view| view.ticket);
+        let pending = self.pending.as_ref().filter(|_| ordered.is_some());
+        let waiting = pending.into_iter().flat_map(|p| p.waiting.iter().rev());
+        let waiting = waiting
+            .map(|w| w.view())
+            .filter(move |w| !converts && w.ticket < ticket);
+        let converting = pending
+            .into_iter()
+            .flat_map(|p| p.converting.iter().rev())
+            .map(|c| c.view())
+            .filter(move |c| !converts || c.ticket < ticket);
+        waiting.chain(converting)
     }
 }

@@ -45,6 +45,7 @@ mod recover;
 mod resource;
 mod value;
 
+pub use deadlock::Blocker;
 pub use invalid::{Invalid, check_convert, check_request, check_unlock};
 pub use mainstay_base::Flags;
 pub use queue::{LockView, Ticket};

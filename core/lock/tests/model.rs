@@ -186,6 +186,76 @@ proptest! {
     }
 }
 
+/// The engine after these steps, as far as they are valid.
+fn after(steps: &[Step]) -> Resource<u8> {
+    let mut engine = Resource::new(Token::NONE, VALUE_LEN);
+    let mut model = Reference::new(VALUE_LEN);
+    for step in steps {
+        both(&mut engine, &mut model, step);
+    }
+    engine
+}
+
+fn waits(engine: &Resource<u8>, key: u8) -> bool {
+    engine.get(key).is_some_and(|lock| lock.requested.is_some())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 3000,
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0x6269_6e64),
+        ..ProptestConfig::default()
+    })]
+
+    /// Protects the search for deadlocks: what is named as in the way of a wait is all of it, for
+    /// whoever waits has something in its way until it is granted; and is in the way, for each by
+    /// itself keeps it waiting.
+    #[test]
+    fn what_is_in_the_way_is_all_and_nothing_else(
+        steps in proptest::collection::vec(step(), 1..40),
+    ) {
+        let engine = after(&steps);
+        let queued: Vec<u8> = engine.converting().chain(engine.waiting()).map(|l| l.key).collect();
+        for wait in queued {
+            let blockers = engine.blockers(wait);
+            let mut out = Vec::new();
+            let mut free = after(&steps);
+            // Others may be granted and get in its way, by NOORDER.
+            while waits(&free, wait) {
+                let named = free.blockers(wait);
+                prop_assert!(!named.is_empty(), "{wait} waits for more than {blockers:?}");
+                for blocker in named {
+                    free.force_unlock(blocker.key, false, &mut out);
+                }
+            }
+            for kept in &blockers {
+                let standing = match kept.via {
+                    None => engine.still_blocks(wait, kept.key, kept.stamp),
+                    Some((via, place)) => {
+                        engine.still_blocks(wait, via, place)
+                            && engine.still_blocks(via, kept.key, kept.stamp)
+                    }
+                };
+                prop_assert!(standing, "{kept:?} is not confirmed for {wait}");
+                let mut held = after(&steps);
+                for other in blockers.iter().filter(|b| b.key != kept.key) {
+                    if kept.via.is_none_or(|(via, _)| via != other.key) {
+                        held.force_unlock(other.key, false, &mut out);
+                    }
+                }
+                // A conversion without order may get out of the way of what stands anywhere.
+                let unordered = |key| {
+                    let lock: LockView<u8> = engine.get(key).unwrap();
+                    lock.requested.is_some() && lock.flags.contains(Flags::NOORDER)
+                };
+                let passes = kept.held && (unordered(kept.key) || unordered(wait));
+                prop_assert!(passes || waits(&held, wait), "{wait} does not wait for {kept:?}");
+            }
+        }
+    }
+}
+
 /// Protects the sizes that decide the memory per lock: a granted lock and a resource without
 /// waiters or value fit their share of 250 bytes per lock.
 #[test]

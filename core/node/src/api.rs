@@ -5,7 +5,8 @@
 //! is durable. Everything else is here.
 
 use mainstay_base::{
-    BootId, DiskId, FencePolicy, Instant, LinkId, NodeId, NodeSpec, SessionId, Timings,
+    BootId, DeadlockConfig, DiskId, FencePolicy, Instant, LinkId, NodeId, NodeSpec, SessionId,
+    Timings,
 };
 use mainstay_wire::{
     client::{Ask, ToClient},
@@ -30,6 +31,8 @@ pub struct NodeConfig {
     pub timings: Timings,
     /// Fencing policy.
     pub fencing: FencePolicy,
+    /// The search for deadlocks.
+    pub deadlock: DeadlockConfig,
 }
 
 /// What the driver found on disk and drew at random.

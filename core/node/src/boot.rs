@@ -65,8 +65,10 @@ impl Node {
             .filter(|n| n.id != config.me)
             .map(|n| (n.id, Peer::new(info.boot, now)))
             .collect();
+        let mut dlm = Dlm::new(config.me);
+        dlm.configure_deadlocks(config.deadlock);
         let mut node = Node {
-            dlm: Dlm::new(config.me),
+            dlm,
             config,
             boot: info.boot,
             disk: info.disk,

@@ -96,6 +96,15 @@ impl Node {
                 self.ask_locks(now, session, request, lockspace, pattern, limit);
             }
             Ask::Why { lockspace, name } => self.ask_why(now, session, request, lockspace, name),
+            Ask::Graph {
+                lockspace,
+                pattern,
+                limit,
+            } => self.ask_graph(now, session, request, lockspace, pattern, limit),
+            Ask::SetDeadlockPriority { priority } => {
+                self.dlm.set_deadlock_priority(session, priority);
+                self.answer(session, request, Answer::PrioritySet);
+            }
             Ask::Leave => match self.privileged(session) {
                 Ok(()) => self.begin_leave(now, Some((session, request))),
                 Err(why) => self.refuse(session, request, why),

@@ -19,7 +19,9 @@
 pub mod api;
 
 mod boot;
+mod circle;
 mod clients;
+mod graph;
 mod leave;
 mod log;
 mod peers;
@@ -131,8 +133,9 @@ impl Node {
                 owner,
                 privileged,
             } => {
-                self.sessions.insert(session, Session { owner, privileged });
                 self.dlm.open_session(session);
+                self.dlm.introduce(session, owner.clone());
+                self.sessions.insert(session, Session { owner, privileged });
                 if !self.active {
                     let reason = self.why_inactive(now);
                     self.tell(session, ToClient::Suspended { reason });

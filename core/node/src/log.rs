@@ -83,6 +83,12 @@ impl Node {
                     reason,
                     detail,
                 } => self.event(what, reason, detail),
+                Out::Victim {
+                    session,
+                    request,
+                    policy,
+                    circle,
+                } => self.tell_victim(session, request, policy, &circle),
                 Out::Fatal(detail) => self.stop(Reason::ProtocolViolation, false, detail),
             }
         }

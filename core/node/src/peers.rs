@@ -172,7 +172,18 @@ impl Node {
             let limit = mainstay_link::MESSAGE_LEN_MAX;
             match codec::decode::<Message>("lock message", limit, &message) {
                 Ok(message) => match message.body {
-                    Body::Query { query, filter } => self.on_query(now, from, query, &filter),
+                    Body::Query { query, filter } => {
+                        self.on_query(now, from, query, &filter, false);
+                    }
+                    Body::QueryWaits { query, filter } => {
+                        self.on_query(now, from, query, &filter, true);
+                    }
+                    Body::QueryOwners { query, locks } => {
+                        self.on_query_owners(now, from, query, &locks);
+                    }
+                    Body::QuerySessions { query, sessions } => {
+                        self.on_query_sessions(from, query, &sessions);
+                    }
                     Body::QueryPart {
                         query,
                         resources,

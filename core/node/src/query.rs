@@ -2,14 +2,17 @@
 
 use crate::Node;
 use core::time::Duration;
-use mainstay_base::{Instant, LockspaceName, NodeId, ResourceName, SessionId, Token};
+use mainstay_base::{
+    Instant, LockId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
+};
+use mainstay_dlm::OwnedView;
 use mainstay_wire::{
     client::Answer,
     dlm::{Body, MasteredLock, MasteredResource, OwnedLock},
     lock::Refusal,
     report::{
         LinkReport, LockReport, LocksReport, LockspaceFilter, LockspaceReport, MemberReport,
-        MemberState, OwnerReport, PendingFence, ResourceReport, StatusReport,
+        MemberState, OwnerReport, PendingFence, ResourceReport, StatusReport, WhyReport,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +27,8 @@ const PART_LEN: usize = 32 << 10;
 const PART_OWNERS: usize = 128;
 /// Locks of one queue that travel in a report; a longer one is cut. They take some 30 bytes each.
 const LOCKS_PER_QUEUE: usize = 500;
+/// Most locks of one node whose owners are asked for, so that question and answer fit a message.
+const OWNERS_ASKED: usize = 4096;
 
 /// A report that is being gathered.
 #[derive(Debug)]
@@ -33,19 +38,34 @@ pub(crate) struct Query {
     kind: Kind,
     limit: usize,
     awaited: BTreeSet<NodeId>,
+    /// Did not answer in time what was asked first.
+    silent: BTreeSet<NodeId>,
     pub(crate) give_up_at: Instant,
     resources: Vec<(NodeId, MasteredResource)>,
     owners: BTreeMap<(NodeId, u64), OwnedLock>,
+    sessions: BTreeMap<(NodeId, u64), SessionId>,
+    /// The owners of the gathered locks have been asked for.
+    asked_owners: bool,
     truncated: bool,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Locks,
     Why {
         lockspace: LockspaceName,
         name: ResourceName,
     },
+    Graph,
+    /// What has been found out about a resource; whether its waiters stand in a circle is missing.
+    Circles(Box<WhyReport>),
+}
+
+impl Kind {
+    /// Only resources on which somebody waits matter; their owners are asked for afterwards.
+    fn waits(&self) -> bool {
+        matches!(self, Kind::Graph | Kind::Circles(_))
+    }
 }
 
 impl Node {
@@ -58,21 +78,33 @@ impl Node {
         pattern: Option<String>,
         limit: u32,
     ) {
+        match self.filter(lockspace, pattern, limit) {
+            Ok(filter) => self.gather(now, session, request, Kind::Locks, filter),
+            Err(why) => self.refuse(session, request, why),
+        }
+    }
+
+    /// What a client wants to see of the resources.
+    pub(crate) fn filter(
+        &self,
+        lockspace: Option<LockspaceName>,
+        pattern: Option<String>,
+        limit: u32,
+    ) -> Result<LockspaceFilter, Refusal> {
         if limit == 0 || limit > LIMIT_MAX {
             let text = format!("a limit of {limit} resources; 1 to {LIMIT_MAX} are possible");
-            return self.refuse(session, request, Refusal::Invalid(text));
+            return Err(Refusal::Invalid(text));
         }
-        let space = match lockspace.map(|name| self.state.lockspace(&name).map(|s| s.id)) {
-            Some(None) => return self.refuse(session, request, Refusal::NoSuchLockspace),
+        let lockspace = match lockspace.map(|name| self.state.lockspace(&name).map(|s| s.id)) {
+            Some(None) => return Err(Refusal::NoSuchLockspace),
             Some(id) => id,
             None => None,
         };
-        let filter = LockspaceFilter {
-            lockspace: space,
+        Ok(LockspaceFilter {
+            lockspace,
             pattern,
             limit,
-        };
-        self.gather(now, session, request, Kind::Locks, filter);
+        })
     }
 
     pub(crate) fn ask_why(
@@ -106,7 +138,7 @@ impl Node {
         self.gather(now, session, request, Kind::Why { lockspace, name }, filter);
     }
 
-    fn gather(
+    pub(crate) fn gather(
         &mut self,
         now: Instant,
         session: SessionId,
@@ -116,6 +148,7 @@ impl Node {
     ) {
         let query = self.next_query;
         self.next_query += 1;
+        let waits = kind.waits();
         let me = self.config.me;
         let members: Vec<NodeId> = self.state.view().nodes();
         let others: Vec<NodeId> = members.into_iter().filter(|n| *n != me).collect();
@@ -127,22 +160,24 @@ impl Node {
                 kind,
                 limit: filter.limit as usize,
                 awaited: others.iter().copied().chain([me]).collect(),
+                silent: BTreeSet::new(),
                 give_up_at: now + PATIENCE,
                 resources: Vec::new(),
                 owners: BTreeMap::new(),
+                sessions: BTreeMap::new(),
+                asked_owners: false,
                 truncated: false,
             },
         );
         for node in others {
-            self.say(
-                node,
-                Body::Query {
-                    query,
-                    filter: filter.clone(),
-                },
-            );
+            let filter = filter.clone();
+            let body = match waits {
+                true => Body::QueryWaits { query, filter },
+                false => Body::Query { query, filter },
+            };
+            self.say(node, body);
         }
-        let (resources, owners, truncated) = self.own_part(now, &filter);
+        let (resources, owners, truncated) = self.own_part(now, &filter, waits);
         self.on_query_part(now, me, query, resources, owners, truncated, true);
     }
 
@@ -150,28 +185,37 @@ impl Node {
         &self,
         now: Instant,
         filter: &LockspaceFilter,
+        waits: bool,
     ) -> (Vec<MasteredResource>, Vec<OwnedLock>, bool) {
-        let (mut resources, truncated) = self.dlm.mastered_resources(filter);
+        let (mut resources, mut truncated) = self.dlm.mastered_resources(filter, waits);
         for resource in &mut resources {
-            resource.granted.truncate(LOCKS_PER_QUEUE);
-            resource.converting.truncate(LOCKS_PER_QUEUE);
-            resource.waiting.truncate(LOCKS_PER_QUEUE);
+            for queue in [
+                &mut resource.granted,
+                &mut resource.converting,
+                &mut resource.waiting,
+            ] {
+                truncated |= waits && queue.len() > LOCKS_PER_QUEUE;
+                queue.truncate(LOCKS_PER_QUEUE);
+            }
         }
-        let owners = self
-            .dlm
-            .owned_locks(filter)
-            .into_iter()
-            .map(|view| OwnedLock {
-                lock: view.lock,
-                owner: self
-                    .sessions
-                    .get(&view.session)
-                    .map(|s| s.owner.clone())
-                    .unwrap_or_default(),
-                age_ms: millis(now.since(view.since)),
-            })
-            .collect();
+        let owners = match waits {
+            true => Vec::new(),
+            false => self.owned_locks(now, &self.dlm.owned_locks(filter)),
+        };
         (resources, owners, truncated)
+    }
+
+    pub(crate) fn owned_locks(&self, now: Instant, views: &[OwnedView]) -> Vec<OwnedLock> {
+        let owned = views.iter().map(|view| OwnedLock {
+            lock: view.lock,
+            owner: self
+                .sessions
+                .get(&view.session)
+                .map(|s| s.owner.clone())
+                .unwrap_or_default(),
+            age_ms: millis(now.since(view.since)),
+        });
+        owned.collect()
     }
 
     pub(crate) fn on_query(
@@ -180,8 +224,20 @@ impl Node {
         from: NodeId,
         query: u64,
         filter: &LockspaceFilter,
+        waits: bool,
     ) {
-        let (mut resources, mut owners, truncated) = self.own_part(now, filter);
+        let (resources, owners, truncated) = self.own_part(now, filter, waits);
+        self.say_parts(from, query, resources, owners, truncated);
+    }
+
+    pub(crate) fn say_parts(
+        &mut self,
+        from: NodeId,
+        query: u64,
+        mut resources: Vec<MasteredResource>,
+        mut owners: Vec<OwnedLock>,
+        truncated: bool,
+    ) {
         loop {
             let mut len = 0;
             let fits = resources.iter().take_while(|resource| {
@@ -233,8 +289,86 @@ impl Node {
         if last {
             gathering.awaited.remove(&from);
             if gathering.awaited.is_empty() {
-                self.finish_query(now, query);
+                self.gathered(now, query);
             }
+        }
+    }
+
+    /// All have answered, or have had their time: asks for the owners, or finishes.
+    fn gathered(&mut self, now: Instant, query: u64) {
+        match self.queries.get(&query) {
+            Some(found) if found.kind.waits() && !found.asked_owners => {
+                self.ask_owners(now, query);
+            }
+            _ => self.finish_query(now, query),
+        }
+    }
+
+    /// Asks for the owners of the locks of a graph.
+    fn ask_owners(&mut self, now: Instant, number: u64) {
+        let view = std::sync::Arc::clone(self.state.view());
+        let me = self.config.me;
+        let Some(query) = self.queries.get_mut(&number) else {
+            return;
+        };
+        query.asked_owners = true;
+        query.silent.append(&mut query.awaited);
+        let mut wanted: BTreeMap<NodeId, BTreeSet<LockId>> = BTreeMap::new();
+        for (_, resource) in &query.resources {
+            let queues = [&resource.granted, &resource.converting, &resource.waiting];
+            for lock in queues.into_iter().flatten() {
+                if view.has_incarnation(lock.node, lock.incarnation) {
+                    wanted.entry(lock.node).or_default().insert(lock.lock);
+                }
+            }
+        }
+        for locks in wanted.values_mut() {
+            query.truncated |= locks.len() > OWNERS_ASKED;
+            *locks = std::mem::take(locks)
+                .into_iter()
+                .take(OWNERS_ASKED)
+                .collect();
+        }
+        query.give_up_at = now + PATIENCE;
+        query.awaited = wanted.keys().copied().chain([me]).collect();
+        let own = wanted.remove(&me).unwrap_or_default();
+        for (node, locks) in wanted {
+            let locks = locks.into_iter().collect();
+            let query = number;
+            self.say(node, Body::QueryOwners { query, locks });
+        }
+        let views = self.dlm.owners_of(&own.into_iter().collect::<Vec<_>>());
+        let sessions: Vec<_> = views.iter().map(|v| (v.lock, v.session)).collect();
+        self.on_query_sessions(me, number, &sessions);
+        let owners = self.owned_locks(now, &views);
+        self.on_query_part(now, me, number, Vec::new(), owners, false, true);
+    }
+
+    pub(crate) fn on_query_owners(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        query: u64,
+        locks: &[LockId],
+    ) {
+        let views = self.dlm.owners_of(&locks[..locks.len().min(OWNERS_ASKED)]);
+        let sessions = views.iter().map(|v| (v.lock, v.session)).collect();
+        self.say(from, Body::QuerySessions { query, sessions });
+        let owners = self.owned_locks(now, &views);
+        self.say_parts(from, query, Vec::new(), owners, false);
+    }
+
+    pub(crate) fn on_query_sessions(
+        &mut self,
+        from: NodeId,
+        query: u64,
+        sessions: &[(LockId, SessionId)],
+    ) {
+        if let Some(gathering) = self.queries.get_mut(&query)
+            && gathering.awaited.contains(&from)
+        {
+            let sessions = sessions.iter().map(|(lock, s)| ((from, lock.0), *s));
+            gathering.sessions.extend(sessions);
         }
     }
 
@@ -246,11 +380,11 @@ impl Node {
             .map(|(id, _)| *id)
             .collect();
         for query in late {
-            self.finish_query(now, query);
+            self.gathered(now, query);
         }
     }
 
-    fn finish_query(&mut self, _now: Instant, query: u64) {
+    fn finish_query(&mut self, now: Instant, query: u64) {
         let Some(mut query) = self.queries.remove(&query) else {
             return;
         };
@@ -264,7 +398,9 @@ impl Node {
             .iter()
             .map(|(master, found)| self.resource_report(*master, found, &query.owners))
             .collect();
-        let silent = query.awaited.iter().map(|node| self.name(*node)).collect();
+        let mut silent = query.silent;
+        silent.extend(query.awaited);
+        let silent: Vec<NodeName> = silent.iter().map(|node| self.name(*node)).collect();
         let (session, request) = (query.session, query.request);
         let answer = match query.kind {
             Kind::Locks => {
@@ -289,9 +425,28 @@ impl Node {
                 let resource = all
                     .into_iter()
                     .find(|r| r.lockspace == lockspace && r.name == name);
-                Answer::Why(Box::new(crate::why::explain(
-                    resource, &lockspace, &name, &silent,
-                )))
+                let waits = resource
+                    .as_ref()
+                    .is_some_and(|r| !(r.converters.is_empty() && r.waiters.is_empty()));
+                let report = crate::why::explain(resource, &lockspace, &name, &silent);
+                if waits && let Ok(filter) = self.filter(None, None, LIMIT_MAX) {
+                    let kind = Kind::Circles(Box::new(report));
+                    return self.gather(now, session, request, kind, filter);
+                }
+                Answer::Why(Box::new(report))
+            }
+            Kind::Graph => {
+                let sessions = &query.sessions;
+                let mut graph = crate::graph::draw(&query.resources, &all, sessions);
+                graph.truncated |= truncated;
+                graph.silent = silent;
+                crate::graph::fit(&mut graph);
+                Answer::Graph(Box::new(graph))
+            }
+            Kind::Circles(mut report) => {
+                let graph = crate::graph::draw(&query.resources, &all, &query.sessions);
+                crate::why::explain_circles(&mut report, &graph);
+                Answer::Why(report)
             }
         };
         self.answer(session, request, answer);
@@ -322,15 +477,8 @@ impl Node {
                 age_ms: owned.map_or(0, |o| o.age_ms),
             }
         };
-        let spaces = &mut self.state.lockspaces();
-        let space = spaces
-            .find(|s| s.id == found.resource.space)
-            .map(|s| s.name.clone());
         ResourceReport {
-            lockspace: space.unwrap_or_else(|| {
-                LockspaceName::new(format!("lockspace-{}", found.resource.space))
-                    .expect("digits make a name")
-            }),
+            lockspace: self.lockspace_name(found.resource.space),
             name: found.resource.name.clone(),
             master: self.name(master),
             recovering: found.recovering,

@@ -1,7 +1,7 @@
 //! Who waits for whom, in sentences.
 
 use mainstay_base::{LockMode, LockspaceName, NodeName, ResourceName};
-use mainstay_wire::report::{LockReport, ResourceReport, WhyReport};
+use mainstay_wire::report::{GraphReport, GraphWait, LockReport, ResourceReport, WhyReport};
 
 /// Explains every wait on a resource.
 pub(crate) fn explain(
@@ -34,6 +34,51 @@ pub(crate) fn explain(
     WhyReport {
         resource,
         sentences,
+    }
+}
+
+/// Most waits of a circle that a sentence names.
+const WAITS_TOLD: usize = 16;
+
+/// Adds a sentence for each circle in which somebody waits on the report's resource.
+pub(crate) fn explain_circles(report: &mut WhyReport, graph: &GraphReport) {
+    let Some(found) = &report.resource else {
+        return;
+    };
+    let here = |wait: &GraphWait| wait.lockspace == found.lockspace && wait.name == found.name;
+    for circle in &graph.circles {
+        let waits: Vec<&GraphWait> = graph
+            .waits
+            .iter()
+            .filter(|wait| circle.contains(&wait.waiter))
+            .collect();
+        if !waits.iter().any(|wait| here(wait)) {
+            continue;
+        }
+        let told = waits.iter().filter_map(|wait| {
+            let owner = graph.owners.get(wait.waiter as usize)?;
+            let (name, mode) = (&wait.name, wait.requested);
+            Some(match owner.owner.pid {
+                0 => format!("lock {} of {} for {mode} on {name}", wait.lock, owner.node),
+                pid => {
+                    let command = &owner.owner.command;
+                    format!(
+                        "process {pid} ({command}) on {} for {mode} on {name}",
+                        owner.node
+                    )
+                }
+            })
+        });
+        let told: Vec<String> = told.take(WAITS_TOLD).collect();
+        let more = match waits.len() > WAITS_TOLD {
+            true => "; and more, see `mainstay graph`",
+            false => "",
+        };
+        report.sentences.push(format!(
+            "Deadlock: {} owners wait for each other in a circle: {}{more}.",
+            circle.len(),
+            told.join("; ")
+        ));
     }
 }
 

@@ -10,7 +10,7 @@
 use crate::{
     event::Event,
     lock::{Flags, Granted, Refusal},
-    report::{LocksReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
 use mainstay_base::{
     CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode, LockspaceId, LockspaceName,
@@ -139,6 +139,21 @@ pub enum Ask {
     },
     /// Answered by [`Answer::Pong`] from the daemon's socket loop.
     Ping,
+    /// Who waits for whom, everywhere. Answered by [`Answer::Graph`].
+    Graph {
+        /// Only resources of this lockspace.
+        lockspace: Option<LockspaceName>,
+        /// Only names that match this pattern; `*` and `?` as in the shell.
+        pattern: Option<String>,
+        /// At most so many resources on which somebody waits, 1 to 10 000.
+        limit: u32,
+    },
+    /// Sets this session's deadlock priority, 0 until then: where the cluster chooses victims by
+    /// priority, the lowest of a circle is refused. Answered by [`Answer::PrioritySet`].
+    SetDeadlockPriority {
+        /// The priority.
+        priority: u8,
+    },
 }
 
 /// From daemon to client.
@@ -216,6 +231,10 @@ pub enum Answer {
     },
     /// To [`Ask::Ping`].
     Pong,
+    /// To [`Ask::Graph`].
+    Graph(Box<GraphReport>),
+    /// To [`Ask::SetDeadlockPriority`].
+    PrioritySet,
 }
 
 /// Whom the client is talking to.

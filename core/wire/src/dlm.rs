@@ -2,12 +2,13 @@
 //! between two lives of nodes; each message carries the epoch its sender had installed.
 
 use crate::{
+    deadlock::{Charge, Found, Hop, ProbeId, WaitId, Waiter},
     lock::{Flags, Granted, Refusal},
     report::{LockspaceFilter, OwnerReport},
 };
 use mainstay_base::{
-    Epoch, Incarnation, LockId, LockMode, LockspaceId, NodeId, ResourceName, Token, Value,
-    ValueBlock, ValueVersion,
+    Epoch, Incarnation, LockId, LockMode, LockspaceId, NodeId, ResourceName, SessionId, Token,
+    Value, ValueBlock, ValueVersion, VictimPolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -239,6 +240,93 @@ pub enum Body {
         truncated: bool,
         /// This was the last part.
         last: bool,
+    },
+
+    /// Owner to master: who is in the way of this wait?
+    Probe {
+        /// The search.
+        probe: ProbeId,
+        /// The resource.
+        resource: ResourceId,
+        /// The wait.
+        wait: WaitId,
+        /// How the search came here.
+        path: Vec<Hop>,
+    },
+    /// Master to an owner's node: these locks of yours are in the way of that wait.
+    Chase {
+        /// The search.
+        probe: ProbeId,
+        /// The wait.
+        wait: WaitId,
+        /// How the search came there.
+        path: Vec<Hop>,
+        /// The locks.
+        found: Vec<Found>,
+    },
+    /// To the judge: these seem to wait in a circle, each for the next.
+    Accuse {
+        /// The circle.
+        circle: Vec<Hop>,
+    },
+    /// Judge to owner: does this wait still stand?
+    Examine {
+        /// Which, and what is in its way.
+        charge: Charge,
+    },
+    /// Owner to master: is that lock still in the way of this wait?
+    Check {
+        /// The resource.
+        resource: ResourceId,
+        /// Which.
+        charge: Charge,
+    },
+    /// Master to owner: so it is, or is not.
+    Checked {
+        /// Which.
+        charge: Charge,
+        /// Whether it is.
+        standing: bool,
+    },
+    /// Owner to judge: the wait stands, or not.
+    Testimony {
+        /// The judge's number.
+        trial: u64,
+        /// The wait's place in the circle.
+        place: u16,
+        /// The wait, if it stands.
+        waiter: Option<Box<Waiter>>,
+    },
+    /// Judge to owner: refuse this wait, for it is in this circle.
+    Condemn {
+        /// The wait.
+        wait: WaitId,
+        /// By what policy it was chosen.
+        policy: VictimPolicy,
+        /// The circle, beginning with the wait.
+        circle: Vec<Waiter>,
+    },
+    /// As [`Body::Query`], but only for resources on which somebody waits, and without owners.
+    QueryWaits {
+        /// Comes back with the answer.
+        query: u64,
+        /// Which resources.
+        filter: LockspaceFilter,
+    },
+    /// Tell me of the owners of these locks of yours. Answered by [`Body::QuerySessions`], then
+    /// [`Body::QueryPart`].
+    QueryOwners {
+        /// Comes back with the answer.
+        query: u64,
+        /// The locks.
+        locks: Vec<LockId>,
+    },
+    /// Which sessions own which of the sender's clients' locks.
+    QuerySessions {
+        /// The query.
+        query: u64,
+        /// Lock and session.
+        sessions: Vec<(LockId, SessionId)>,
     },
 }
 

@@ -60,11 +60,13 @@ pub enum Reason {
     Stopping,
     /// A message did not follow the protocol.
     ProtocolViolation,
+    /// Owners of locks waited for each other in a circle.
+    Deadlock,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 26] = [
+    pub const ALL: [Reason; 27] = [
         Reason::Founded,
         Reason::Joined,
         Reason::LeftCleanly,
@@ -91,6 +93,7 @@ impl Reason {
         Reason::DiskFailed,
         Reason::Stopping,
         Reason::ProtocolViolation,
+        Reason::Deadlock,
     ];
 
     /// The reason's stable name in logs, metrics and JSON.
@@ -123,6 +126,7 @@ impl Reason {
             Reason::DiskFailed => "disk-failed",
             Reason::Stopping => "stopping",
             Reason::ProtocolViolation => "protocol-violation",
+            Reason::Deadlock => "deadlock",
         }
     }
 }
@@ -252,6 +256,11 @@ pub enum What {
     Reborn,
     /// This node stops.
     Stopped,
+    /// A wait of a client of this node was refused, because it stood in a circle.
+    DeadlockBroken {
+        /// How many owners waited in the circle.
+        owners: u64,
+    },
 }
 
 impl fmt::Display for Event {
@@ -327,6 +336,9 @@ impl fmt::Display for Event {
             What::DiskReplaced { node } => write!(f, "node {node} is known by another disk")?,
             What::Reborn => f.write_str("this node drops all state and joins anew")?,
             What::Stopped => f.write_str("this node stops")?,
+            What::DeadlockBroken { owners } => {
+                write!(f, "a deadlock of {owners} owners is broken")?;
+            }
         }
         write!(f, " ({})", self.reason)?;
         if self.detail.is_empty() {

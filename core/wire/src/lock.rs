@@ -1,5 +1,6 @@
 //! Words of the lock protocol that clients and nodes share.
 
+use crate::deadlock::DeadlockReport;
 pub use mainstay_base::Flags;
 use mainstay_base::{LockMode, Token, Value};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,10 @@ pub enum Refusal {
     /// The caller may not do this.
     #[error("{0}")]
     Denied(String),
+    /// The call waited in a circle of owners over several resources, and was chosen to be refused.
+    /// A conversion keeps its old mode.
+    #[error("{0}")]
+    DeadlockCycle(Box<DeadlockReport>),
 }
 
 impl Refusal {
@@ -75,7 +80,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::NotQueued => "not-queued",
-            Refusal::Deadlock => "deadlock",
+            Refusal::Deadlock | Refusal::DeadlockCycle(_) => "deadlock",
             Refusal::Cancelled => "cancelled",
             Refusal::TimedOut => "timed-out",
             Refusal::NoQuorum => "no-quorum",

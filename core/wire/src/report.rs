@@ -2,7 +2,7 @@
 
 use mainstay_base::{
     ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName, NodeId,
-    NodeName, ResourceName, Token, Value,
+    NodeName, ResourceName, SessionId, Token, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +231,62 @@ pub struct WhyReport {
     pub resource: Option<ResourceReport>,
     /// One sentence per waiting lock, and one if nothing waits.
     pub sentences: Vec<String>,
+}
+
+/// Who waits for whom, as far as it was gathered: taken node by node, not at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphReport {
+    /// All that wait or are in the way.
+    pub owners: Vec<GraphOwner>,
+    /// By resource and place in the queue.
+    pub waits: Vec<GraphWait>,
+    /// Owners that wait for each other in circles, as places in `owners`.
+    pub circles: Vec<Vec<u32>>,
+    /// More resources matched than the limit allowed, or a queue was too long to be shown.
+    pub truncated: bool,
+    /// Members that did not answer in time, by name; what they master is missing.
+    pub silent: Vec<NodeName>,
+}
+
+/// One that waits or is in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphOwner {
+    /// Its node.
+    pub node: NodeName,
+    /// The session on that node, if the node told.
+    pub session: Option<SessionId>,
+    /// Who it is.
+    pub owner: OwnerReport,
+}
+
+/// One wait and what is directly in its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphWait {
+    /// Who waits, as a place in the report's owners.
+    pub waiter: u32,
+    /// Where the resource is.
+    pub lockspace: LockspaceName,
+    /// The resource.
+    pub name: ResourceName,
+    /// The lock's number on its node.
+    pub lock: LockId,
+    /// The mode held, if it converts.
+    pub granted: Option<LockMode>,
+    /// The mode asked for.
+    pub requested: LockMode,
+    /// Milliseconds since it began to wait, or since the lock was granted if it converts.
+    pub age_ms: u64,
+    /// What is in its way: holders, and the next ahead in the queue.
+    pub blockers: Vec<GraphBlocker>,
+}
+
+/// What is in the way of a wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphBlocker {
+    /// Whose lock it is, as a place in the report's owners.
+    pub owner: u32,
+    /// The mode that it holds; absent if it stands ahead in the queue.
+    pub held: Option<LockMode>,
 }
 
 #[cfg(test)]

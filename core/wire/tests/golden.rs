@@ -5,15 +5,16 @@
 
 use mainstay_base::{
     Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName,
-    ResourceName, SessionId, Token, Value, ValueBlock, ValueVersion,
+    ResourceName, SessionId, Token, Value, ValueBlock, ValueVersion, VictimPolicy,
 };
 use mainstay_wire::{
     client::{Answer, Ask, FromClient, Handle, ToClient, Welcome},
     codec,
+    deadlock::{Charge, CycleWait, DeadlockReport, Found, Hop, OwnerId, ProbeId, WaitId, Waiter},
     dlm::{Body, MasteredLock, MasteredResource, Message, OwnedLock, ResourceId, RestatedLock},
     event::{Event, Reason, What},
     lock::{Flags, Granted, Refusal},
-    report::{LockspaceFilter, OwnerReport},
+    report::{GraphBlocker, GraphOwner, GraphReport, GraphWait, LockspaceFilter, OwnerReport},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -250,6 +251,128 @@ fn bodies() -> Vec<(&'static str, Body)> {
             },
         ),
     ]
+    .into_iter()
+    .chain(deadlock_bodies())
+    .collect()
+}
+
+fn deadlock_bodies() -> Vec<(&'static str, Body)> {
+    let (node, session, lock) = (NodeId(2), SessionId(9), LockId(900));
+    let owner = OwnerId { node, session };
+    let probe = ProbeId { owner, round: 70 };
+    let wait = WaitId {
+        node,
+        lock,
+        wait: 31,
+    };
+    let (blocker, stamp) = (LockId(7), -3);
+    let path = vec![Hop {
+        wait,
+        blocker,
+        stamp,
+    }];
+    let charge = Charge {
+        judge: NodeId(1),
+        trial: 8,
+        place: 1,
+        wait,
+        holds: LockId(6),
+        blocker_node: NodeId(3),
+        blocker,
+        stamp,
+    };
+    let waiter = Waiter {
+        wait,
+        owner,
+        process: OwnerReport {
+            pid: 77,
+            uid: 1000,
+            command: "job".to_owned(),
+        },
+        resource: resource(),
+        granted: Some(LockMode::Pr),
+        requested: LockMode::Ex,
+        waited_us: 51_000,
+        locks: 4,
+        priority: 2,
+    };
+    let filter = LockspaceFilter {
+        lockspace: None,
+        pattern: None,
+        limit: 100,
+    };
+    vec![
+        (
+            "probe",
+            Body::Probe {
+                probe,
+                resource: resource(),
+                wait,
+                path: path.clone(),
+            },
+        ),
+        (
+            "chase",
+            Body::Chase {
+                probe,
+                wait,
+                path: path.clone(),
+                found: vec![Found {
+                    lock,
+                    held: true,
+                    stamp: 5,
+                    via: Some((wait, 4)),
+                }],
+            },
+        ),
+        ("accuse", Body::Accuse { circle: path }),
+        ("examine", Body::Examine { charge }),
+        (
+            "check",
+            Body::Check {
+                resource: resource(),
+                charge,
+            },
+        ),
+        (
+            "checked",
+            Body::Checked {
+                charge,
+                standing: true,
+            },
+        ),
+        (
+            "testimony",
+            Body::Testimony {
+                trial: 8,
+                place: 1,
+                waiter: Some(Box::new(waiter.clone())),
+            },
+        ),
+        (
+            "condemn",
+            Body::Condemn {
+                wait,
+                policy: VictimPolicy::FewestLocks,
+                circle: vec![waiter],
+            },
+        ),
+        ("query-waits", Body::QueryWaits { query: 6, filter }),
+        (
+            "query-owners",
+            Body::QueryOwners {
+                query: 6,
+                locks: vec![lock],
+            },
+        ),
+        (
+            "query-sessions",
+            Body::QuerySessions {
+                query: 6,
+                sessions: vec![(lock, session)],
+            },
+        ),
+    ]
 }
 
 fn asks() -> Vec<(&'static str, Ask)> {
@@ -315,7 +438,7 @@ fn asks() -> Vec<(&'static str, Ask)> {
         (
             "why",
             Ask::Why {
-                lockspace: name,
+                lockspace: name.clone(),
                 name: resource().name,
             },
         ),
@@ -328,7 +451,70 @@ fn asks() -> Vec<(&'static str, Ask)> {
             },
         ),
         ("ping", Ask::Ping),
+        (
+            "graph",
+            Ask::Graph {
+                lockspace: Some(name),
+                pattern: Some("vm-*".to_owned()),
+                limit: 5,
+            },
+        ),
+        (
+            "set-deadlock-priority",
+            Ask::SetDeadlockPriority { priority: 3 },
+        ),
     ]
+}
+
+fn job() -> OwnerReport {
+    OwnerReport {
+        pid: 77,
+        uid: 1000,
+        command: "job".to_owned(),
+    }
+}
+
+fn circle() -> DeadlockReport {
+    DeadlockReport {
+        policy: VictimPolicy::Youngest,
+        waits: vec![CycleWait {
+            node: NodeName::new("n1").unwrap(),
+            owner: job(),
+            lockspace: LockspaceName::new("default").unwrap(),
+            name: resource().name,
+            granted: None,
+            requested: LockMode::Ex,
+            waited_ms: 51,
+            lock: LockId(900),
+            wait: 31,
+        }],
+    }
+}
+
+fn graph() -> GraphReport {
+    GraphReport {
+        owners: vec![GraphOwner {
+            node: NodeName::new("n1").unwrap(),
+            session: Some(SessionId(9)),
+            owner: job(),
+        }],
+        waits: vec![GraphWait {
+            waiter: 0,
+            lockspace: LockspaceName::new("default").unwrap(),
+            name: resource().name,
+            lock: LockId(900),
+            granted: Some(LockMode::Cr),
+            requested: LockMode::Ex,
+            age_ms: 1500,
+            blockers: vec![GraphBlocker {
+                owner: 0,
+                held: Some(LockMode::Pr),
+            }],
+        }],
+        circles: vec![vec![0, 1]],
+        truncated: true,
+        silent: vec![NodeName::new("n2").unwrap()],
+    }
 }
 
 fn answers() -> Vec<(&'static str, ToClient)> {
@@ -417,6 +603,26 @@ fn answers() -> Vec<(&'static str, ToClient)> {
         ),
         ("event", ToClient::Event(event)),
         ("events-missed", ToClient::EventsMissed(3)),
+        ("graph", done(Answer::Graph(Box::new(graph())))),
+        ("priority-set", done(Answer::PrioritySet)),
+        (
+            "deadlock-cycle",
+            ToClient::Done {
+                request: 4,
+                result: Err(Refusal::DeadlockCycle(Box::new(circle()))),
+            },
+        ),
+        (
+            "event-deadlock-broken",
+            ToClient::Event(Event {
+                number: 1,
+                unix_ms: 2,
+                epoch: Epoch(3),
+                what: What::DeadlockBroken { owners: 3 },
+                reason: Reason::Deadlock,
+                detail: String::new(),
+            }),
+        ),
     ]
 }
 

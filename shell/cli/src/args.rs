@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Locks(commands::locks::LocksArgs),
     /// Say who blocks whom on a resource, and since when
     Why(commands::locks::WhyArgs),
+    /// Show who waits for whom, everywhere: as text, JSON or for Graphviz
+    Graph(commands::graph::GraphArgs),
     /// Follow what happens in the cluster, with reasons
     Events(commands::events::EventsArgs),
     /// Measure how fast locks are here, beside the machine's own limits

@@ -104,7 +104,10 @@ impl From<LockError> for Failure {
             LockError::NoAnswer { .. } => UNAVAILABLE,
             LockError::Name(_) | LockError::Value(_) => USAGE,
             LockError::Refused(refusal) => match refusal {
-                Refusal::NotQueued | Refusal::TimedOut | Refusal::NoQuorum => CONFLICT,
+                Refusal::NotQueued
+                | Refusal::TimedOut
+                | Refusal::NoQuorum
+                | Refusal::DeadlockCycle(_) => CONFLICT,
                 Refusal::Invalid(_) => USAGE,
                 Refusal::NoSuchLockspace => NOT_FOUND,
                 Refusal::Denied(_) => DENIED,

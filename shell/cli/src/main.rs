@@ -52,6 +52,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Value(command) => block_on(commands::value::run(global, command)),
         Command::Locks(args) => block_on(commands::locks::locks(global, args)),
         Command::Why(args) => block_on(commands::locks::why(global, args)),
+        Command::Graph(args) => block_on(commands::graph::run(global, args)),
         Command::Events(args) => block_on(commands::events::run(global, args)),
         Command::Bench(args) => block_on(commands::bench::run(global, args)),
         Command::Check(args) => commands::check::run(&global, &args),

@@ -5,7 +5,7 @@ use mainstay_base::{Incarnation, NodeId, ValueVersion};
 use mainstay_wire::{
     client::Answer,
     lock::{Granted, Refusal},
-    report::{LocksReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
 
 /// Takes one kind of answer apart.
@@ -62,6 +62,13 @@ pub(crate) fn why(answer: Answer) -> Option<WhyReport> {
     }
 }
 
+pub(crate) fn graph(answer: Answer) -> Option<GraphReport> {
+    match answer {
+        Answer::Graph(report) => Some(*report),
+        _ => None,
+    }
+}
+
 pub(crate) fn vouched(answer: Answer) -> Option<Vouched> {
     match answer {
         Answer::Vouched { node, incarnations } => Some((node, incarnations)),
@@ -73,7 +80,7 @@ pub(crate) fn vouched(answer: Answer) -> Option<Vouched> {
 pub(crate) fn done(answer: Answer) -> Option<()> {
     matches!(
         answer,
-        Answer::Cancelled | Answer::Subscribed | Answer::Left | Answer::Pong
+        Answer::Cancelled | Answer::Subscribed | Answer::Left | Answer::Pong | Answer::PrioritySet
     )
     .then_some(())
 }

@@ -2,7 +2,7 @@
 
 use mainstay_base::{Instant, NameError, ValueError};
 use mainstay_lease::{PageError, PassError};
-use mainstay_wire::lock::Refusal;
+use mainstay_wire::{deadlock::DeadlockReport, lock::Refusal};
 use std::{io, path::PathBuf, time::Duration};
 
 /// Why a call to the daemon failed.
@@ -38,6 +38,15 @@ impl LockError {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             LockError::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// The circle of waiters, if the call was refused to break it.
+    #[must_use]
+    pub fn deadlock(&self) -> Option<&DeadlockReport> {
+        match self.refusal() {
+            Some(Refusal::DeadlockCycle(report)) => Some(report),
             _ => None,
         }
     }

@@ -125,6 +125,7 @@ pub use mainstay_base::{
 pub use mainstay_lease::now;
 pub use mainstay_wire::{
     client::{Handle, Welcome},
+    deadlock::{CycleWait, DeadlockReport},
     event::Event,
     lock::{Granted, Refusal},
     report,

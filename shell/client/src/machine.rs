@@ -92,6 +92,8 @@ enum Kind {
     Leave,
     Vouch,
     Ping,
+    Graph,
+    Priority,
 }
 
 type HasValue = bool;
@@ -112,6 +114,8 @@ impl Kind {
             Ask::Leave => Kind::Leave,
             Ask::Vouch { .. } => Kind::Vouch,
             Ask::Ping => Kind::Ping,
+            Ask::Graph { .. } => Kind::Graph,
+            Ask::SetDeadlockPriority { .. } => Kind::Priority,
         }
     }
 
@@ -123,6 +127,8 @@ impl Kind {
                 | (Kind::Lock(_) | Kind::Convert(_), Answer::Granted(_))
                 | (Kind::Unlock(..), Answer::Unlocked { .. })
                 | (Kind::Cancel, Answer::Cancelled)
+                | (Kind::Graph, Answer::Graph(_))
+                | (Kind::Priority, Answer::PrioritySet)
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

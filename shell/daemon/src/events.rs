@@ -64,6 +64,7 @@ fn code(what: &What) -> &'static str {
         What::DiskReplaced { .. } => "disk-replaced",
         What::Reborn => "reborn",
         What::Stopped => "stopped",
+        What::DeadlockBroken { .. } => "deadlock-broken",
     }
 }
 
@@ -75,6 +76,7 @@ fn is_trouble(what: &What) -> bool {
             | What::LinkDown { .. }
             | What::Refused { .. }
             | What::Reborn
+            | What::DeadlockBroken { .. }
     )
 }
 

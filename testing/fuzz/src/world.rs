@@ -90,6 +90,7 @@ pub(crate) fn config(ids: &[NodeId]) -> NodeConfig {
         nodes: ids.iter().map(node).collect(),
         timings: Timings::default(),
         fencing: FencePolicy::Lease,
+        deadlock: mainstay_base::DeadlockConfig::default(),
     }
 }
 

@@ -27,12 +27,14 @@ pub struct Catch {
 #[must_use]
 pub fn habitat(mutant: Mutant) -> Profile {
     match mutant {
-        Mutant::GrantIgnoresConverting => Profile::Quiet,
+        Mutant::GrantIgnoresConverting
+        | Mutant::DeadlockJudgedByAll
+        | Mutant::DeadlockQueueUnseen => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }
         Mutant::SendBeforeDurable => Profile::Disky,
-        Mutant::RepeatsDelivered => Profile::Lossy,
+        Mutant::RepeatsDelivered | Mutant::DeadlockUnconfirmed => Profile::Lossy,
         Mutant::WaiterForgotten
         | Mutant::TokenNotCarried
         | Mutant::ValueNotRestated

@@ -305,5 +305,7 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Left => "left",
         Answer::Vouched { .. } => "vouched",
         Answer::Pong => "pong",
+        Answer::Graph(_) => "graph",
+        Answer::PrioritySet => "priority set",
     }
 }

@@ -6,7 +6,9 @@ use crate::{
     network::NetParams,
     workloads::Kind,
 };
-use mainstay_base::{Entropy, FencePolicy, NodeId, NodeName, NodeSpec, Timings};
+use mainstay_base::{
+    DeadlockConfig, Entropy, FencePolicy, NodeId, NodeName, NodeSpec, Timings, VictimPolicy,
+};
 use std::time::Duration;
 
 /// Which faults a run is rich in.
@@ -79,14 +81,16 @@ pub struct Params {
     pub timings: Timings,
     /// Fencing policy.
     pub fencing: FencePolicy,
+    /// The search for deadlocks.
+    pub deadlock: DeadlockConfig,
     /// The network.
     pub net: NetParams,
     /// Typical fsync, in nanoseconds.
     pub fsync: u64,
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
-    /// Hot, cold, counter and conversion resources.
-    pub resources: [u32; 4],
+    /// Hot, cold, counter and conversion resources, and those for circles.
+    pub resources: [u32; 5],
     /// How long faults last, in nanoseconds.
     pub fire: u64,
     /// Mean time between faults, in nanoseconds; 0 for none.
@@ -102,6 +106,8 @@ impl Params {
     #[must_use]
     pub fn draw(seed: u64, wishes: Wishes) -> Params {
         let mut dice = Entropy::new(seed ^ 0x7061_7261_6d73);
+        // What came later is drawn apart, so that older seeds stay what they were.
+        let mut apart = Entropy::new(seed ^ 0x6369_7263_6c65);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -172,13 +178,26 @@ impl Params {
                 ])
             })
             .collect::<Vec<_>>();
-        let clients = complete(clients, fencing);
+        let mut clients = complete(clients, fencing);
         let resources = [
             dice.between(1, 4) as u32,
             dice.between(10, 60) as u32,
             dice.between(1, 3) as u32,
             dice.between(1, 2) as u32,
+            apart.between(2, 5) as u32,
         ];
+        let deadlock = DeadlockConfig {
+            victim: *apart.pick(&[
+                VictimPolicy::Youngest,
+                VictimPolicy::Youngest,
+                VictimPolicy::Priority,
+                VictimPolicy::FewestLocks,
+            ]),
+            ..DeadlockConfig::default()
+        };
+        // A lone node is a model without a search for deadlocks.
+        let circles = apart.below(3) * u64::from(count > 1);
+        clients.extend((0..circles).map(|_| Kind::Circles));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {
@@ -196,6 +215,7 @@ impl Params {
             links,
             timings,
             fencing,
+            deadlock,
             net,
             fsync,
             clients,

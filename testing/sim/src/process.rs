@@ -142,6 +142,7 @@ impl World {
             nodes: self.params.nodes.clone(),
             timings: self.params.timings,
             fencing: self.params.fencing,
+            deadlock: self.params.deadlock,
         };
         let info = BootInfo {
             boot: BootId(self.dice.host.next_u64() | 1),

@@ -51,7 +51,7 @@ impl World {
         Client::new(no, host, self.terrain.spaces.len(), dice, brain)
     }
 
-    fn stopped(&self, slot: usize) -> bool {
+    pub(crate) fn stopped(&self, slot: usize) -> bool {
         let client = &self.clients[slot];
         client.stalled || self.hosts[client.host].clients_pause.is_some()
     }
@@ -221,6 +221,14 @@ impl World {
         let client = &mut self.clients[slot];
         let (no, request) = (client.no, client.next_request);
         client.next_request += 1;
+        let asked = match &call {
+            Call::Lock { handle, mode, .. } | Call::Convert { handle, mode, .. } => client
+                .locks
+                .get(handle)
+                .map(|lock| (client.who(*handle), lock.res, *mode)),
+            _ => None,
+        };
+        let (conn, life) = (client.conn, client.life);
         client.calls.insert(request, call);
         let words = [u64::from(no), request, mix_bytes(0, &codec::to_vec(&ask))];
         let what = describe(&ask);
@@ -232,6 +240,16 @@ impl World {
             request,
             what: &what,
         });
+        if let Some((who, res, mode)) = asked {
+            self.fact(&Fact::LockAsked {
+                who,
+                request,
+                res,
+                mode,
+                conn,
+                life,
+            });
+        }
         self.send_up(slot, Up::Ask { request, ask });
     }
 
@@ -275,6 +293,9 @@ impl World {
             );
             return;
         };
+        if let Err(Refusal::DeadlockCycle(report)) = &result {
+            self.victim(no, request, report);
+        }
         self.fact(&Fact::Answered {
             client: no,
             request,
@@ -451,6 +472,7 @@ impl World {
         }
         let res = lock.res;
         self.books.conversion_refused(who);
+        self.fact(&Fact::ConversionRefused { who });
         if publish {
             self.fact(&Fact::PublicationRefused { who, res });
         }
@@ -472,6 +494,7 @@ impl World {
         let Some(lock) = client.locks.remove(&handle) else {
             return;
         };
+        self.fact(&Fact::Unlocked { who });
         match result {
             Ok(Answer::Unlocked { version }) => {
                 self.stats.count("unlocks");
@@ -498,7 +521,7 @@ impl World {
     fn count_refusal(&mut self, refusal: &Refusal) {
         self.stats.count(match refusal {
             Refusal::NotQueued => "refused not-queued",
-            Refusal::Deadlock => "refused deadlock",
+            Refusal::Deadlock | Refusal::DeadlockCycle(_) => "refused deadlock",
             Refusal::Cancelled => "refused cancelled",
             Refusal::TimedOut => "refused timed-out",
             Refusal::NoQuorum => "refused no-quorum",

@@ -1,9 +1,11 @@
-//! What an observer writes down when a node shows a lease, tells an event or ends a session.
+//! What an observer writes down when a node shows a lease, tells an event, ends a session or refuses
+//! a call for a deadlock.
 
 use crate::{
     checkers::{
         Fact,
         books::{Claim, Who},
+        l1_deadlocks::ToldWait,
     },
     dice::MS,
     process::Session,
@@ -13,6 +15,7 @@ use crate::{
 use mainstay_base::{Incarnation, Instant, NodeId};
 use mainstay_wire::{
     codec,
+    deadlock::DeadlockReport,
     event::{Event, Reason, What},
 };
 
@@ -181,10 +184,47 @@ impl World {
         }
     }
 
+    /// Says which clients do not run.
+    pub(crate) fn tell_stopped(&mut self) {
+        for slot in 0..self.clients.len() {
+            if self.stopped(slot) {
+                let client = self.clients[slot].no;
+                self.fact(&Fact::ClientStopped { client });
+            }
+        }
+    }
+
+    /// A client reads that its call was refused because it waited in a circle.
+    pub(crate) fn victim(&mut self, no: u32, request: u64, report: &DeadlockReport) {
+        self.stats.count("deadlock victims");
+        self.stats.count(match report.waits.len() {
+            2 => "circles of 2",
+            3 => "circles of 3",
+            4 => "circles of 4",
+            _ => "circles of 5 or more",
+        });
+        let told: Vec<ToldWait> = report
+            .waits
+            .iter()
+            .map(|wait| ToldWait {
+                client: wait.owner.pid,
+                res: self.terrain.find(&wait.lockspace, &wait.name),
+                name: (wait.node.to_string(), wait.lock.0, wait.wait),
+            })
+            .collect();
+        self.fact(&Fact::Victim {
+            client: no,
+            request,
+            told: &told,
+        });
+    }
+
     /// The node of a client has closed its session: its locks are released.
     pub(crate) fn session_ended(&mut self, session: Session) {
         let no = session.no;
         self.ended.insert(session.conn);
+        let conn = session.conn;
+        self.fact(&Fact::SessionEnded { conn });
         let ended = self.books.end_standing(|who, _| who.client == no);
         self.tell_ended(&ended);
         // What was asked and never answered may have been granted and dropped again.

@@ -12,7 +12,7 @@ use crate::{
     faults::Mend,
     machine::Maker,
     network::Network,
-    params::Params,
+    params::{Params, Profile},
     process::Process,
     stats::Stats,
     trace::Trace,
@@ -241,11 +241,11 @@ impl World {
                 leases: BTreeMap::new(),
             })
             .collect();
-        let [hot, cold, counters, converted] = params.resources;
-        let terrain = Terrain::new(hot, cold, counters, converted);
+        let [hot, cold, counters, converted, circles] = params.resources;
+        let terrain = Terrain::new(hot, cold, counters, converted, circles);
         let net = Network::new(hosts.len(), params.links, params.net.clone());
         let mut world = World {
-            judge: Judge::new(hosts.len()),
+            judge: Judge::new(hosts.len(), params.profile == Profile::Quiet),
             now: 0,
             queue: BinaryHeap::new(),
             waiting: BTreeMap::new(),
@@ -433,6 +433,7 @@ impl World {
             Ev::Nemesis => self.nemesis(),
             Ev::Mend(mend) => self.mend(mend),
             Ev::Tick => {
+                self.tell_stopped();
                 self.fact(&Fact::Tick);
                 self.at(200 * MS, Ev::Tick);
             }

@@ -52,6 +52,7 @@ impl World {
             nodes,
             timings: Timings::default(),
             fencing,
+            deadlock: mainstay_base::DeadlockConfig::default(),
         };
         let mut world = World {
             now: Instant::from_millis(1000),

@@ -96,7 +96,7 @@ pub(crate) async fn why(global: Global, args: WhyArgs) -> Outcome {
 }
 
 /// Names the lockspace that does not exist.
-fn unknown(error: LockError, lockspace: Option<&LockspaceName>) -> Failure {
+pub(crate) fn unknown(error: LockError, lockspace: Option<&LockspaceName>) -> Failure {
     match (&error, lockspace) {
         (LockError::Refused(Refusal::NoSuchLockspace), Some(name)) => Failure::new(
             NOT_FOUND,

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod cib;
 pub(crate) mod convert;
 pub(crate) mod events;
+pub(crate) mod graph;
 pub(crate) mod init;
 pub(crate) mod lock;
 pub(crate) mod locks;

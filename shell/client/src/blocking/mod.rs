@@ -26,7 +26,7 @@ use mainstay_base::{
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
     lock::Granted,
-    report::{LocksReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
 use std::{
     path::Path,
@@ -146,6 +146,34 @@ impl Client {
         name: ResourceName,
     ) -> Result<WhyReport, LockError> {
         self.call(Ask::Why { lockspace, name }, answer::why)
+    }
+
+    /// Who waits for whom: resources on which somebody waits, at most `limit` (1 to 10 000), in one
+    /// lockspace or all, whose names match `pattern` (`*` and `?` as in the shell) or all.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn graph(
+        &self,
+        lockspace: Option<LockspaceName>,
+        pattern: Option<String>,
+        limit: u32,
+    ) -> Result<GraphReport, LockError> {
+        let ask = Ask::Graph {
+            lockspace,
+            pattern,
+            limit,
+        };
+        self.call(ask, answer::graph)
+    }
+
+    /// Sets the session's deadlock priority, 0 until then: where the cluster chooses victims by
+    /// priority, the lowest of a circle of waiters is refused. It goes with the session.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub fn set_deadlock_priority(&self, priority: u8) -> Result<(), LockError> {
+        self.call(Ask::SetDeadlockPriority { priority }, answer::done)
     }
 
     /// What happens in the cluster from now on, after the last `backlog` (at most 1000) events that

@@ -82,6 +82,23 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
+    pub(super) fn boolean(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+        example: &str,
+    ) -> Option<bool> {
+        let value = self.take(name)?;
+        match value.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            other => {
+                let message = wrong_type(other, "true or false");
+                problems.add(value.span(), self.path(name), message, example);
+                None
+            }
+        }
+    }
+
     pub(super) fn integer(
         &mut self,
         problems: &mut Problems<'_>,

@@ -13,7 +13,7 @@ mod tests;
 pub use problem::{ConfigError, Problem};
 pub use render::{Draft, render};
 
-use mainstay_base::{FencePolicy, NodeId, NodeName, NodeSpec, Timings};
+use mainstay_base::{DeadlockConfig, FencePolicy, NodeId, NodeName, NodeSpec, Timings};
 use mainstay_node::NodeConfig;
 use std::{
     net::SocketAddr,
@@ -50,6 +50,8 @@ pub struct Config {
     pub timings: Timings,
     /// By what proof a vanished node counts as harmless.
     pub fencing: FencePolicy,
+    /// The search for deadlocks.
+    pub deadlock: DeadlockConfig,
     /// What to log and how.
     pub log: LogConfig,
 }
@@ -161,6 +163,7 @@ impl Config {
                 .collect(),
             timings: self.timings,
             fencing: self.fencing,
+            deadlock: self.deadlock,
         }
     }
 

@@ -6,7 +6,10 @@ use super::{
     fields::{At, Fields},
     problem::Problems,
 };
-use mainstay_base::{FencePolicy, LINKS_MAX, NODES_MAX, NodeId, NodeName, Timings, VOTES_MAX};
+use mainstay_base::{
+    DeadlockConfig, FencePolicy, LINKS_MAX, NODES_MAX, NodeId, NodeName, Timings, VOTES_MAX,
+    VictimPolicy,
+};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -96,6 +99,7 @@ fn read_root(
     }
     let timings = read_timings(root, problems);
     let fencing = read_fencing(root, problems);
+    let deadlock = read_deadlock(root, problems);
     let log = read_log(root, problems);
 
     let nodes = nodes?;
@@ -110,6 +114,7 @@ fn read_root(
         socket,
         timings,
         fencing,
+        deadlock,
         log,
     })
 }
@@ -452,6 +457,36 @@ fn read_fencing(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Fence
     };
     fields.finish(problems);
     policy
+}
+
+fn read_deadlock(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> DeadlockConfig {
+    const POLICIES: &str = "victim = \"youngest\", \"priority\" or \"fewest-locks\"";
+    let mut deadlock = DeadlockConfig::default();
+    let Some(mut fields) = root.table(problems, "deadlock", "[deadlock]\n    delay-ms = 50") else {
+        return deadlock;
+    };
+    if let Some(enabled) = fields.boolean(problems, "enabled", "enabled = true") {
+        deadlock.enabled = enabled;
+    }
+    let delays = 1..PERIOD_MAX_MS + 1;
+    if let Some(delay) = fields.integer(problems, "delay-ms", delays, "delay-ms = 50") {
+        deadlock.delay = Duration::from_millis(delay.value);
+    }
+    if let Some(victim) = fields.string(problems, "victim", POLICIES) {
+        match victim.value.as_str() {
+            "youngest" => deadlock.victim = VictimPolicy::Youngest,
+            "priority" => deadlock.victim = VictimPolicy::Priority,
+            "fewest-locks" => deadlock.victim = VictimPolicy::FewestLocks,
+            other => problems.add(
+                victim.span,
+                victim.path,
+                format!("`{other}` is no policy by which a victim is chosen"),
+                POLICIES,
+            ),
+        }
+    }
+    fields.finish(problems);
+    deadlock
 }
 
 fn read_log(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> LogConfig {

@@ -87,6 +87,11 @@ pub fn render(draft: &Draft) -> String {
         FencePolicy::Manual => "manual",
     };
     line(&mut out, "policy", &quote(policy));
+    out.push_str(
+        "\n# Owners that wait for each other in a circle: the call of one is refused, chosen by\n\
+         # \"youngest\" (it began to wait last), \"priority\" or \"fewest-locks\". All nodes must agree.\n\
+         [deadlock]\nenabled = true\ndelay-ms = 50\nvictim = \"youngest\"\n",
+    );
     out.push_str("\n[log]\nlevel = \"info\"\nformat = \"text\"\n");
     for node in &draft.nodes {
         out.push_str("\n[[node]]\n");

@@ -88,6 +88,36 @@ fn what_is_rendered_reads_back() {
     assert_eq!(read.me, 0);
 }
 
+/// Protects `[deadlock]`: its defaults, every field of it, and what is said of wrong ones.
+#[test]
+fn the_search_for_deadlocks_is_configured() {
+    use mainstay_base::{DeadlockConfig, VictimPolicy};
+    let read = |section: &str| parse(&format!("{GOOD}\n[deadlock]\n{section}"));
+    assert_eq!(
+        parse(GOOD).expect("valid").deadlock,
+        DeadlockConfig::default()
+    );
+    let full = read("enabled = false\ndelay-ms = 200\nvictim = \"fewest-locks\"\n");
+    let expected = DeadlockConfig {
+        enabled: false,
+        delay: std::time::Duration::from_millis(200),
+        victim: VictimPolicy::FewestLocks,
+    };
+    assert_eq!(full.expect("valid").node_config().deadlock, expected);
+    for (section, said) in [
+        ("enabled = 1", "deadlock.enabled: must be true or false"),
+        ("delay-ms = 0", "deadlock.delay-ms: 0 is outside 1 to 60000"),
+        (
+            "victim = \"oldest\"",
+            "deadlock.victim: `oldest` is no policy by which a victim is chosen",
+        ),
+        ("delay = 5", "deadlock.delay"),
+    ] {
+        let error = read(section).expect_err(section).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// Protects the wording and place of what is wrong within one field.
 #[test]
 fn wrong_fields_are_named() {

@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod d1_nothing_lost;
+pub mod l1_deadlocks;
 pub mod l1_progress;
 pub mod s1_exclusion;
 pub mod s2_no_lost_grant;
@@ -10,6 +11,7 @@ pub mod s4_no_recovery_before_proof;
 pub mod s5_agreement;
 
 use books::{Books, Claim, ClientNo, LifeNo, Res, Who};
+use l1_deadlocks::ToldWait;
 use mainstay_base::{
     ClusterId, Epoch, Incarnation, Instant, LockMode, LockspaceId, LockspaceName, NodeId, Value,
     ValueBlock, ValueVersion,
@@ -170,6 +172,45 @@ pub enum Fact<'a> {
         /// The call's number.
         request: u64,
     },
+    /// A client asked for a lock or a conversion.
+    LockAsked {
+        /// Which lock.
+        who: Who,
+        /// The call's number.
+        request: u64,
+        /// On what.
+        res: Res,
+        /// In which mode.
+        mode: LockMode,
+        /// Through which connection.
+        conn: u64,
+        /// To which life of its node.
+        life: LifeNo,
+    },
+    /// A conversion was refused; the lock is held as before.
+    ConversionRefused {
+        /// Which lock.
+        who: Who,
+    },
+    /// An unlock was answered.
+    Unlocked {
+        /// Which lock.
+        who: Who,
+    },
+    /// A call was refused because it waited in a circle. Comes before its answer.
+    Victim {
+        /// The client.
+        client: ClientNo,
+        /// The call's number.
+        request: u64,
+        /// The circle as the client was told.
+        told: &'a [ToldWait],
+    },
+    /// A node has closed a session.
+    SessionEnded {
+        /// Its connection.
+        conn: u64,
+    },
     /// A client's session is over; its calls get no answers.
     SessionOver {
         /// The client.
@@ -184,6 +225,11 @@ pub enum Fact<'a> {
     Draining {
         /// Until this real time, in nanoseconds.
         by: u64,
+    },
+    /// A client does not run, and reads nothing; said before each [`Fact::Tick`].
+    ClientStopped {
+        /// The client.
+        client: ClientNo,
     },
     /// Virtual time passed; sent a few times a second.
     Tick,
@@ -234,9 +280,9 @@ impl std::fmt::Debug for Judge {
 }
 
 impl Judge {
-    /// A judge of all promises, for clusters of so many nodes.
+    /// A judge of all promises, for clusters of so many nodes; `quiet`: nothing goes wrong.
     #[must_use]
-    pub fn new(nodes: usize) -> Judge {
+    pub fn new(nodes: usize, quiet: bool) -> Judge {
         Judge {
             checkers: vec![
                 Box::new(s1_exclusion::Exclusion::default()),
@@ -245,6 +291,7 @@ impl Judge {
                 Box::new(s3_value_blocks::ValueBlocks::default()),
                 Box::new(s5_agreement::Agreement::default()),
                 Box::new(d1_nothing_lost::NothingLost::default()),
+                Box::new(l1_deadlocks::Deadlocks::new(nodes, quiet)),
             ],
             progress: l1_progress::Progress::new(nodes),
             violation: None,

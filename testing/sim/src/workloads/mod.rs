@@ -1,6 +1,7 @@
 //! What clients do, one file per kind. Each draws from its own dice and may be mixed with the others.
 
 pub mod cancels;
+pub mod circles;
 pub mod conversions;
 pub mod counters;
 pub mod locks;
@@ -33,12 +34,14 @@ pub struct Terrain {
     pub counters: Range<Res>,
     /// Where conversions are tried.
     pub converted: Range<Res>,
+    /// Where owners wait for each other in circles.
+    pub circles: Range<Res>,
 }
 
 impl Terrain {
     /// So many of each kind, in two lockspaces.
     #[must_use]
-    pub fn new(hot: u32, cold: u32, counters: u32, converted: u32) -> Terrain {
+    pub fn new(hot: u32, cold: u32, counters: u32, converted: u32, circles: u32) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
             let start = resources.len() as Res;
@@ -50,6 +53,7 @@ impl Terrain {
         };
         let (hot, cold) = (add("hot", hot), add("cold", cold));
         let (counters, converted) = (add("counter", counters), add("convert", converted));
+        let circles = add("circle", circles);
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -59,6 +63,7 @@ impl Terrain {
             cold,
             counters,
             converted,
+            circles,
         }
     }
 
@@ -163,6 +168,8 @@ pub enum Kind {
     Conversions,
     /// [`cancels`]
     Cancels,
+    /// [`circles`]
+    Circles,
     /// [`several`]
     Several,
     /// [`spectator`]
@@ -171,11 +178,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
         Kind::Cancels,
+        Kind::Circles,
         Kind::Several,
         Kind::Spectator,
     ];
@@ -188,6 +196,7 @@ impl Kind {
             Kind::Counters => Box::new(counters::Counters::default()),
             Kind::Conversions => Box::new(conversions::Conversions::default()),
             Kind::Cancels => Box::new(cancels::Cancels::default()),
+            Kind::Circles => Box::new(circles::Circles::default()),
             Kind::Several => Box::new(several::Several::default()),
             Kind::Spectator => Box::new(spectator::Spectator::default()),
         }

@@ -111,7 +111,10 @@ pub(crate) async fn take(
     match request.acquire().await {
         Ok(lock) => Ok(Acquired::Granted(lock)),
         Err(LockError::Refused(
-            refusal @ (Refusal::NotQueued | Refusal::TimedOut | Refusal::NoQuorum),
+            refusal @ (Refusal::NotQueued
+            | Refusal::TimedOut
+            | Refusal::NoQuorum
+            | Refusal::DeadlockCycle(_)),
         )) => {
             output::note(format_args!("mainstay: {name}: {refusal}"));
             Ok(Acquired::Conflict(acquire.conflict_exit_code))

@@ -1,0 +1,345 @@
+//! Owners that wait for each other over several resources and nodes: found by probes that follow
+//! the waits ([`probe`]), confirmed and broken by one member, the judge ([`trial`]).
+//!
+//! The rules are in `docs/protocol/deadlocks.md`. An owner is a client session. What does not wait
+//! costs nothing: only waits are remembered here, and a search begins only where something new
+//! happened to an owner that waits.
+
+mod probe;
+mod trial;
+
+use crate::{
+    Dlm,
+    table::{Owned, Pending},
+};
+use core::time::Duration;
+use mainstay_base::{DeadlockConfig, Flags, Instant, LockId, LockMode, Mutant, NodeId, SessionId};
+use mainstay_wire::{
+    deadlock::{OwnerId, PATH_MAX, ProbeId, WaitId, Waiter},
+    dlm::Body,
+    report::OwnerReport,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+use probe::Visited;
+use trial::Court;
+
+/// Longest time between two searches that begin with one owner.
+const REPEAT_MAX: Duration = Duration::from_secs(2);
+
+/// What this node knows of waits and searches.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlocks {
+    pub(crate) config: DeadlockConfig,
+    /// Waits of own clients that count in a search.
+    waits: BTreeMap<LockId, Wait>,
+    /// Own clients that wait.
+    owners: BTreeMap<SessionId, Waiting>,
+    /// When a search begins with whom.
+    timers: BTreeSet<(Instant, SessionId)>,
+    profiles: BTreeMap<SessionId, Profile>,
+    last_wait: u64,
+    last_round: u64,
+    visited: Visited,
+    court: Court,
+}
+
+/// A wait of an own client.
+#[derive(Debug)]
+struct Wait {
+    number: u64,
+    session: SessionId,
+    since: Instant,
+    /// It is being refused for this circle.
+    condemned: Option<Verdict>,
+}
+
+/// Why a wait is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) policy: mainstay_base::VictimPolicy,
+    pub(crate) circle: Vec<Waiter>,
+}
+
+/// An own client that waits.
+#[derive(Debug)]
+struct Waiting {
+    locks: BTreeSet<LockId>,
+    /// The next search.
+    at: Instant,
+    /// Searches since something new happened.
+    searches: u32,
+}
+
+/// Who an own client is, for those that meet it in a circle.
+#[derive(Debug, Default)]
+struct Profile {
+    process: OwnerReport,
+    priority: u8,
+}
+
+impl Deadlocks {
+    /// When the next search begins.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|timer| timer.0)
+    }
+
+    /// A call is over, or waits no more. Returns why it was to be refused, if it was.
+    pub(crate) fn wait_ends(&mut self, lock: LockId) -> Option<Verdict> {
+        if self.waits.is_empty() {
+            return None;
+        }
+        let wait = self.waits.remove(&lock)?;
+        if let Some(waiting) = self.owners.get_mut(&wait.session) {
+            waiting.locks.remove(&lock);
+            if waiting.locks.is_empty() {
+                self.timers.remove(&(waiting.at, wait.session));
+                self.owners.remove(&wait.session);
+            }
+        }
+        wait.condemned
+    }
+
+    /// The waits of an own client.
+    fn waits_of(&self, session: SessionId) -> impl Iterator<Item = LockId> + '_ {
+        let waiting = self.owners.get(&session);
+        waiting.into_iter().flat_map(|w| &w.locks).copied()
+    }
+
+    /// Whether a wait is being refused.
+    pub(crate) fn is_condemned(&self, lock: LockId) -> bool {
+        let wait = self.waits.get(&lock);
+        wait.is_some_and(|wait| wait.condemned.is_some())
+    }
+
+    /// Something new happened to an owner that waits: a search begins soon.
+    pub(crate) fn rearm(&mut self, now: Instant, session: SessionId) {
+        let at = now + self.config.delay;
+        let Some(waiting) = self.owners.get_mut(&session) else {
+            return;
+        };
+        waiting.searches = 0;
+        if at < waiting.at {
+            self.timers.remove(&(waiting.at, session));
+            waiting.at = at;
+            self.timers.insert((at, session));
+        }
+    }
+
+    /// All that waits may stand otherwise than before, and what was being searched is void.
+    pub(crate) fn start_over(&mut self, now: Instant) {
+        self.visited.clear();
+        self.court.clear();
+        let owners: Vec<SessionId> = self.owners.keys().copied().collect();
+        for session in owners {
+            self.rearm(now, session);
+        }
+    }
+
+    pub(crate) fn forget_session(&mut self, session: SessionId) {
+        self.profiles.remove(&session);
+    }
+}
+
+impl Dlm {
+    /// How to search for deadlocks. To be told before anything else.
+    pub fn configure_deadlocks(&mut self, config: DeadlockConfig) {
+        self.deadlocks.config = config;
+    }
+
+    /// Who a client is, for those that may meet it in a circle of waiters.
+    pub fn introduce(&mut self, session: SessionId, process: OwnerReport) {
+        let profile = self.deadlocks.profiles.entry(session).or_default();
+        profile.process = process;
+    }
+
+    /// Sets a client's deadlock priority, 0 until then: of a circle of waiters, the lower falls
+    /// sooner where the policy asks for it.
+    pub fn set_deadlock_priority(&mut self, session: SessionId, priority: u8) {
+        let profile = self.deadlocks.profiles.entry(session).or_default();
+        profile.priority = priority;
+    }
+
+    /// A call of an own client has been queued by its master.
+    pub(crate) fn wait_begins(&mut self, now: Instant, lock: LockId) {
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        let known = self.deadlocks.waits.contains_key(&lock);
+        if !self.deadlocks.config.enabled || known || waits_uncounted(owned) {
+            return;
+        }
+        let session = owned.session;
+        let deadlocks = &mut self.deadlocks;
+        deadlocks.last_wait += 1;
+        deadlocks.waits.insert(
+            lock,
+            Wait {
+                number: deadlocks.last_wait,
+                session,
+                since: now,
+                condemned: None,
+            },
+        );
+        let at = now + deadlocks.config.delay;
+        let timers = &mut deadlocks.timers;
+        let waiting = deadlocks.owners.entry(session).or_insert_with(|| {
+            timers.insert((at, session));
+            Waiting {
+                locks: BTreeSet::new(),
+                at,
+                searches: 0,
+            }
+        });
+        waiting.locks.insert(lock);
+        deadlocks.rearm(now, session);
+    }
+
+    /// Begins the searches that are due.
+    pub(crate) fn search_deadlocks(&mut self, now: Instant) {
+        while let Some(&(at, session)) = self.deadlocks.timers.first() {
+            if at > now {
+                return;
+            }
+            let delay = self.deadlocks.config.delay;
+            self.deadlocks.timers.pop_first();
+            let Some(waiting) = self.deadlocks.owners.get_mut(&session) else {
+                continue;
+            };
+            waiting.searches = (waiting.searches + 1).min(16);
+            let pause = delay.saturating_mul(1 << waiting.searches);
+            waiting.at = now + pause.min(REPEAT_MAX.max(delay));
+            self.deadlocks.timers.insert((waiting.at, session));
+            if self.active && !self.leaving && self.may_be_in_circle(session) {
+                self.begin_search(now, session);
+            }
+        }
+    }
+
+    /// An owner with a single lock that waits is in nobody's way, but for those behind it in the
+    /// same queue: what stops it stops them too, without it; unless it came after them.
+    fn may_be_in_circle(&self, session: SessionId) -> bool {
+        let locks = self.sessions.get(&session).map_or(0, |locks| locks.len());
+        let mut waits = self.deadlocks.waits_of(session);
+        let more = waits.any(|lock| {
+            self.locks.get(&lock).is_some_and(|owned| {
+                let ahead = pending_flags(owned).contains(Flags::HEADQUE);
+                owned.granted.is_some() || ahead
+            })
+        });
+        locks > 1 || more
+    }
+
+    fn begin_search(&mut self, now: Instant, session: SessionId) {
+        self.deadlocks.last_round += 1;
+        let probe = ProbeId {
+            owner: OwnerId {
+                node: self.me,
+                session,
+            },
+            round: self.deadlocks.last_round,
+        };
+        let waits = self.deadlocks.waits_of(session).collect();
+        self.follow_waits(now, probe, waits, &[]);
+    }
+
+    /// The wait of a lock, if it stands: queued, and neither cancelled nor being refused.
+    fn standing_wait(&self, lock: LockId) -> Option<(WaitId, &Wait, &Owned)> {
+        let wait = self.deadlocks.waits.get(&lock)?;
+        let owned = self.locks.get(&lock)?;
+        let ends = owned.cancel.is_some() || owned.timed_out || wait.condemned.is_some();
+        let id = WaitId {
+            node: self.me,
+            lock,
+            wait: wait.number,
+        };
+        (queued(owned) && !ends).then_some((id, wait, owned))
+    }
+
+    /// Whether a lock of an own client is in others' way: not where it is being released or given
+    /// another mode, may be counted upon to go, or only waits and is about to be refused.
+    fn in_the_way(&self, lock: LockId, held: bool) -> Option<SessionId> {
+        let owned = self.locks.get(&lock)?;
+        let stays = match held {
+            true => owned.granted.is_some() && (owned.pending == Pending::None || queued(owned)),
+            // One that waits uncounted, by NODLCKWT, stands in the queue all the same.
+            false => self.standing_wait(lock).is_some() || waits_uncounted(owned),
+        };
+        (stays && !owned.yields).then_some(owned.session)
+    }
+
+    /// The member that judges.
+    fn judge(&self) -> Option<NodeId> {
+        match Mutant::DeadlockJudgedByAll.active() {
+            false => self.ids.first().copied(),
+            true => Some(self.me),
+        }
+    }
+
+    /// A message of the search, of the view that this node has.
+    pub(crate) fn on_search(&mut self, now: Instant, from: NodeId, body: Body) {
+        let judge = self.judge() == Some(from) || Mutant::DeadlockJudgedByAll.active();
+        match body {
+            Body::Probe {
+                probe,
+                resource,
+                wait,
+                path,
+            } if wait.node == from && path.len() <= PATH_MAX => {
+                self.on_probe(now, probe, &resource, wait, &path);
+            }
+            Body::Chase {
+                probe,
+                wait,
+                path,
+                found,
+            } if path.len() <= PATH_MAX => self.on_chase(now, probe, wait, &path, &found),
+            Body::Accuse { circle } => self.on_accuse(now, circle),
+            Body::Examine { charge } if judge && charge.judge == from => {
+                self.on_examine(now, charge);
+            }
+            Body::Check { resource, charge } if charge.wait.node == from => {
+                self.on_check(from, &resource, charge);
+            }
+            Body::Checked { charge, standing } => self.on_checked(now, charge, standing),
+            Body::Testimony {
+                trial,
+                place,
+                waiter,
+            } => self.on_testimony(now, from, trial, place, waiter),
+            Body::Condemn {
+                wait,
+                policy,
+                circle,
+            } if judge && (2..=PATH_MAX).contains(&circle.len()) => {
+                self.on_condemn(now, wait, policy, circle)
+            }
+            _ => self.violation(from, "a message about deadlocks that no member would send"),
+        }
+    }
+}
+
+/// The mode that a pending call asks for.
+fn requested(owned: &Owned) -> Option<LockMode> {
+    match &owned.pending {
+        Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
+        Pending::None | Pending::Unlock { .. } => None,
+    }
+}
+
+/// Whether what is pending stands in the master's queue.
+fn queued(owned: &Owned) -> bool {
+    requested(owned).is_some() && owned.sent && owned.ticket.is_some()
+}
+
+fn pending_flags(owned: &Owned) -> Flags {
+    match &owned.pending {
+        Pending::Request { flags, .. } | Pending::Convert { flags, .. } => *flags,
+        Pending::None | Pending::Unlock { .. } => Flags::NONE,
+    }
+}
+
+/// Whether what is pending does not count as waiting.
+fn waits_uncounted(owned: &Owned) -> bool {
+    pending_flags(owned).contains(Flags::NODLCKWT)
+}

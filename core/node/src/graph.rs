@@ -1,0 +1,295 @@
+//! The wait-for graph, drawn from the queues of all masters.
+
+use crate::{Node, query::Kind};
+use mainstay_base::{CLIENT_MESSAGE_LEN_MAX, Instant, LockMode, LockspaceName, NodeId, SessionId};
+use mainstay_wire::{
+    codec,
+    dlm::{MasteredLock, MasteredResource},
+    report::{GraphBlocker, GraphOwner, GraphReport, GraphWait, LockReport, ResourceReport},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Node {
+    pub(crate) fn ask_graph(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        lockspace: Option<LockspaceName>,
+        pattern: Option<String>,
+        limit: u32,
+    ) {
+        match self.filter(lockspace, pattern, limit) {
+            Ok(filter) => self.gather(now, session, request, Kind::Graph, filter),
+            Err(why) => self.refuse(session, request, why),
+        }
+    }
+}
+
+/// Who owns a lock: its session, or only the lock where its node did not tell.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Session(NodeId, SessionId),
+    Lock(NodeId, u64),
+}
+
+/// A lock, as its master and its owner tell of it.
+struct Seen<'a> {
+    owner: u32,
+    report: &'a LockReport,
+}
+
+#[derive(Default)]
+struct Drawing {
+    graph: GraphReport,
+    numbers: BTreeMap<Owner, u32>,
+    /// Who waits for whom, also by way of others in a queue.
+    edges: BTreeMap<u32, BTreeSet<u32>>,
+}
+
+/// Draws the graph of the gathered resources; `reports` says the same in the same order.
+pub(crate) fn draw(
+    resources: &[(NodeId, MasteredResource)],
+    reports: &[ResourceReport],
+    sessions: &BTreeMap<(NodeId, u64), SessionId>,
+) -> GraphReport {
+    let mut drawing = Drawing::default();
+    for ((_, found), report) in resources.iter().zip(reports) {
+        drawing.add(found, report, sessions);
+    }
+    drawing.graph.circles = circles(&drawing.edges);
+    drawing.graph
+}
+
+/// Leaves out what would make the answer too long for one message.
+pub(crate) fn fit(graph: &mut GraphReport) {
+    while codec::to_vec(graph).len() > CLIENT_MESSAGE_LEN_MAX / 2 && !graph.waits.is_empty() {
+        let keep = graph.waits.len() / 2;
+        graph.waits.truncate(keep);
+        graph.truncated = true;
+        if keep == 0 {
+            graph.circles.clear();
+        }
+        // Those that are still spoken of.
+        let mut spoken: BTreeSet<u32> = graph.circles.iter().flatten().copied().collect();
+        for wait in &graph.waits {
+            spoken.insert(wait.waiter);
+            spoken.extend(wait.blockers.iter().map(|b| b.owner));
+        }
+        let numbers: BTreeMap<u32, u32> = spoken.iter().copied().zip(0..).collect();
+        let renumber = |n: &mut u32| *n = numbers.get(n).copied().unwrap_or_default();
+        graph.circles.iter_mut().flatten().for_each(renumber);
+        for wait in &mut graph.waits {
+            renumber(&mut wait.waiter);
+            wait.blockers
+                .iter_mut()
+                .for_each(|b| renumber(&mut b.owner));
+        }
+        let owners = std::mem::take(&mut graph.owners);
+        let kept = owners
+            .into_iter()
+            .zip(0u32..)
+            .filter(|(_, n)| spoken.contains(n));
+        graph.owners = kept.map(|(owner, _)| owner).collect();
+    }
+}
+
+impl Drawing {
+    fn add(
+        &mut self,
+        found: &MasteredResource,
+        report: &ResourceReport,
+        sessions: &BTreeMap<(NodeId, u64), SessionId>,
+    ) {
+        let mut see = |locks: &[MasteredLock], reports: &[LockReport]| {
+            let mut seen = Vec::new();
+            for (lock, report) in locks.iter().zip(reports.iter().cloned()) {
+                let owner = self.owner(lock, &report, sessions);
+                seen.push((owner, report));
+            }
+            seen
+        };
+        let granted = see(&found.granted, &report.holders);
+        let converting = see(&found.converting, &report.converters);
+        let waiting = see(&found.waiting, &report.waiters);
+        let queue: Vec<Seen<'_>> = converting
+            .iter()
+            .chain(&waiting)
+            .map(|(owner, report)| Seen {
+                owner: *owner,
+                report,
+            })
+            .collect();
+        let holders: Vec<Seen<'_>> = granted
+            .iter()
+            .chain(&converting)
+            .map(|(owner, report)| Seen {
+                owner: *owner,
+                report,
+            })
+            .collect();
+        for (place, wait) in queue.iter().enumerate() {
+            self.add_wait(report, wait, &holders, &queue[..place]);
+        }
+    }
+
+    fn add_wait(
+        &mut self,
+        resource: &ResourceReport,
+        wait: &Seen<'_>,
+        holders: &[Seen<'_>],
+        ahead: &[Seen<'_>],
+    ) {
+        let Some(asked) = wait.report.requested else {
+            return;
+        };
+        let same = |other: &Seen<'_>| {
+            other.report.id == wait.report.id && other.report.node == wait.report.node
+        };
+        let mut blockers = Vec::new();
+        for holder in holders.iter().filter(|h| !same(h)) {
+            let held = holder.report.granted.filter(|held| !held.compatible(asked));
+            if held.is_some() {
+                let owner = holder.owner;
+                blockers.push(GraphBlocker { owner, held });
+            }
+        }
+        if let Some(next) = ahead.last() {
+            let (owner, held) = (next.owner, None);
+            blockers.push(GraphBlocker { owner, held });
+        }
+        // Those ahead that suit it will be granted with it, but what stops them stops it too.
+        let mut wanted = vec![asked];
+        let edges = self.edges.entry(wait.owner).or_default();
+        for other in ahead.iter().rev() {
+            let Some(mode) = other.report.requested else {
+                continue;
+            };
+            if wanted.iter().any(|w| !w.compatible(mode)) {
+                edges.insert(other.owner);
+            }
+            if !wanted.contains(&mode) {
+                wanted.push(mode);
+            }
+        }
+        for holder in holders.iter().filter(|h| !same(h)) {
+            let in_way = |held: LockMode| {
+                // A converter ahead is not in its own way.
+                let own = holder.report.requested.filter(|_| {
+                    ahead.iter().any(|a| {
+                        a.report.id == holder.report.id && a.report.node == holder.report.node
+                    })
+                });
+                wanted
+                    .iter()
+                    .any(|w| !w.compatible(held) && (Some(*w) != own || *w == asked))
+            };
+            if holder.report.granted.is_some_and(in_way) {
+                edges.insert(holder.owner);
+            }
+        }
+        edges.remove(&wait.owner);
+        self.graph.waits.push(GraphWait {
+            waiter: wait.owner,
+            lockspace: resource.lockspace.clone(),
+            name: resource.name.clone(),
+            lock: wait.report.id,
+            granted: wait.report.granted,
+            requested: asked,
+            age_ms: wait.report.age_ms,
+            blockers,
+        });
+    }
+
+    fn owner(
+        &mut self,
+        lock: &MasteredLock,
+        report: &LockReport,
+        sessions: &BTreeMap<(NodeId, u64), SessionId>,
+    ) -> u32 {
+        let id = lock.lock.0;
+        let session = sessions.get(&(lock.node, id)).copied();
+        let owner = match session {
+            Some(session) => Owner::Session(lock.node, session),
+            None => Owner::Lock(lock.node, id),
+        };
+        let owners = &mut self.graph.owners;
+        *self.numbers.entry(owner).or_insert_with(|| {
+            owners.push(GraphOwner {
+                node: report.node.clone(),
+                session,
+                owner: report.owner.clone(),
+            });
+            u32::try_from(owners.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+/// Groups of owners each of which waits, directly or by way of others of the group, for all others
+/// of it; in the order of their numbers.
+fn circles(edges: &BTreeMap<u32, BTreeSet<u32>>) -> Vec<Vec<u32>> {
+    let mut order = Vec::new();
+    let mut seen = BTreeSet::new();
+    for &start in edges.keys() {
+        visit(start, edges, &mut seen, &mut order);
+    }
+    let mut back: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for (&from, to) in edges {
+        for &to in to {
+            back.entry(to).or_default().insert(from);
+        }
+    }
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for &root in order.iter().rev() {
+        let mut group = Vec::new();
+        visit(root, &back, &mut seen, &mut group);
+        if group.len() > 1 {
+            group.sort_unstable();
+            found.push(group);
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// Appends all that can be reached and has not been seen, each after what can be reached from it.
+fn visit(
+    start: u32,
+    edges: &BTreeMap<u32, BTreeSet<u32>>,
+    seen: &mut BTreeSet<u32>,
+    order: &mut Vec<u32>,
+) {
+    if !seen.insert(start) {
+        return;
+    }
+    let next = |node: u32| edges.get(&node).into_iter().flatten().copied();
+    let mut stack = vec![(start, next(start))];
+    while let Some((node, to)) = stack.last_mut() {
+        match to.find(|to| seen.insert(*to)) {
+            Some(to) => stack.push((to, next(to))),
+            None => {
+                order.push(*node);
+                stack.pop();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects `mainstay graph` and `why`: a circle is shown with all in it and nobody else.
+    #[test]
+    fn circles_are_found() {
+        let edges = [(1, 2), (2, 3), (3, 1), (4, 1), (3, 5), (6, 7), (7, 6)];
+        let mut map: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for (from, to) in edges {
+            map.entry(from).or_default().insert(to);
+        }
+        assert_eq!(circles(&map), [vec![1, 2, 3], vec![6, 7]]);
+        map.get_mut(&3).expect("it waits").remove(&1);
+        assert_eq!(circles(&map), [vec![6, 7]]);
+    }
+}

@@ -1,0 +1,501 @@
+//! L1: every deadlock is found, one victim per circle is told which, and nobody falls who stood in
+//! none.
+//!
+//! The truth is what clients asked and were told: who held what while who waited. Judged are
+//! circles of waits for granted locks, which are certain from outside; those by way of queues end
+//! in a call that is never answered if nobody finds them, which [`super::l1_progress`] sees.
+
+use super::{
+    Checker, Fact,
+    books::{Books, ClientNo, LifeNo, Res, Who},
+    conflict,
+    l1_progress::Progress,
+};
+use mainstay_base::LockMode;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A circle may stand so long in a cluster that is whole, in nanoseconds. Messages may be lost, and
+/// daemons pause.
+const BOUND: u64 = 8_000_000_000;
+/// And so long where nothing goes wrong: the delay, a few messages, and the time between two looks.
+const BOUND_QUIET: u64 = 350_000_000;
+/// Within so long all victims of one circle fall.
+const SOON: u64 = 1_000_000_000;
+/// How long the past matters.
+const MEMORY: u64 = 60_000_000_000;
+
+/// One wait of a circle as its victim was told: whose, on what, and a name for it that no other
+/// wait has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldWait {
+    /// Whose.
+    pub client: ClientNo,
+    /// On what; absent for a name that the world does not have.
+    pub res: Option<Res>,
+    /// Node, lock and number of the wait.
+    pub name: (String, u64, u64),
+}
+
+/// From when to when; no end yet.
+type Span = (u64, Option<u64>);
+
+fn covers(span: &Span, at: u64) -> bool {
+    span.0 <= at && span.1.is_none_or(|end| at <= end)
+}
+
+#[derive(Debug)]
+struct Call {
+    who: Who,
+    res: Res,
+    mode: LockMode,
+    since: u64,
+}
+
+#[derive(Debug)]
+struct Interest {
+    who: Who,
+    res: Res,
+    conn: u64,
+    life: LifeNo,
+    span: Span,
+}
+
+/// Watches deadlocks.
+#[derive(Debug)]
+pub struct Deadlocks {
+    cluster: Progress,
+    bound: u64,
+    whole_since: Option<u64>,
+    /// Unanswered calls.
+    calls: BTreeMap<(ClientNo, u64), Call>,
+    /// Answered ones.
+    waited: VecDeque<(ClientNo, Res, u64, u64)>,
+    /// Locks from the first asking to the answered release.
+    interests: Vec<Interest>,
+    standing: BTreeMap<BTreeSet<(ClientNo, u64)>, u64>,
+    /// Clients that do not run: who may have been told and not have read it.
+    stopped: BTreeSet<ClientNo>,
+    told: VecDeque<(u64, Vec<ToldWait>)>,
+}
+
+impl Deadlocks {
+    /// For clusters of so many nodes; `quiet`: nothing goes wrong.
+    #[must_use]
+    pub fn new(nodes: usize, quiet: bool) -> Deadlocks {
+        Deadlocks {
+            cluster: Progress::new(nodes),
+            bound: if quiet { BOUND_QUIET } else { BOUND },
+            whole_since: None,
+            calls: BTreeMap::new(),
+            waited: VecDeque::new(),
+            interests: Vec::new(),
+            standing: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            told: VecDeque::new(),
+        }
+    }
+
+    fn answered(&mut self, now: u64, client: ClientNo, request: u64) {
+        let Some(call) = self.calls.remove(&(client, request)) else {
+            return;
+        };
+        self.waited.push_back((client, call.res, call.since, now));
+        let mut own = self.interests.iter_mut().filter(|i| i.who == call.who);
+        // A grant, or what is left of a refused conversion, goes on below.
+        if let Some(interest) = own.find(|i| i.span.1.is_none()) {
+            interest.span.1 = Some(now);
+        }
+    }
+
+    fn goes_on(&mut self, who: Who) {
+        if let Some(interest) = self.interests.iter_mut().rev().find(|i| i.who == who) {
+            interest.span.1 = None;
+        }
+    }
+
+    fn ends(&mut self, now: u64, test: impl Fn(&Interest) -> bool) {
+        for interest in self.interests.iter_mut().filter(|i| test(i)) {
+            interest.span.1.get_or_insert(now);
+        }
+    }
+
+    /// Waits for granted locks: who waits with which call for whom.
+    fn edges(&self, books: &Books) -> BTreeMap<ClientNo, Vec<(u64, ClientNo)>> {
+        let mut edges: BTreeMap<ClientNo, Vec<(u64, ClientNo)>> = BTreeMap::new();
+        for ((client, request), call) in &self.calls {
+            for (who, claim) in books.on(call.res) {
+                let held = claim.restore.unwrap_or(claim.mode);
+                let other = who.client != *client && claim.standing && claim.believed;
+                if other && conflict(held, call.mode) {
+                    let entry = edges.entry(*client).or_default();
+                    entry.push((*request, who.client));
+                }
+            }
+        }
+        edges
+    }
+
+    fn look(&mut self, now: u64, books: &Books) -> Result<(), String> {
+        while self.waited.front().is_some_and(|w| w.3 + MEMORY < now) {
+            self.waited.pop_front();
+        }
+        while self.told.front().is_some_and(|t| t.0 + MEMORY < now) {
+            self.told.pop_front();
+        }
+        let past = |i: &Interest| i.span.1.is_some_and(|end| end + MEMORY < now);
+        self.interests.retain(|i| !past(i));
+        match self.cluster.whole() {
+            true => self.whole_since.get_or_insert(now),
+            false => return self.forget_standing(),
+        };
+        let edges = self.edges(books);
+        let stopped = std::mem::take(&mut self.stopped);
+        let found: BTreeSet<_> = edges
+            .keys()
+            .filter_map(|c| circle(*c, &edges))
+            .filter(|circle| circle.iter().all(|(c, _)| !stopped.contains(c)))
+            .collect();
+        self.standing.retain(|circle, _| found.contains(circle));
+        for circle in found {
+            let since = *self.standing.entry(circle.clone()).or_insert(now);
+            let owed = since.max(self.whole_since.unwrap_or(now)) + self.bound;
+            if now > owed {
+                return Err(format!(
+                    "a circle of waits stands since {:.3} s, and nobody was refused: clients and \
+                     their calls {circle:?}",
+                    since as f64 / 1e9
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_standing(&mut self) -> Result<(), String> {
+        self.whole_since = None;
+        self.standing.clear();
+        self.stopped.clear();
+        Ok(())
+    }
+
+    fn victim(&mut self, now: u64, who: (ClientNo, u64), told: &[ToldWait]) -> Result<(), String> {
+        let owners: BTreeSet<ClientNo> = told.iter().map(|w| w.client).collect();
+        if told.len() < 2 || owners.len() != told.len() {
+            return Err(format!(
+                "the circle told to client {} is none: {told:?}",
+                who.0
+            ));
+        }
+        let call = self.calls.get(&who);
+        let own = |w: &&ToldWait| w.client == who.0 && call.is_some_and(|c| w.res == Some(c.res));
+        if told.first().filter(own).is_none() {
+            return Err(format!(
+                "client {} was refused for a circle that its call is not first of: {told:?}",
+                who.0
+            ));
+        }
+        let mut needed: Vec<Vec<Span>> = Vec::new();
+        for (place, wait) in told.iter().enumerate() {
+            let next = &told[(place + 1) % told.len()];
+            let pending = self
+                .calls
+                .iter()
+                .filter(|((client, _), call)| *client == wait.client && Some(call.res) == wait.res);
+            let past = self
+                .waited
+                .iter()
+                .filter(|(client, res, ..)| *client == wait.client && Some(*res) == wait.res);
+            let pending = pending.map(|(_, call)| (call.since, None));
+            needed.push(
+                pending
+                    .chain(past.map(|(_, _, since, until)| (*since, Some(*until))))
+                    .collect(),
+            );
+            let locks = self
+                .interests
+                .iter()
+                .filter(|i| i.who.client == next.client && Some(i.res) == wait.res);
+            needed.push(locks.map(|i| i.span).collect());
+        }
+        let moments = needed.iter().flatten().map(|span| span.0);
+        let together = |at: u64| {
+            needed
+                .iter()
+                .all(|spans| spans.iter().any(|s| covers(s, at)))
+        };
+        if !moments.clone().any(together) {
+            return Err(format!(
+                "client {} was refused for a circle that stood at no moment: {told:?}; waits and \
+                 locks from and to: {needed:?}",
+                who.0
+            ));
+        }
+        for (at, other) in &self.told {
+            // A node's next life uses the same numbers again, but not so soon.
+            let near = now - at < SOON && other[0] != told[0];
+            let both = near && told.contains(&other[0]) && other.contains(&told[0]);
+            if both {
+                return Err(format!(
+                    "one circle, two victims: client {} fell for {told:?}, and client {} for \
+                     {other:?}",
+                    who.0, other[0].client
+                ));
+            }
+        }
+        self.told.push_back((now, told.to_vec()));
+        Ok(())
+    }
+}
+
+/// The calls of a circle through a client, if it stands in one.
+fn circle(
+    start: ClientNo,
+    edges: &BTreeMap<ClientNo, Vec<(u64, ClientNo)>>,
+) -> Option<BTreeSet<(ClientNo, u64)>> {
+    let mut came: BTreeMap<ClientNo, (ClientNo, u64)> = BTreeMap::new();
+    let mut todo = VecDeque::from([start]);
+    while let Some(client) = todo.pop_front() {
+        for &(request, next) in edges.get(&client).into_iter().flatten() {
+            if came.contains_key(&next) {
+                continue;
+            }
+            came.insert(next, (client, request));
+            if next != start {
+                todo.push_back(next);
+                continue;
+            }
+            let mut calls = BTreeSet::new();
+            let mut at = start;
+            while let Some(&(from, request)) = came.get(&at) {
+                calls.insert((from, request));
+                at = from;
+                if at == start {
+                    break;
+                }
+            }
+            return Some(calls);
+        }
+    }
+    None
+}
+
+impl Checker for Deadlocks {
+    fn promise(&self) -> &'static str {
+        "L1 deadlocks"
+    }
+
+    fn observe(&mut self, now: u64, fact: &Fact<'_>, books: &Books) -> Result<(), String> {
+        match *fact {
+            Fact::LockAsked {
+                who,
+                request,
+                res,
+                mode,
+                conn,
+                life,
+            } => {
+                self.calls.insert(
+                    (who.client, request),
+                    Call {
+                        who,
+                        res,
+                        mode,
+                        since: now,
+                    },
+                );
+                let own = |i: &&Interest| i.who == who && i.conn == conn;
+                if self.interests.iter().rev().find(own).is_none() {
+                    self.interests.push(Interest {
+                        who,
+                        res,
+                        conn,
+                        life,
+                        span: (now, None),
+                    });
+                }
+            }
+            Fact::Victim {
+                client,
+                request,
+                told,
+            } => return self.victim(now, (client, request), told),
+            Fact::Answered { client, request } => self.answered(now, client, request),
+            Fact::Granted { who, .. } | Fact::ConversionRefused { who } => self.goes_on(who),
+            Fact::Unlocked { who } => self.ends(now, |i| i.who == who),
+            Fact::SessionOver { client } => self.calls.retain(|(c, _), call| {
+                let ended = *c == client;
+                if ended {
+                    // Its node goes on waiting until it notices.
+                    let until = now + MEMORY;
+                    self.waited.push_back((*c, call.res, call.since, until));
+                }
+                !ended
+            }),
+            Fact::SessionEnded { conn } => self.ends(now, |i| i.conn == conn),
+            Fact::LifeEnded { life } => {
+                self.ends(now, |i| i.life == life);
+                return self.cluster.observe(now, fact, books);
+            }
+            Fact::ClientStopped { client } => {
+                self.stopped.insert(client);
+            }
+            Fact::Tick => return self.look(now, books),
+            Fact::Booted { .. }
+            | Fact::View { .. }
+            | Fact::Left { .. }
+            | Fact::Proved { .. }
+            | Fact::Acting { .. } => return self.cluster.observe(now, fact, books),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::testing::{grant, two_nodes, who};
+
+    fn asked(client: ClientNo, request: u64, res: Res) -> Fact<'static> {
+        Fact::LockAsked {
+            who: Who {
+                handle: mainstay_wire::client::Handle(request),
+                ..who(client)
+            },
+            request,
+            res,
+            mode: LockMode::Ex,
+            conn: u64::from(client),
+            life: 0,
+        }
+    }
+
+    fn told(client: ClientNo, res: Res, wait: u64) -> ToldWait {
+        ToldWait {
+            client,
+            res: Some(res),
+            name: ("n1".to_owned(), wait, wait),
+        }
+    }
+
+    /// Client 1 holds resource 1 and waits for 2; client 2 holds 2 and waits for 1.
+    fn two_in_a_circle() -> (Deadlocks, Books) {
+        let mut checker = Deadlocks::new(2, false);
+        let books = two_nodes();
+        for (at, fact) in [
+            asked(1, 1, 1),
+            Fact::Answered {
+                client: 1,
+                request: 1,
+            },
+            Fact::Granted {
+                who: who(1),
+                read: None,
+            },
+            asked(2, 1, 2),
+            Fact::Answered {
+                client: 2,
+                request: 1,
+            },
+            Fact::Granted {
+                who: who(2),
+                read: None,
+            },
+            asked(1, 2, 2),
+            asked(2, 2, 1),
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert_eq!(checker.observe(at as u64 + 1, fact, &books), Ok(()));
+        }
+        (checker, books)
+    }
+
+    /// Protects the net: a true circle passes once, and a second victim of it is seen.
+    #[test]
+    fn a_second_victim_is_seen() {
+        let (mut checker, books) = two_in_a_circle();
+        let circle = [told(1, 2, 5), told(2, 1, 6)];
+        let victim = |client, circle| Fact::Victim {
+            client,
+            request: 2,
+            told: circle,
+        };
+        assert_eq!(checker.observe(20, &victim(1, &circle), &books), Ok(()));
+        let turned = [told(2, 1, 6), told(1, 2, 5)];
+        let verdict = checker.observe(21, &victim(2, &turned), &books);
+        assert!(verdict.is_err_and(|why| why.contains("two victims")));
+    }
+
+    /// Protects the net: a victim of a circle that had been released is seen.
+    #[test]
+    fn a_victim_of_no_circle_is_seen() {
+        let (mut checker, books) = two_in_a_circle();
+        let mut late = Deadlocks::new(2, false);
+        std::mem::swap(&mut late.interests, &mut checker.interests);
+        let released = Fact::Unlocked { who: who(2) };
+        assert_eq!(late.observe(10, &released, &books), Ok(()));
+        assert_eq!(late.observe(11, &asked(1, 2, 2), &books), Ok(()));
+        assert_eq!(late.observe(11, &asked(2, 2, 1), &books), Ok(()));
+        let circle = [told(1, 2, 5), told(2, 1, 6)];
+        let victim = Fact::Victim {
+            client: 1,
+            request: 2,
+            told: &circle,
+        };
+        let verdict = late.observe(20, &victim, &books);
+        assert!(verdict.is_err_and(|why| why.contains("no moment")));
+    }
+
+    /// Protects the net: a circle that nobody breaks is seen, in a cluster that is whole.
+    #[test]
+    fn a_standing_circle_is_seen() {
+        use mainstay_base::{Epoch, Incarnation, NodeId};
+        let (mut checker, mut books) = two_in_a_circle();
+        let members = [(NodeId(1), Incarnation(1)), (NodeId(2), Incarnation(1))];
+        for life in 0..2 {
+            for fact in [
+                Fact::Booted {
+                    life,
+                    damaged: false,
+                },
+                Fact::View {
+                    life,
+                    epoch: Epoch(2),
+                    members: &members,
+                    quorate: true,
+                },
+                Fact::Acting { life, active: true },
+            ] {
+                assert_eq!(checker.observe(20, &fact, &books), Ok(()));
+            }
+        }
+        grant(&mut books, 9, 0, LockMode::Pr, 1);
+        let claim = |client, res| {
+            let mut claim = books.claim(who(9)).expect("granted").clone();
+            (claim.res, claim.mode) = (res, LockMode::Ex);
+            (who(client), claim)
+        };
+        let claims = [claim(1, 1), claim(2, 2)];
+        for (who, claim) in claims {
+            books.grant(
+                0,
+                who,
+                claim.res,
+                claim.mode,
+                mainstay_base::Token(1),
+                0,
+                false,
+            );
+        }
+        assert_eq!(checker.observe(30, &Fact::Tick, &books), Ok(()));
+        // Who does not run may not have read the refusal yet.
+        let stopped = Fact::ClientStopped { client: 2 };
+        let late = 31 + BOUND;
+        assert_eq!(checker.observe(late, &stopped, &books), Ok(()));
+        assert_eq!(checker.observe(late, &Fact::Tick, &books), Ok(()));
+        assert_eq!(checker.observe(late, &Fact::Tick, &books), Ok(()));
+        let verdict = checker.observe(late + 1 + BOUND, &Fact::Tick, &books);
+        assert!(verdict.is_err_and(|why| why.contains("nobody was refused")));
+    }
+}
