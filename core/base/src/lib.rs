@@ -25,7 +25,7 @@ pub use id::{
     BootId, ClusterId, DiskId, Epoch, Incarnation, LinkId, LockId, LockspaceId, NodeId, SessionId,
 };
 pub use limits::*;
-pub use map::{FixedIndex, FixedMap, FixedSet, fixed_hash};
+pub use map::{FixedIndex, FixedMap, FixedSet, fixed_hash, fixed_mix};
 pub use mode::LockMode;
 pub use mutant::Mutant;
 pub use name::{LockspaceName, NameError, NodeName, ResourceName};

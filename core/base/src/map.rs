@@ -88,6 +88,12 @@ impl<K: Eq + Hash, V> FixedMap<K, V> {
         self.0.clear();
     }
 
+    /// Changes entries in place and keeps those for which `keep` says so. What it does must not
+    /// depend on the order in which it sees them.
+    pub fn retain(&mut self, keep: impl FnMut(&K, &mut V) -> bool) {
+        self.0.retain(keep);
+    }
+
     /// Whether any entry passes a test. The answer must not depend on the order of asking.
     pub fn any(&self, mut test: impl FnMut(&K, &V) -> bool) -> bool {
         self.0.iter().any(|(k, v)| test(k, v))
@@ -189,6 +195,16 @@ pub fn fixed_hash(bytes: &[u8], salt: u64) -> u64 {
     for &b in bytes {
         h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
     }
+    finish(h)
+}
+
+/// A hash of a hash and a number, of the same kind as [`fixed_hash`].
+#[must_use]
+pub fn fixed_mix(hash: u64, number: u64) -> u64 {
+    finish(hash ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+const fn finish(mut h: u64) -> u64 {
     h ^= h >> 32;
     h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
     h ^= h >> 32;
@@ -206,6 +222,8 @@ mod tests {
         assert_eq!(fixed_hash(b"resource", 7), fixed_hash(b"resource", 7));
         assert_ne!(fixed_hash(b"resource", 7), fixed_hash(b"resource", 8));
         assert_eq!(fixed_hash(b"", 0), GOLDEN_EMPTY);
+        assert_eq!(fixed_hash(b"a", 1), 0xe821_cd85_61e4_6342);
+        assert_eq!(fixed_mix(1, 2), 0xce99_87a8_5988_40f3);
     }
 
     /// Protects lookups in an index: keys are found, under collisions and growth too, until removed.
@@ -226,14 +244,5 @@ mod tests {
         }
     }
 
-    const GOLDEN_EMPTY: u64 = fixed_hash_const_empty();
-
-    const fn fixed_hash_const_empty() -> u64 {
-        let mut h: u64 = 0xcbf2_9ce4_8422_2325;
-        h ^= h >> 32;
-        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        h ^= h >> 32;
-        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        h ^ (h >> 32)
-    }
+    const GOLDEN_EMPTY: u64 = finish(0xcbf2_9ce4_8422_2325);
 }

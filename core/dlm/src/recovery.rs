@@ -129,20 +129,19 @@ impl Dlm {
 
     /// Keeps the entries whose directory this node still is, and remembers what is lost.
     fn move_directory(&mut self, gone: &[Life]) {
-        for (resource, entry) in self.resources.entries() {
-            match entry {
+        let (me, ids) = (self.me, &self.ids);
+        self.resources
+            .change_entries(|resource, entry| match entry {
                 Entry::At(master) => {
                     if let Some(life) = gone.iter().find(|life| life.0 == master) {
-                        let lost = Entry::Lost(PackedLife::of(*life));
-                        self.resources.set_entry(&resource, lost);
-                    } else if self.directory_of(&resource) != Some(self.me) {
-                        self.resources.clear_entry(&resource);
+                        return Some(Entry::Lost(PackedLife::of(*life)));
                     }
+                    let directory = directory_node(ids, resource.space, &resource.name);
+                    Some(entry).filter(|_| directory == Some(me))
                 }
                 // Kept even if the name's directory moves away: it may come back before the proof.
-                Entry::Lost(_) => {}
-            }
-        }
+                Entry::Lost(_) => Some(entry),
+            });
     }
 
     fn move_resources(&mut self, now: Instant, old: &View, old_ids: &[NodeId], gone: &[Life]) {
@@ -150,48 +149,48 @@ impl Dlm {
         let mut look_up = Vec::new();
         let mut lost = BTreeMap::<Life, u64>::new();
         for place in self.resources.all() {
-            let resource = self.resources.get(place).id.clone();
-            let directory = self.directory_of(&resource);
-            let before = directory_node(old_ids, resource.space, &resource.name);
-            // The same node in another life knows nothing.
-            let moved = directory != before || gone.iter().any(|life| Some(life.0) == before);
-            let entry = self.resources.get_mut(place);
-            match &entry.state {
-                State::Mine(master) if master.rebuilding.is_some() => {} // Registered when rebuilt.
-                State::Mine(_) if moved && directory == Some(self.me) => {
-                    self.resources.set_entry(&resource, Entry::At(self.me));
-                }
-                State::Mine(_) if moved => {
-                    if let Some(node) = directory {
-                        register
-                            .entry((node, resource.space.0))
-                            .or_default()
-                            .push(resource.name);
-                    }
-                }
-                State::Mine(_) => {}
-                State::Forgetting if moved => {
-                    // Without locks and unregistered with the new directory it is simply free; its
-                    // tokens are below those of the new epoch.
-                    entry.state = State::LookingUp;
-                    let held = std::mem::take(&mut entry.held);
-                    if entry.locks.is_empty() {
-                        self.resources.remove(place);
-                    } else {
-                        look_up.push(resource.clone());
-                    }
-                    self.bounce(&resource, held);
-                }
-                State::Forgetting => {}
+            let entry = self.resources.get(place);
+            let forgetting = match &entry.state {
                 State::At(master) => {
-                    let master = *master;
-                    if let Some(life) = gone.iter().find(|life| life.0 == master) {
-                        entry.state = State::Lost(PackedLife::of(*life));
+                    if let Some(life) = gone.iter().find(|life| life.0 == *master) {
                         *lost.entry(*life).or_default() += 1;
+                        self.resources.get_mut(place).state = State::Lost(PackedLife::of(*life));
                     }
+                    continue;
                 }
-                State::LookingUp => look_up.push(resource),
-                State::Lost(_) => {}
+                State::LookingUp => {
+                    look_up.push(entry.id.clone());
+                    continue;
+                }
+                State::Lost(_) => continue,
+                State::Mine(master) if master.rebuilding.is_some() => continue, // Later.
+                State::Mine(_) => false,
+                State::Forgetting => true,
+            };
+            let directory = self.directory_of(&entry.id);
+            let before = directory_node(old_ids, entry.id.space, &entry.id.name);
+            // The same node in another life knows nothing.
+            if directory == before && !gone.iter().any(|life| Some(life.0) == before) {
+                continue;
+            }
+            let resource = entry.id.clone();
+            if forgetting {
+                // Without locks and unregistered with the new directory it is simply free; its
+                // tokens are below those of the new epoch.
+                let entry = self.resources.get_mut(place);
+                entry.state = State::LookingUp;
+                let held = std::mem::take(&mut entry.held);
+                if entry.locks.is_empty() {
+                    self.resources.remove(place);
+                } else {
+                    look_up.push(resource.clone());
+                }
+                self.bounce(&resource, held);
+            } else if directory == Some(self.me) {
+                self.resources.set_entry(&resource, Entry::At(self.me));
+            } else if let Some(node) = directory {
+                let names = register.entry((node, resource.space.0)).or_default();
+                names.push(resource.name);
             }
         }
         for ((node, space), names) in register {
@@ -648,11 +647,8 @@ impl Dlm {
         self.handed.retain(|(life, _), _| *life != dead);
         // What nobody restated is free.
         let lost = Entry::Lost(PackedLife::of(dead));
-        for (resource, entry) in self.resources.entries() {
-            if entry == lost {
-                self.resources.clear_entry(&resource);
-            }
-        }
+        self.resources
+            .change_entries(|_, entry| Some(entry).filter(|entry| *entry != lost));
         self.recovered(now, dead, Some(rebuilt));
     }
 

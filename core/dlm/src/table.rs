@@ -200,17 +200,21 @@ impl ResourceTable {
         }
     }
 
-    /// All that this node knows as a directory, in the order of the names.
-    pub(crate) fn entries(&self) -> Vec<(ResourceId, Entry)> {
-        let here = self
-            .iter()
-            .filter_map(|r| Some((r.id.clone(), r.directory?)));
-        let elsewhere = self.elsewhere.sorted().into_iter();
-        let mut all: Vec<_> = here
-            .chain(elsewhere.map(|(id, e)| (id.clone(), *e)))
-            .collect();
-        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        all
+    /// Changes all that this node knows as a directory. What it becomes must not depend on what
+    /// becomes of another.
+    pub(crate) fn change_entries(&mut self, to: impl Fn(&ResourceId, Entry) -> Option<Entry>) {
+        for resource in self.places.iter_mut().flatten() {
+            if let Some(entry) = resource.directory {
+                resource.directory = to(&resource.id, entry);
+            }
+        }
+        self.elsewhere.retain(|id, entry| match to(id, *entry) {
+            Some(changed) => {
+                *entry = changed;
+                true
+            }
+            None => false,
+        });
     }
 
     /// How many names of a lockspace this node is the directory of.

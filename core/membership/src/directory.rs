@@ -1,6 +1,6 @@
 //! Which member knows where a resource is mastered.
 
-use mainstay_base::{LockspaceId, NodeId, ResourceName, fixed_hash};
+use mainstay_base::{LockspaceId, NodeId, ResourceName, fixed_hash, fixed_mix};
 
 /// The directory node of a resource: rendezvous hashing, so a member that comes or goes moves only
 /// its own share. `None` if there are no members. The order of `members` does not matter.
@@ -14,10 +14,7 @@ pub fn directory_node(
     members.iter().copied().max_by_key(|node| {
         // The name is hashed once; only its hash is mixed with each node. A tie goes to the higher
         // number, so that the order of the members cannot show.
-        (
-            fixed_hash(&resource.to_le_bytes(), u64::from(node.0) + 1),
-            *node,
-        )
+        (fixed_mix(resource, u64::from(node.0) + 1), *node)
     })
 }
 
