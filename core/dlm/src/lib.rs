@@ -24,6 +24,7 @@ mod plausible;
 mod recovery;
 mod report;
 mod table;
+mod work;
 
 use mainstay_base::{
     BootId, Epoch, FixedMap, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId,
@@ -46,6 +47,7 @@ pub use owner::{ConvertCall, LockCall, UnlockCall};
 use recovery::Departure;
 pub use report::{OwnedView, SpaceCounts};
 use table::{Owned, Place, ResourceTable};
+use work::Works;
 
 /// How long a resource without locks is remembered, so that coming back to it costs no lookup.
 pub const IDLE: core::time::Duration = core::time::Duration::from_secs(10);
@@ -149,6 +151,8 @@ pub struct Dlm {
     early: BTreeMap<NodeId, VecDeque<(BootId, Message)>>,
     deadlocks: Deadlocks,
     deferred: VecDeque<Deferred>,
+    /// What is done in slices.
+    works: Works,
 
     effects: Vec<mainstay_lock::Effect<Key>>,
     out: Vec<Out>,
@@ -162,16 +166,13 @@ enum Deferred {
     Local(LockId),
     /// A call from a member.
     Remote(Life, Body),
-    /// Dropping the locks of a proved-harmless incarnation.
-    Purge(Life),
-    /// Granting again what was rebuilt.
-    Finish(Life),
 }
 
 impl Dlm {
-    /// A lock manager that belongs to no view yet.
+    /// A lock manager that belongs to no view yet. `slice`: how much of a recovery is done before
+    /// other work has its turn, in resources that are looked at; those that are changed cost more.
     #[must_use]
-    pub fn new(me: NodeId) -> Dlm {
+    pub fn new(me: NodeId, slice: u32) -> Dlm {
         Dlm {
             me,
             life: None,
@@ -197,6 +198,7 @@ impl Dlm {
             early: BTreeMap::new(),
             deadlocks: Deadlocks::default(),
             deferred: VecDeque::new(),
+            works: Works::new(slice),
             effects: Vec::new(),
             out: Vec::new(),
             grants: 0,
@@ -222,12 +224,11 @@ impl Dlm {
         }
         self.active = active;
         self.deadlocks.start_over(now);
+        self.works.at = now;
         while self.active {
             match self.deferred.pop_front() {
                 Some(Deferred::Local(lock)) => self.submit(now, lock),
                 Some(Deferred::Remote(from, body)) => self.master_call(now, from, body),
-                Some(Deferred::Purge(dead)) => self.purge(now, dead),
-                Some(Deferred::Finish(dead)) => self.finish_rebuild(now, dead),
                 None => break,
             }
         }
@@ -316,7 +317,7 @@ impl Dlm {
                 resource,
                 locks,
             } => {
-                self.on_restate(life, (node, incarnation), resource, locks);
+                self.on_restate(now, life, (node, incarnation), resource, locks);
             }
             Body::RestateDone { node, incarnation } => {
                 self.on_restate_done(now, life, (node, incarnation));
@@ -354,6 +355,7 @@ impl Dlm {
 
     /// Timers that ran out.
     pub fn tick(&mut self, now: Instant) {
+        self.work(now);
         while let Some(&(at, lock)) = self.timers.first() {
             if at > now {
                 break;
@@ -380,7 +382,8 @@ impl Dlm {
         let timer = self.timers.first().map(|t| t.0);
         let idle = self.idle.front().map(|i| i.0);
         let search = self.deadlocks.deadline();
-        [timer, idle, search].into_iter().flatten().min()
+        let due = [timer, idle, search, self.work_due()];
+        due.into_iter().flatten().min()
     }
 
     /// Moves what is to be done into `out`, in order.

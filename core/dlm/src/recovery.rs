@@ -22,6 +22,7 @@ use crate::{
     life::PackedLife,
     master::{Key, Master},
     table::{NOT_IDLE, Owned, Pending, Place, State},
+    work::Work,
 };
 use mainstay_base::{Instant, LockId, LockMode, Mutant, NodeId, ResourceName, Token};
 use mainstay_fencing::{Fenced, Proof};
@@ -41,33 +42,33 @@ pub(crate) struct Departure {
     /// incarnation had registered with it all that it mastered.
     pub(crate) members: Option<Vec<NodeId>>,
     /// What is under way since its proof.
-    rebuild: Option<Rebuild>,
+    pub(crate) rebuild: Option<Rebuild>,
 }
 
 /// Rebuilding what an incarnation mastered.
 #[derive(Debug)]
-struct Rebuild {
-    since: Instant,
+pub(crate) struct Rebuild {
+    pub(crate) since: Instant,
     /// It left cleanly: nothing is in doubt but what it said itself.
-    clean: bool,
+    pub(crate) clean: bool,
     /// Its locks whose owners died while writing, as it said in calls that still have to wait here.
-    doubted: BTreeSet<LockId>,
+    pub(crate) doubted: BTreeSet<LockId>,
     /// Lives that may still have locks to restate to this node.
     awaited: BTreeSet<Life>,
     /// Somebody vanished before it could restate: what it held is not known.
-    unheard: bool,
+    pub(crate) unheard: bool,
     /// Resources of which a writer died when the master was leaving.
-    suspects: BTreeSet<ResourceId>,
+    pub(crate) suspects: BTreeSet<ResourceId>,
     /// Restated so far to this node.
-    places: Vec<Place>,
+    pub(crate) places: Vec<Place>,
     keys: Vec<(Place, Key)>,
     /// All awaited have restated; granting waits until this node may act.
     complete: bool,
     /// Resources granted again here, once they are.
-    rebuilt: Option<u64>,
+    pub(crate) rebuilt: Option<u64>,
     /// Locks dropped here because the incarnation held them.
-    dropped: u64,
-    purged: bool,
+    pub(crate) dropped: u64,
+    pub(crate) purged: bool,
 }
 
 impl Dlm {
@@ -75,6 +76,8 @@ impl Dlm {
     /// The proofs that belong to it follow by [`Dlm::recover`], then [`Dlm::view_settled`].
     pub fn install(&mut self, now: Instant, view: View) {
         assert!(view.epoch > self.view.epoch, "views are installed in order");
+        // Who rebuilds what follows from the view of the proof.
+        self.work_off(now);
         let Some(me) = view.member(self.me) else {
             return;
         };
@@ -294,23 +297,11 @@ impl Dlm {
             purged: false,
         });
 
-        for place in self.resources.all() {
-            if matches!(self.resources.get(place).state, State::Lost(life) if life.life() == dead) {
-                self.restate(now, place, dead);
-            }
-        }
-        self.tell_suspects(dead);
-        let (node, incarnation) = dead;
-        for to in self.others() {
-            self.send(to, Body::RestateDone { node, incarnation });
-        }
-        let me = self.my_life();
-        self.on_restate_done(now, me, dead);
-        if self.active {
-            self.purge(now, dead);
-        } else {
-            self.deferred.push_back(Deferred::Purge(dead));
-        }
+        let all = self.resources.all();
+        let is_lost = |place: &&Place| self.resources.get(**place).is_lost_with(dead);
+        let lost = all.iter().filter(is_lost).copied().collect();
+        self.begin_work(now, Work::restate(dead, lost));
+        self.begin_work(now, Work::purge(dead, all));
         // It will not restate anything to other rebuilds any more.
         let others: Vec<Life> = self
             .departed
@@ -323,6 +314,19 @@ impl Dlm {
             self.drop_restated(other, dead, clean, &doubted);
             self.on_restate_done(now, dead, other);
         }
+        self.directory_retry(now);
+        self.work(now);
+    }
+
+    /// All that this node had with a vanished master has been restated.
+    pub(crate) fn say_restated(&mut self, now: Instant, dead: Life) {
+        self.tell_suspects(dead);
+        let (node, incarnation) = dead;
+        for to in self.others() {
+            self.send(to, Body::RestateDone { node, incarnation });
+        }
+        let me = self.my_life();
+        self.on_restate_done(now, me, dead);
         self.directory_retry(now);
     }
 
@@ -362,7 +366,9 @@ impl Dlm {
             .partition(|(_, key)| key.life() == dead);
         rebuild.keys = kept;
         for (place, key) in gone {
-            if let Some(master) = self.resources.get_mut(place).master() {
+            // One that is rebuilt already is purged as any other.
+            let master = self.resources.get_mut(place).master();
+            if let Some(master) = master.filter(|m| m.rebuilding.is_some()) {
                 let doubt = !clean || doubted.contains(&key.lock);
                 master.engine.force_unlock(key, doubt, &mut Vec::new());
             }
@@ -414,7 +420,7 @@ impl Dlm {
     }
 
     /// Restates this node's locks on a lost resource to the node that rebuilds it.
-    fn restate(&mut self, now: Instant, place: Place, dead: Life) {
+    pub(crate) fn restate(&mut self, now: Instant, place: Place, dead: Life) {
         if !self.knows_master(place) {
             return self.ask_anew(now, place);
         }
@@ -443,7 +449,7 @@ impl Dlm {
             let me = self.my_life();
             self.resources.get_mut(place).state = State::LookingUp;
             if !restated.is_empty() {
-                self.on_restate(me, dead, resource.clone(), restated);
+                self.on_restate(now, me, dead, resource.clone(), restated);
             } else if self.resources.get(place).held.is_empty() {
                 self.resources.remove(place);
             }
@@ -524,12 +530,18 @@ impl Dlm {
     /// A survivor restates locks to this node.
     pub(crate) fn on_restate(
         &mut self,
+        now: Instant,
         from: Life,
         dead: Life,
         resource: ResourceId,
         locks: Vec<RestatedLock>,
     ) {
         let me = self.my_life();
+        if let Some(place) = self.resources.place(&resource)
+            && self.resources.get(place).is_lost_with(dead)
+        {
+            self.restate(now, place, dead); // Its turn had not come yet.
+        }
         let value_len = self.value_len(&resource);
         let floor = match Mutant::TokenNotCarried.active() {
             false => Token::floor(self.view.epoch),
@@ -605,133 +617,9 @@ impl Dlm {
         rebuild.awaited.remove(&from);
         if rebuild.awaited.is_empty() && !rebuild.complete {
             rebuild.complete = true;
-            if self.active {
-                self.finish_rebuild(now, dead);
-            } else {
-                self.deferred.push_back(Deferred::Finish(dead));
-            }
+            let places = rebuild.places.clone();
+            self.begin_work(now, Work::finish(dead, places));
         }
-    }
-
-    /// Puts the queues of rebuilt resources in order and lets them move.
-    pub(crate) fn finish_rebuild(&mut self, now: Instant, dead: Life) {
-        let Some(departure) = self.departed.get_mut(&dead) else {
-            return;
-        };
-        let Some(rebuild) = &mut departure.rebuild else {
-            return;
-        };
-        let clean = rebuild.clean && !rebuild.unheard;
-        let suspects = std::mem::take(&mut rebuild.suspects);
-        let places = std::mem::take(&mut rebuild.places);
-        let rebuilt = places.len() as u64;
-        for place in &places {
-            let resource = self.resources.get(*place).id.clone();
-            let handed = self.handed.remove(&(dead, resource.clone()));
-            let Some(master) = self.resources.get_mut(*place).master() else {
-                continue;
-            };
-            // A clean departure leaves nothing in doubt, if its value came and all were heard.
-            let certain = clean && handed.is_some() && !suspects.contains(&resource)
-                || Mutant::StaleMarkOmitted.active();
-            if let Some(value) = handed {
-                master.engine.restate_value(value);
-            }
-            let mut effects = std::mem::take(&mut self.effects);
-            master.engine.finish_rebuild(!certain, &mut effects);
-            master.rebuilding = None;
-            self.register_one(&resource);
-            self.deliver(now, effects);
-            self.mastered(now, *place);
-        }
-        self.handed.retain(|(life, _), _| *life != dead);
-        // What nobody restated is free.
-        let lost = Entry::Lost(PackedLife::of(dead));
-        self.resources
-            .change_entries(|_, entry| Some(entry).filter(|entry| *entry != lost));
-        self.recovered(now, dead, Some(rebuilt));
-    }
-
-    /// Drops the locks that an incarnation held on resources mastered here.
-    pub(crate) fn purge(&mut self, now: Instant, dead: Life) {
-        if Mutant::PurgeForgotten.active() {
-            return;
-        }
-        let rebuild = self.departed.get(&dead).and_then(|d| d.rebuild.as_ref());
-        let clean =
-            rebuild.is_none_or(|rebuild| rebuild.clean) || Mutant::StaleMarkOmitted.active();
-        let doubted = rebuild.map(|r| r.doubted.clone()).unwrap_or_default();
-        let mut dropped = 0;
-        for place in self.resources.all() {
-            let entry = self.resources.get_mut(place);
-            entry.held.retain(|(from, _)| *from != dead);
-            let Some(master) = entry.master() else {
-                continue;
-            };
-            let engine = &mut master.engine;
-            let keys: Vec<(Key, bool)> = engine
-                .granted()
-                .chain(engine.converting())
-                .chain(engine.waiting())
-                .filter(|view| view.key.life() == dead)
-                .map(|view| {
-                    let writer = view.granted.is_some_and(|(mode, _)| mode.writes_value());
-                    let doubt = !clean && view.valblk || doubted.contains(&view.key.lock);
-                    (view.key, doubt && writer)
-                })
-                .collect();
-            if keys.is_empty() {
-                continue;
-            }
-            let mut effects = std::mem::take(&mut self.effects);
-            for (key, invalidate) in keys {
-                dropped += 1;
-                engine.force_unlock(key, invalidate, &mut effects);
-            }
-            self.deliver(now, effects);
-            self.note_idle(now, place);
-        }
-        if let Some(rebuild) = self
-            .departed
-            .get_mut(&dead)
-            .and_then(|d| d.rebuild.as_mut())
-        {
-            rebuild.dropped = dropped;
-            rebuild.purged = true;
-        }
-        self.recovered(now, dead, None);
-    }
-
-    /// Ends a recovery when both its parts are done.
-    fn recovered(&mut self, now: Instant, dead: Life, rebuilt: Option<u64>) {
-        let Some(rebuild) = self
-            .departed
-            .get_mut(&dead)
-            .and_then(|d| d.rebuild.as_mut())
-        else {
-            return;
-        };
-        if let Some(rebuilt) = rebuilt {
-            rebuild.rebuilt = Some(rebuilt);
-        }
-        let (true, Some(rebuilt)) = (rebuild.purged, rebuild.rebuilt) else {
-            return;
-        };
-        let (dropped, took) = (rebuild.dropped, now.since(rebuild.since));
-        self.departed.remove(&dead);
-        self.out.push(Out::Event {
-            what: What::RecoveryDone {
-                node: dead.0,
-                incarnation: dead.1,
-                rebuilt,
-                dropped,
-                took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            },
-            reason: Reason::HolderLost,
-            detail: String::new(),
-        });
-        self.say_registered(now);
-        self.directory_retry(now);
     }
 
     /// Whether this node may still come to master something by an earlier proof.
@@ -743,7 +631,8 @@ impl Dlm {
 
     /// This node is about to leave: it decides nothing any more, and hands the values of what it
     /// masters to the nodes that will rebuild. Own clients must be gone.
-    pub fn begin_leave(&mut self) {
+    pub fn begin_leave(&mut self, now: Instant) {
+        self.work_off(now);
         self.leaving = true;
         self.hand_over();
     }

@@ -83,6 +83,11 @@ impl Resource {
         }
     }
 
+    /// Whether that incarnation mastered it and nothing has been restated yet.
+    pub(crate) fn is_lost_with(&self, dead: Life) -> bool {
+        matches!(self.state, State::Lost(life) if life.life() == dead)
+    }
+
     /// The master side, if it is here.
     pub(crate) fn master(&mut self) -> Option<&mut Master> {
         match &mut self.state {

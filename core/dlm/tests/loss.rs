@@ -132,7 +132,7 @@ impl Node {
 /// A member with one client that has asked for a lock.
 fn member(name: ResourceName, mode: LockMode) -> Node {
     let mut node = Node {
-        dlm: Dlm::new(ME),
+        dlm: Dlm::new(ME, 512),
         epoch: 0,
     };
     node.dlm.add_space(SPACE, 32);

@@ -33,7 +33,13 @@ pub struct NodeConfig {
     pub fencing: FencePolicy,
     /// The search for deadlocks.
     pub deadlock: DeadlockConfig,
+    /// How much of a recovery is done before other work has its turn, in resources looked at; from
+    /// 1. More makes recoveries shorter, less the pauses of those that have nothing to do with them.
+    pub slice: u32,
 }
+
+/// A [`NodeConfig::slice`] that takes about a millisecond.
+pub const SLICE: u32 = 2048;
 
 /// What the driver found on disk and drew at random.
 #[derive(Clone, Debug)]

@@ -65,7 +65,7 @@ impl Node {
             .filter(|n| n.id != config.me)
             .map(|n| (n.id, Peer::new(info.boot, now)))
             .collect();
-        let mut dlm = Dlm::new(config.me);
+        let mut dlm = Dlm::new(config.me, config.slice);
         dlm.configure_deadlocks(config.deadlock);
         let mut node = Node {
             dlm,

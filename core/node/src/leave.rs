@@ -76,7 +76,7 @@ impl Node {
                     return;
                 }
                 self.dismiss_clients(now, asker.map(|a| a.0));
-                self.dlm.begin_leave();
+                self.dlm.begin_leave(now);
                 self.set_step(Step::HandingOver);
             }
             Step::HandingOver => {

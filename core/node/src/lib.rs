@@ -29,7 +29,7 @@ mod query;
 mod why;
 mod wish;
 
-pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
+pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq, SLICE};
 
 use leave::Leaving;
 use mainstay_base::{BootId, DiskId, Epoch, Instant, Mutant, NodeId, NodeName, SessionId};

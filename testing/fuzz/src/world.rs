@@ -91,6 +91,7 @@ pub(crate) fn config(ids: &[NodeId]) -> NodeConfig {
         timings: Timings::default(),
         fencing: FencePolicy::Lease,
         deadlock: mainstay_base::DeadlockConfig::default(),
+        slice: mainstay_node::SLICE,
     }
 }
 

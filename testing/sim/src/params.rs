@@ -83,6 +83,8 @@ pub struct Params {
     pub fencing: FencePolicy,
     /// The search for deadlocks.
     pub deadlock: DeadlockConfig,
+    /// How much of a recovery a node does at once.
+    pub slice: u32,
     /// The network.
     pub net: NetParams,
     /// Typical fsync, in nanoseconds.
@@ -208,6 +210,8 @@ impl Params {
             Profile::Quiet => 0,
             _ => dice.between(lease, lease * 6),
         };
+        let faults = weights(profile, &mut dice);
+        let slice = *dice.pick(&[1, 4, 16, 64, 512]);
         Params {
             seed,
             profile,
@@ -216,13 +220,14 @@ impl Params {
             timings,
             fencing,
             deadlock,
+            slice,
             net,
             fsync,
             clients,
             resources,
             fire,
             gap,
-            faults: weights(profile, &mut dice),
+            faults,
             client_life,
         }
     }

@@ -143,6 +143,7 @@ impl World {
             timings: self.params.timings,
             fencing: self.params.fencing,
             deadlock: self.params.deadlock,
+            slice: self.params.slice,
         };
         let info = BootInfo {
             boot: BootId(self.dice.host.next_u64() | 1),

@@ -53,6 +53,7 @@ impl World {
             timings: Timings::default(),
             fencing,
             deadlock: mainstay_base::DeadlockConfig::default(),
+            slice: mainstay_node::SLICE,
         };
         let mut world = World {
             now: Instant::from_millis(1000),

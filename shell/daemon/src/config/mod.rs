@@ -164,6 +164,7 @@ impl Config {
             timings: self.timings,
             fencing: self.fencing,
             deadlock: self.deadlock,
+            slice: mainstay_node::SLICE,
         }
     }
 

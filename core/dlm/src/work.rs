@@ -1,0 +1,271 @@
+//! The long parts of a recovery, in slices: others have their turn in between.
+//!
+//! Restating comes first, since other nodes wait for it. Dropping the locks of the dead and moving
+//! the queues of what was rebuilt are for a node that may act; until then they wait.
+
+use crate::{
+    Dlm, Life, PackedLife, directory::Entry, master::Key, recovery::Rebuild, table::Place,
+};
+use mainstay_base::{Instant, Mutant};
+use mainstay_wire::event::{Reason, What};
+use std::collections::VecDeque;
+
+/// What it costs to change a resource, where looking at one costs 1.
+const CHANGE: u32 = 8;
+
+/// Something to be done to many resources, for the sake of one vanished incarnation.
+#[derive(Debug)]
+pub(crate) struct Work {
+    kind: Kind,
+    dead: Life,
+    /// What is left, last first.
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Restate,
+    Purge,
+    Finish,
+}
+
+impl Work {
+    fn new(kind: Kind, dead: Life, mut places: Vec<Place>) -> Work {
+        places.reverse();
+        Work { kind, dead, places }
+    }
+
+    /// Restating own locks on what it mastered.
+    pub(crate) fn restate(dead: Life, places: Vec<Place>) -> Work {
+        Work::new(Kind::Restate, dead, places)
+    }
+
+    /// Dropping the locks that it held on resources mastered here.
+    pub(crate) fn purge(dead: Life, places: Vec<Place>) -> Work {
+        Work::new(Kind::Purge, dead, places)
+    }
+
+    /// Putting the queues of rebuilt resources in order, and letting them move.
+    pub(crate) fn finish(dead: Life, places: Vec<Place>) -> Work {
+        Work::new(Kind::Finish, dead, places)
+    }
+}
+
+/// All that is under way.
+#[derive(Debug)]
+pub(crate) struct Works {
+    slice: u32,
+    /// When there was last a slice, or something to slice.
+    pub(crate) at: Instant,
+    restating: VecDeque<Work>,
+    /// What only a node does that may act.
+    acting: VecDeque<Work>,
+}
+
+impl Works {
+    /// # Panics
+    /// If `slice` is zero.
+    pub(crate) fn new(slice: u32) -> Works {
+        assert!(slice > 0, "a slice of nothing never ends");
+        Works {
+            slice,
+            at: Instant::ZERO,
+            restating: VecDeque::new(),
+            acting: VecDeque::new(),
+        }
+    }
+}
+
+impl Dlm {
+    pub(crate) fn begin_work(&mut self, now: Instant, work: Work) {
+        self.works.at = now;
+        match work.kind {
+            Kind::Restate => self.works.restating.push_back(work),
+            Kind::Purge | Kind::Finish => self.works.acting.push_back(work),
+        }
+    }
+
+    /// When the next slice is due.
+    pub(crate) fn work_due(&self) -> Option<Instant> {
+        let works = &self.works;
+        let any = !works.restating.is_empty() || self.active && !works.acting.is_empty();
+        any.then_some(works.at)
+    }
+
+    /// Does a slice of what is to be done.
+    pub(crate) fn work(&mut self, now: Instant) {
+        let mut left = self.works.slice;
+        while left > 0
+            && let Some(mut work) = self.next_work()
+        {
+            while left > 0
+                && let Some(place) = work.places.pop()
+            {
+                left = left.saturating_sub(self.work_on(now, &work, place));
+            }
+            if work.places.is_empty() {
+                left = left.saturating_sub(CHANGE);
+                self.end_work(now, &work);
+            } else if work.kind == Kind::Restate {
+                self.works.restating.push_front(work);
+            } else {
+                self.works.acting.push_front(work);
+            }
+        }
+        self.works.at = now;
+    }
+
+    /// Does all that can be done now.
+    pub(crate) fn work_off(&mut self, now: Instant) {
+        while self.work_due().is_some() {
+            self.work(now);
+        }
+    }
+
+    fn next_work(&mut self) -> Option<Work> {
+        let restating = self.works.restating.pop_front();
+        restating.or_else(|| match self.active {
+            true => self.works.acting.pop_front(),
+            false => None,
+        })
+    }
+
+    /// Returns what it cost.
+    fn work_on(&mut self, now: Instant, work: &Work, place: Place) -> u32 {
+        let changed = match work.kind {
+            Kind::Restate => {
+                // It may be forgotten by now, or restated in answer to another's restatement.
+                let lost = self.resources.find_mut(place);
+                let lost = lost.is_some_and(|resource| resource.is_lost_with(work.dead));
+                if lost {
+                    self.restate(now, place, work.dead);
+                }
+                lost
+            }
+            Kind::Purge => self.purge(now, place, work.dead),
+            Kind::Finish => {
+                self.settle(now, place, work.dead);
+                true
+            }
+        };
+        if changed { CHANGE } else { 1 }
+    }
+
+    fn end_work(&mut self, now: Instant, work: &Work) {
+        match work.kind {
+            Kind::Restate => self.say_restated(now, work.dead),
+            Kind::Purge => {
+                if let Some(rebuild) = self.rebuild_of(work.dead) {
+                    rebuild.purged = true;
+                }
+                self.recovered(now, work.dead);
+            }
+            Kind::Finish => {
+                self.handed.retain(|(life, _), _| *life != work.dead);
+                // What nobody restated is free.
+                let lost = Entry::Lost(PackedLife::of(work.dead));
+                self.resources
+                    .change_entries(|_, entry| Some(entry).filter(|entry| *entry != lost));
+                if let Some(rebuild) = self.rebuild_of(work.dead) {
+                    rebuild.rebuilt = Some(rebuild.places.len() as u64);
+                }
+                self.recovered(now, work.dead);
+            }
+        }
+    }
+
+    fn rebuild_of(&mut self, dead: Life) -> Option<&mut Rebuild> {
+        self.departed.get_mut(&dead)?.rebuild.as_mut()
+    }
+
+    /// Puts the queues of a rebuilt resource in order and lets them move.
+    fn settle(&mut self, now: Instant, place: Place, dead: Life) {
+        let resource = self.resources.get(place).id.clone();
+        let handed = self.handed.remove(&(dead, resource.clone()));
+        let Some(rebuild) = self.rebuild_of(dead) else {
+            return;
+        };
+        // A clean departure leaves nothing in doubt, if its value came and all were heard.
+        let clean = rebuild.clean && !rebuild.unheard && !rebuild.suspects.contains(&resource);
+        let certain = clean && handed.is_some() || Mutant::StaleMarkOmitted.active();
+        let Some(master) = self.resources.get_mut(place).master() else {
+            return;
+        };
+        if let Some(value) = handed {
+            master.engine.restate_value(value);
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        master.engine.finish_rebuild(!certain, &mut effects);
+        master.rebuilding = None;
+        self.register_one(&resource);
+        self.deliver(now, effects);
+        self.mastered(now, place);
+    }
+
+    /// Drops the locks that an incarnation held on a resource mastered here. Whether there were any.
+    fn purge(&mut self, now: Instant, place: Place, dead: Life) -> bool {
+        if Mutant::PurgeForgotten.active() {
+            return false;
+        }
+        let rebuild = self.departed.get(&dead).and_then(|d| d.rebuild.as_ref());
+        let clean =
+            rebuild.is_none_or(|rebuild| rebuild.clean) || Mutant::StaleMarkOmitted.active();
+        let Some(entry) = self.resources.find_mut(place) else {
+            return false;
+        };
+        entry.held.retain(|(from, _)| *from != dead);
+        let Some(master) = entry.master() else {
+            return false;
+        };
+        let engine = &mut master.engine;
+        let keys: Vec<(Key, bool)> = engine
+            .granted()
+            .chain(engine.converting())
+            .chain(engine.waiting())
+            .filter(|view| view.key.life() == dead)
+            .map(|view| {
+                let writer = view.granted.is_some_and(|(mode, _)| mode.writes_value());
+                let said = rebuild.is_some_and(|r| r.doubted.contains(&view.key.lock));
+                (view.key, writer && (said || !clean && view.valblk))
+            })
+            .collect();
+        if keys.is_empty() {
+            return false;
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        for &(key, invalidate) in &keys {
+            engine.force_unlock(key, invalidate, &mut effects);
+        }
+        self.deliver(now, effects);
+        self.note_idle(now, place);
+        if let Some(rebuild) = self.rebuild_of(dead) {
+            rebuild.dropped += keys.len() as u64;
+        }
+        true
+    }
+
+    /// Ends a recovery when both its parts are done.
+    fn recovered(&mut self, now: Instant, dead: Life) {
+        let Some(rebuild) = self.rebuild_of(dead) else {
+            return;
+        };
+        let (true, Some(rebuilt)) = (rebuild.purged, rebuild.rebuilt) else {
+            return;
+        };
+        let (dropped, took) = (rebuild.dropped, now.since(rebuild.since));
+        self.departed.remove(&dead);
+        self.out.push(crate::Out::Event {
+            what: What::RecoveryDone {
+                node: dead.0,
+                incarnation: dead.1,
+                rebuilt,
+                dropped,
+                took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            },
+            reason: Reason::HolderLost,
+            detail: String::new(),
+        });
+        self.say_registered(now);
+        self.directory_retry(now);
+    }
+}
