@@ -253,6 +253,9 @@ fn mark_after_leave(mut node: Node, lock: LockId) -> bool {
     node.dlm
         .recover(NOW, proof(OTHER, left, Proof::LeftCleanly));
     node.dlm.set_active(NOW, true);
+    while node.dlm.deadline().is_some_and(|due| due <= NOW) {
+        node.dlm.tick(NOW);
+    }
     let call = LockCall {
         handle: Handle(2),
         space: SPACE,
