@@ -105,6 +105,16 @@ impl<K: Eq + Hash, V> FixedMap<K, V> {
     }
 }
 
+impl<K, V: Ord> FixedMap<K, V> {
+    /// All values, in their order.
+    #[must_use]
+    pub fn into_sorted_values(self) -> Vec<V> {
+        let mut values: Vec<V> = self.0.into_values().collect();
+        values.sort_unstable();
+        values
+    }
+}
+
 impl<K: Eq + Hash + Ord + Clone, V> FixedMap<K, V> {
     /// All keys that pass a test, in their order.
     #[must_use]

@@ -77,15 +77,7 @@ impl Dlm {
         let Some(handles) = self.sessions.remove(&session) else {
             return;
         };
-        let mut locks: Vec<LockId> = handles
-            .sorted()
-            .into_iter()
-            .map(|(_, &lock)| lock)
-            .collect();
-        locks.sort_unstable();
-        for lock in locks {
-            self.drop_lock(now, lock, true);
-        }
+        self.begin_release(now, handles.into_sorted_values());
         self.deadlocks.forget_session(session);
     }
 
@@ -480,7 +472,7 @@ impl Dlm {
     }
 
     /// Removes a lock whatever its state, without a word to its client.
-    fn drop_lock(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+    pub(crate) fn drop_lock(&mut self, now: Instant, lock: LockId, invalidate: bool) {
         let Some(owned) = self.locks.get(&lock) else {
             return;
         };

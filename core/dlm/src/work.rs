@@ -1,12 +1,13 @@
-//! The long parts of a recovery, in slices: others have their turn in between.
+//! What takes long, in slices: others have their turn in between.
 //!
-//! Restating comes first, since other nodes wait for it. Dropping the locks of the dead and moving
-//! the queues of what was rebuilt are for a node that may act; until then they wait.
+//! In a recovery, restating comes first, since other nodes wait for it. Dropping the locks of the
+//! dead and moving the queues of what was rebuilt are for a node that may act; until then they wait.
+//! A client that ends may leave very many locks, too.
 
 use crate::{
     Dlm, Life, PackedLife, directory::Entry, master::Key, recovery::Rebuild, table::Place,
 };
-use mainstay_base::{Instant, Mutant};
+use mainstay_base::{Instant, LockId, Mutant};
 use mainstay_wire::event::{Reason, What};
 use std::collections::VecDeque;
 
@@ -57,6 +58,8 @@ pub(crate) struct Works {
     slice: u32,
     /// When there was last a slice, or something to slice.
     pub(crate) at: Instant,
+    /// Locks of clients that are gone, last first.
+    releasing: VecDeque<Vec<LockId>>,
     restating: VecDeque<Work>,
     /// What only a node does that may act.
     acting: VecDeque<Work>,
@@ -70,6 +73,7 @@ impl Works {
         Works {
             slice,
             at: Instant::ZERO,
+            releasing: VecDeque::new(),
             restating: VecDeque::new(),
             acting: VecDeque::new(),
         }
@@ -85,16 +89,38 @@ impl Dlm {
         }
     }
 
+    /// Gives up the locks of a client that is gone, the first slice of them at once.
+    pub(crate) fn begin_release(&mut self, now: Instant, mut locks: Vec<LockId>) {
+        locks.reverse();
+        self.works.releasing.push_back(locks);
+        self.work(now);
+    }
+
     /// When the next slice is due.
     pub(crate) fn work_due(&self) -> Option<Instant> {
         let works = &self.works;
-        let any = !works.restating.is_empty() || self.active && !works.acting.is_empty();
+        let any = !works.releasing.is_empty()
+            || !works.restating.is_empty()
+            || self.active && !works.acting.is_empty();
         any.then_some(works.at)
     }
 
     /// Does a slice of what is to be done.
     pub(crate) fn work(&mut self, now: Instant) {
         let mut left = self.works.slice;
+        while left > 0
+            && let Some(mut locks) = self.works.releasing.pop_front()
+        {
+            while left > 0
+                && let Some(lock) = locks.pop()
+            {
+                self.drop_lock(now, lock, true);
+                left = left.saturating_sub(CHANGE);
+            }
+            if !locks.is_empty() {
+                self.works.releasing.push_front(locks);
+            }
+        }
         while left > 0
             && let Some(mut work) = self.next_work()
         {
