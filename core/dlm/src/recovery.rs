@@ -72,12 +72,15 @@ pub(crate) struct Rebuild {
 }
 
 impl Dlm {
-    /// A new view is in force. Views must be given in order, none left out since this node's first.
+    /// A new view is in force. Views must be given in order, none left out since this node's first;
+    /// before each, [`Dlm::work_off`], and what that says must have been sent.
     /// The proofs that belong to it follow by [`Dlm::recover`], then [`Dlm::view_settled`].
     pub fn install(&mut self, now: Instant, view: View) {
         assert!(view.epoch > self.view.epoch, "views are installed in order");
-        // Who rebuilds what follows from the view of the proof.
-        self.work_off(now);
+        assert!(
+            self.has_restated(),
+            "who rebuilds what follows from the view of the proof"
+        );
         let Some(me) = view.member(self.me) else {
             return;
         };

@@ -141,8 +141,13 @@ impl Dlm {
         self.works.at = now;
     }
 
+    /// Whether nothing is left to be restated.
+    pub(crate) fn has_restated(&self) -> bool {
+        self.works.restating.is_empty()
+    }
+
     /// Does all that can be done now.
-    pub(crate) fn work_off(&mut self, now: Instant) {
+    pub fn work_off(&mut self, now: Instant) {
         while self.work_due().is_some() {
             self.work(now);
         }

@@ -178,7 +178,9 @@ impl Node {
     fn apply(&mut self, now: Instant, index: u64, data: &[u8]) {
         match Command::decode(data) {
             Ok(command) => {
-                // What was decided under the old view leaves under its epoch.
+                // What was decided under the old view leaves under its epoch, and what is to be
+                // restated under it too.
+                self.dlm.work_off(now);
                 self.pump_locks();
                 let changes = self.state.apply(index, &command);
                 self.changed(now, changes);
@@ -203,13 +205,15 @@ impl Node {
                 );
             }
         };
-        let skipped = state
-            .view()
-            .epoch
-            .0
-            .saturating_sub(self.state.view().epoch.0);
-        if self.joined && skipped > 0 {
-            // Views were missed, and with them what this node should have restated and dropped.
+        let member = state.view().member(self.config.me);
+        let mine = member.filter(|member| member.boot == self.boot);
+        // This life has installed, or should have, all views since it joined.
+        let seen = mine.map_or(Epoch(0), |member| member.joined);
+        let seen = seen.max(self.state.view().epoch);
+        let skipped = state.view().epoch.0.saturating_sub(seen.0);
+        if (self.joined || mine.is_some()) && skipped > 0 {
+            // Views were missed, and with them what this node should have restated and dropped, and
+            // who is to restate what to it.
             let text = format!("{skipped} views were missed and caught up by a snapshot");
             return self.be_reborn(Reason::Removed, text);
         }

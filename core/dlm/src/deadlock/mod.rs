@@ -243,11 +243,15 @@ impl Dlm {
         self.follow_waits(now, probe, waits, &[]);
     }
 
-    /// The wait of a lock, if it stands: queued, and neither cancelled nor being refused.
+    /// The wait of a lock, if it stands: queued, and neither cancelled nor being refused, nor left
+    /// behind by a client that is gone.
     fn standing_wait(&self, lock: LockId) -> Option<(WaitId, &Wait, &Owned)> {
         let wait = self.deadlocks.waits.get(&lock)?;
         let owned = self.locks.get(&lock)?;
-        let ends = owned.cancel.is_some() || owned.timed_out || wait.condemned.is_some();
+        let ends = owned.cancel.is_some()
+            || owned.timed_out
+            || wait.condemned.is_some()
+            || !self.sessions.contains_key(&owned.session);
         let id = WaitId {
             node: self.me,
             lock,
@@ -257,7 +261,8 @@ impl Dlm {
     }
 
     /// Whether a lock of an own client is in others' way: not where it is being released or given
-    /// another mode, may be counted upon to go, or only waits and is about to be refused.
+    /// another mode, may be counted upon to go, only waits and is about to be refused, or was left
+    /// behind by a client that is gone.
     fn in_the_way(&self, lock: LockId, held: bool) -> Option<SessionId> {
         let owned = self.locks.get(&lock)?;
         let stays = match held {
@@ -265,7 +270,8 @@ impl Dlm {
             // One that waits uncounted, by NODLCKWT, stands in the queue all the same.
             false => self.standing_wait(lock).is_some() || waits_uncounted(owned),
         };
-        (stays && !owned.yields).then_some(owned.session)
+        let stays = stays && !owned.yields && self.sessions.contains_key(&owned.session);
+        stays.then_some(owned.session)
     }
 
     /// The member that judges.
