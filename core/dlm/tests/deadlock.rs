@@ -70,7 +70,7 @@ impl World {
             violations: 0,
         };
         for id in 1..=3 {
-            let mut dlm = Dlm::new(NodeId(id));
+            let mut dlm = Dlm::new(NodeId(id), 512);
             dlm.configure_deadlocks(DeadlockConfig {
                 victim,
                 ..DeadlockConfig::default()
