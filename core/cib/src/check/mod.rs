@@ -34,7 +34,7 @@ use crate::{
 use std::borrow::Cow;
 
 /// Everything that is wrong or doubtful, in the order of the text: what
-/// [`validate`](crate::validate::validate) finds, and what the rules find. What reading found is not
+/// [`validate`] finds, and what the rules find. What reading found is not
 /// repeated.
 #[must_use]
 pub fn check(cib: &Cib) -> Vec<Problem> {
