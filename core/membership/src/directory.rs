@@ -88,5 +88,5 @@ mod tests {
         );
     }
 
-    const GOLDEN: [u16; 8] = [1, 1, 5, 5, 4, 1, 4, 4];
+    const GOLDEN: [u16; 8] = [2, 3, 3, 4, 5, 1, 2, 1];
 }
