@@ -411,7 +411,14 @@ impl Dlm {
             owned.sent = false;
             owned.ticket = None;
             self.deadlocks.wait_ends(lock);
+            // What was to be cancelled is not asked for again: the cancel came back with it.
+            if owned.cancel.is_some() {
+                self.on_refused(now, lock, Refusal::Cancelled);
+            }
         }
+        let Some(place) = self.resources.place(resource) else {
+            return;
+        };
         let entry = self.resources.get_mut(place);
         if matches!(entry.state, State::At(master) if master == from) {
             entry.state = State::LookingUp;
