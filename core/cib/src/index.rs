@@ -210,7 +210,10 @@ impl<'a> Index<'a> {
 
     /// The set itself, or the one that it refers to; `None` if that does not exist.
     #[must_use]
-    pub fn set(&self, set: &'a AttributeSet) -> Option<&'a AttributeSet> {
+    pub fn set<'b>(&self, set: &'b AttributeSet) -> Option<&'b AttributeSet>
+    where
+        'a: 'b,
+    {
         match &set.id_ref {
             Some(id) => self.sets.get(&&**id).copied(),
             None => Some(set),
@@ -220,7 +223,10 @@ impl<'a> Index<'a> {
     /// The name and value of a pair, or of the one that it refers to; a name at the reference
     /// renames it. `None` if that does not exist, or there is no name.
     #[must_use]
-    pub fn pair(&self, pair: &'a NvPair) -> Option<(&'a Str, Option<&'a Str>)> {
+    pub fn pair<'b>(&self, pair: &'b NvPair) -> Option<(&'b Str, Option<&'b Str>)>
+    where
+        'a: 'b,
+    {
         let whole = match &pair.id_ref {
             Some(id) => self.pairs.get(&&**id).copied()?,
             None => pair,
@@ -231,7 +237,10 @@ impl<'a> Index<'a> {
 
     /// The rule itself, or the one that it refers to; `None` if that does not exist.
     #[must_use]
-    pub fn rule_of(&self, rule: &'a Rule) -> Option<&'a Rule> {
+    pub fn rule_of<'b>(&self, rule: &'b Rule) -> Option<&'b Rule>
+    where
+        'a: 'b,
+    {
         match &rule.id_ref {
             Some(id) => self.rules.get(&&**id).copied(),
             None => Some(rule),
@@ -240,7 +249,10 @@ impl<'a> Index<'a> {
 
     /// The resource set itself, or the one that it refers to; `None` if that does not exist.
     #[must_use]
-    pub fn resource_set(&self, set: &'a ResourceSet) -> Option<&'a ResourceSet> {
+    pub fn resource_set<'b>(&self, set: &'b ResourceSet) -> Option<&'b ResourceSet>
+    where
+        'a: 'b,
+    {
         match &set.id_ref {
             Some(id) => self.resource_sets.get(&&**id).copied(),
             None => Some(set),
@@ -249,7 +261,10 @@ impl<'a> Index<'a> {
 
     /// The operations of a primitive; those of another one, if it refers to them.
     #[must_use]
-    pub fn ops(&self, primitive: &'a Primitive) -> &'a [Op] {
+    pub fn ops<'b>(&self, primitive: &'b Primitive) -> &'b [Op]
+    where
+        'a: 'b,
+    {
         let Some(own) = &primitive.operations else {
             return &[];
         };
@@ -263,7 +278,10 @@ impl<'a> Index<'a> {
     /// A primitive with all that its template gives it, and with the operations that it refers to;
     /// `None` if its template does not exist.
     #[must_use]
-    pub fn whole(&self, primitive: &'a Primitive) -> Option<Cow<'a, Primitive>> {
+    pub fn whole<'b>(&self, primitive: &'b Primitive) -> Option<Cow<'b, Primitive>>
+    where
+        'a: 'b,
+    {
         let reference = primitive
             .operations
             .as_ref()

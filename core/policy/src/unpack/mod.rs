@@ -1,0 +1,100 @@
+//! The first stage: options, nodes and services as they are configured.
+
+mod bundle;
+mod collective;
+mod nodes;
+mod remote;
+mod service;
+mod unsupported;
+
+pub(crate) use collective::another_instance;
+pub(crate) use nodes::add_attributes;
+pub(crate) use service::{orphan, parameter, target_role};
+
+use crate::{
+    Ask,
+    model::{Options, Ticket, Values, World},
+    report::Notes,
+    rules::{Asked, collect},
+};
+use mainstay_base::FixedMap;
+use mainstay_cib::{Cib, index::Index, resources::Resource, sets::lookup, value::truth};
+use std::collections::BTreeMap;
+
+/// Reads the configuration; nothing is known of any state yet.
+pub(crate) fn unpack<'a>(cib: &'a Cib, index: &'a Index<'a>, ask: Ask) -> World<'a> {
+    let now = ask.now;
+    let mut all = Values::new();
+    let asked = Asked {
+        now,
+        ..Asked::default()
+    };
+    let first = Some("cib-bootstrap-options");
+    collect(index, cib.options(), asked, first, &mut all);
+    let may_panic = cib.no_quorum_panic.or(false);
+    let mut world = World {
+        cib,
+        index,
+        now,
+        dialect: ask.dialect,
+        options: Options::new(all, may_panic),
+        quorate: cib.have_quorum.or(false),
+        nodes: Vec::new(),
+        node_by_name: FixedMap::new(),
+        services: Vec::new(),
+        roots: Vec::new(),
+        by_id: FixedMap::new(),
+        tickets: BTreeMap::new(),
+        has_fencing_device: false,
+        has_unfencing: cib.resources().iter().any(provides_unfencing),
+        has_remote_nodes: false,
+        locations: Vec::new(),
+        colocations: Vec::new(),
+        orders: Vec::new(),
+        actions: Vec::new(),
+        names: Vec::new(),
+        stale_ops: Vec::new(),
+        deferred_checks: Vec::new(),
+        deferred_ops: Vec::new(),
+        after_remote_fencing: Vec::new(),
+        notes: Notes::default(),
+    };
+    unsupported::note(&mut world);
+    nodes::configured(&mut world);
+    let guests = remote::guests(&mut world);
+    service::configured(&mut world, &guests);
+    tickets(&mut world);
+    world
+}
+
+/// Whether a fencing device says that it takes nodes back.
+fn provides_unfencing(resource: &Resource) -> bool {
+    let own = |sets| lookup(sets, "provides") == Some("unfencing");
+    own(resource.meta()) || resource.primitives().iter().any(|p| own(&p.meta))
+}
+
+fn tickets(world: &mut World<'_>) {
+    let Some(tickets) = world.cib.status.as_ref().and_then(|s| s.tickets.as_ref()) else {
+        return;
+    };
+    for state in &tickets.items {
+        let ticket = Ticket {
+            granted: state.granted.or(false),
+            standby: state.standby.or(false),
+        };
+        world.tickets.insert(state.id.clone(), ticket);
+    }
+    // The oldest notation: granted-ticket-NAME.
+    for set in &tickets.sets {
+        for pair in &set.pairs {
+            let Some((name, Some(value))) = world.index.pair(pair) else {
+                continue;
+            };
+            if let Some(ticket) = name.strip_prefix("granted-ticket-") {
+                let granted = truth(value).unwrap_or(false);
+                let ticket = world.tickets.entry(ticket.into()).or_default();
+                ticket.granted = granted;
+            }
+        }
+    }
+}
