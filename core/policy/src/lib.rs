@@ -27,8 +27,9 @@
 //! node 2 n2
 //! primitive web systemd:nginx
 //! location l web 100: n2
-//! <node_state id=1 in_ccm=true crmd=online join=member expected=member
-//! <node_state id=2 in_ccm=true crmd=online join=member expected=member
+//! status
+//!   <node_state id=1 uname=n1 in_ccm=true crmd=online join=member expected=member
+//!   <node_state id=2 uname=n2 in_ccm=true crmd=online join=member expected=member
 //! ";
 //! let mut cib = native::read(text).unwrap().document.cib;
 //! cib.have_quorum = mainstay_cib::Attr::of(true);

@@ -5,9 +5,8 @@ use mainstay_cib::{
     index::Index,
     rules::{Condition, DateExpression, DateSpec, Expression, ResourceExpression, Rule},
     sets::AttributeSet,
-    text::Str,
     value::{
-        BooleanOp, Comparison, DateOperation, DateTime, FromText as _, Role, Score, ValueSource,
+        BooleanOp, Comparison, DateOperation, DateTime, FromText as _, Score, ValueSource,
         ValueType,
     },
 };

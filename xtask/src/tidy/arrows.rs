@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core/consensus", &["base"]),
     ("core/lock", &["base"]),
     ("core/cib", &["base"]),
+    ("core/policy", &["base", "cib"]),
     ("core/fencing", &["base", "wire"]),
     ("core/membership", &["base", "wire", "fencing"]),
     (
@@ -47,7 +48,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("shell/cli", &["base", "wire", "cib", "client", "daemon"]),
+    (
+        "shell/cli",
+        &["base", "wire", "cib", "policy", "client", "daemon"],
+    ),
     ("testing/sim", &["base", "wire", "journal", "node"]),
     ("testing/mutants", &["base", "sim"]),
     ("testing/torture", &["base", "wire", "client"]),
@@ -89,6 +93,7 @@ const CORE_LIBRARIES: &[&str] = &[
 const CORE_LIBRARIES_OF_ONE: &[(&str, &[&str])] = &[
     ("core/cib", &["roxmltree"]),
     ("core/consensus", &["raft", "slog"]),
+    ("core/policy", &["regex"]),
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {

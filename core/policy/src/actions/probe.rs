@@ -66,7 +66,7 @@ fn may_ask(world: &World<'_>, service: Sx, node: Nx) -> bool {
     }
     let s = &world.services[service];
     let makes_guest = s.fillers.iter().any(|&f| world.services[f].is_remote);
-    !s.config.is_fencing() && !s.is_remote && !(world.is_guest(node) && makes_guest)
+    !(s.config.is_fencing() || s.is_remote || world.is_guest(node) && makes_guest)
 }
 
 fn primitive(world: &mut World<'_>, service: Sx, node: Nx) -> bool {

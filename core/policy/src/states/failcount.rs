@@ -1,8 +1,7 @@
 //! How often a service failed on a node.
 
 use crate::{
-    actions::failure_policy,
-    model::{Fail, Nx, Sx, World},
+    model::{Nx, Sx, World},
     rules::score,
 };
 use mainstay_cib::{status::LrmOp, value::Score};

@@ -384,11 +384,11 @@ impl Maker<'_> {
 
 /// The address after another one; `None` at the end of a range.
 fn next_address(address: &str) -> Option<Str> {
-    if let Ok(v4) = address.parse::<std::net::Ipv4Addr>() {
+    if let Ok(v4) = address.parse::<core::net::Ipv4Addr>() {
         let next = u32::from(v4).checked_add(1)?;
-        return Some(std::net::Ipv4Addr::from(next).to_string().into());
+        return Some(core::net::Ipv4Addr::from(next).to_string().into());
     }
-    let v6 = address.parse::<std::net::Ipv6Addr>().ok()?;
+    let v6 = address.parse::<core::net::Ipv6Addr>().ok()?;
     let next = u128::from(v6).checked_add(1)?;
-    Some(std::net::Ipv6Addr::from(next).to_string().into())
+    Some(core::net::Ipv6Addr::from(next).to_string().into())
 }
