@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Check(commands::check::CheckArgs),
     /// Turn a cluster's configuration from one notation into another
     Convert(commands::convert::ConvertArgs),
+    /// Say what a cluster in a given state would do, and why
+    Plan(commands::plan::PlanArgs),
     /// Leave the cluster cleanly and stop the daemon
     #[command(
         after_help = "Needs root or the daemon's user.\n\nExamples:\n  mainstay leave\n  \

@@ -45,10 +45,12 @@ Exit codes:
   1    `lock`, `value`: not granted (see --conflict-exit-code); `check`: there are warnings
   2    `check`: there are errors
   64   the command line was wrong
-  65   `convert`: what was read cannot be used, or cannot be said in the other notation
-  66   a file, node, cluster or lockspace that was named does not exist
+  65   `convert`, `plan`: what was read cannot be used; `convert`: or cannot be said in the
+       other notation
+  66   a file, node, service, cluster or lockspace that was named does not exist
   69   the daemon cannot be reached, or cannot serve now
-  70   something failed that should not; `node`: it stopped itself, see its log
+  70   something failed that should not; `node`: it stopped itself, see its log;
+       `plan`: the plan does what no plan may do
   73   a file, directory or socket could not be made
   74   `node`: the disk failed or the journal is damaged
   75   `lock`: the lock was lost; `node`: another daemon has its directory, socket or port,

@@ -57,6 +57,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Bench(args) => block_on(commands::bench::run(global, args)),
         Command::Check(args) => commands::check::run(&global, &args),
         Command::Convert(args) => commands::convert::run(&global, &args),
+        Command::Plan(args) => commands::plan::run(&global, &args),
         Command::Leave => block_on(commands::admin::leave(global)),
         Command::Vouch(args) => block_on(commands::admin::vouch(global, args)),
         Command::Completions { shell } => generate::completions(shell),

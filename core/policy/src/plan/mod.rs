@@ -69,6 +69,8 @@ pub struct Report {
     pub changes: Vec<Change>,
     /// Where every service shall be.
     pub places: BTreeMap<String, Vec<Place>>,
+    /// What is in each group, clone and bundle: the services, by the names that they have in `places`.
+    pub members: BTreeMap<String, Vec<String>>,
     /// The scores by which places were chosen, in the order in which that was done.
     pub scores: Vec<Score>,
     /// What the scores consist of, in the order in which it was added.
@@ -104,12 +106,32 @@ impl Report {
         Report {
             changes: report::changes(world),
             places: places(world),
+            members: members(world),
             scores: scores.collect(),
             contributions: contributions.collect(),
             unsupported: world.notes.unsupported.clone(),
             status,
         }
     }
+}
+
+fn members(world: &World<'_>) -> BTreeMap<String, Vec<String>> {
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (at, service) in world.services.iter().enumerate() {
+        if service.kind != ServiceKind::Primitive {
+            continue;
+        }
+        let mut parent = service.parent;
+        while let Some(above) = parent {
+            let list = members.entry(world.shown_name(above)).or_default();
+            let name = world.shown_name(at);
+            if !list.contains(&name) {
+                list.push(name);
+            }
+            parent = world.services[above].parent;
+        }
+    }
+    members
 }
 
 fn places(world: &World<'_>) -> BTreeMap<String, Vec<Place>> {

@@ -48,12 +48,24 @@ pub struct StepWhy {
 }
 
 impl Plan {
+    /// The services that a name stands for: the service itself, or what is in a group, a clone or a
+    /// bundle. None if there is nothing of that name.
+    #[must_use]
+    pub fn services_of(&self, name: &str) -> Vec<&str> {
+        if let Some((name, _)) = self.report.places.get_key_value(name) {
+            return vec![name];
+        }
+        let members = self.report.members.get(name);
+        members.into_iter().flatten().map(String::as_str).collect()
+    }
+
     /// What there is to say of a service, and of one node only if one is given. Nothing if there is no
     /// such service.
     #[must_use]
     pub fn why(&self, service: &str, node: Option<&str>) -> Option<Why> {
         let report = &self.report;
-        let now = report.status.services.get(service)?.clone();
+        let now = report.status.services.get(service).cloned();
+        let now = now.unwrap_or_default();
         let next = report.places.get(service)?;
         let wanted = |n: &str| node.is_none_or(|wanted| wanted == n);
         let scores = report
@@ -91,10 +103,15 @@ impl Plan {
             .map(|s| s.score.clone())
     }
 
+    /// What was added for the service, and for what it is in.
     fn parts(&self, service: &str, node: &str) -> Vec<Contribution> {
+        let is_in = |whole: &str| {
+            let members = self.report.members.get(whole);
+            members.is_some_and(|m| m.iter().any(|m| m == service))
+        };
         let mut parts: Vec<Contribution> = Vec::new();
-        for c in &self.report.contributions {
-            if c.service == service && c.node == node && !parts.contains(c) {
+        for c in self.report.contributions.iter().filter(|c| c.node == node) {
+            if (c.service == service || is_in(&c.service)) && !parts.contains(c) {
                 parts.push(c.clone());
             }
         }

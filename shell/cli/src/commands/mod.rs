@@ -12,5 +12,6 @@ pub(crate) mod init;
 pub(crate) mod lock;
 pub(crate) mod locks;
 pub(crate) mod node;
+pub(crate) mod plan;
 pub(crate) mod status;
 pub(crate) mod value;
