@@ -10,6 +10,7 @@ mod dist;
 mod fix;
 mod fuzz;
 mod run;
+mod scheduler;
 mod setup;
 mod sim;
 mod steps;
@@ -52,6 +53,8 @@ enum Task {
     },
     /// Throw bytes at a decoder, or at each, with libFuzzer; wants nightly Rust and cargo-fuzz
     Fuzz(fuzz::Fuzz),
+    /// Judge the policy engine by a folder of recorded clusters with a reference's verdicts
+    Scheduler(scheduler::Scheduler),
     /// Put the release binary, man pages and shell completions into target/dist
     Dist,
 }
@@ -74,6 +77,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Fix => fix::fix(),
         Task::Sim { arguments } => sim::forward(&arguments),
         Task::Fuzz(wish) => fuzz::fuzz(&wish),
+        Task::Scheduler(wish) => scheduler::scheduler(&wish),
         Task::Dist => dist::dist(),
     }
 }
