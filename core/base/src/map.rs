@@ -87,22 +87,6 @@ impl<K: Eq + Hash, V> FixedMap<K, V> {
     pub fn clear(&mut self) {
         self.0.clear();
     }
-
-    /// Changes entries in place and keeps those for which `keep` says so. What it does must not
-    /// depend on the order in which it sees them.
-    pub fn retain(&mut self, keep: impl FnMut(&K, &mut V) -> bool) {
-        self.0.retain(keep);
-    }
-
-    /// Whether any entry passes a test. The answer must not depend on the order of asking.
-    pub fn any(&self, mut test: impl FnMut(&K, &V) -> bool) -> bool {
-        self.0.iter().any(|(k, v)| test(k, v))
-    }
-
-    /// How many entries pass a test.
-    pub fn count(&self, mut test: impl FnMut(&K, &V) -> bool) -> usize {
-        self.0.iter().filter(|(k, v)| test(k, v)).count()
-    }
 }
 
 impl<K, V: Ord> FixedMap<K, V> {

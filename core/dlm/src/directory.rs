@@ -65,7 +65,7 @@ impl Dlm {
     /// Answers, or lets the asker wait until there is an answer.
     fn directory_answer(&mut self, now: Instant, from: NodeId, resource: &ResourceId) {
         let members = self.members_epoch;
-        match self.resources.entry(resource) {
+        match self.entry(resource) {
             Some(Entry::At(master)) if master != from => {
                 if from == self.me {
                     self.learn_master(now, resource, master);
@@ -145,7 +145,7 @@ impl Dlm {
             if self.directory_of(&resource) != Some(self.me) {
                 continue; // The sender will register it elsewhere when it installs this view.
             }
-            match self.resources.entry(&resource) {
+            match self.entry(&resource) {
                 Some(Entry::At(master)) if master != from => {
                     let text = format!(
                         "nodes {master} and {from} both claim to master {} in lockspace {}",
@@ -155,13 +155,16 @@ impl Dlm {
                 }
                 _ => {
                     self.resources.set_entry(&resource, Entry::At(from));
-                    if let Some(askers) = self.askers.remove(&resource) {
-                        for asker in askers {
-                            self.directory_answer(now, asker, &resource);
-                        }
-                    }
+                    self.answer_askers(now, &resource);
                 }
             }
+        }
+    }
+
+    /// Answers those who asked for a name of which it is known now who masters it.
+    pub(crate) fn answer_askers(&mut self, now: Instant, resource: &ResourceId) {
+        for asker in self.askers.remove(resource).unwrap_or_default() {
+            self.directory_answer(now, asker, resource);
         }
     }
 
@@ -176,7 +179,7 @@ impl Dlm {
     }
 
     pub(crate) fn directory_forget(&mut self, from: NodeId, resource: ResourceId, last: Token) {
-        if self.resources.entry(&resource) == Some(Entry::At(from)) {
+        if self.entry(&resource) == Some(Entry::At(from)) {
             self.resources.clear_entry(&resource);
         }
         self.floor = self.floor.max(last);
@@ -203,10 +206,11 @@ impl Dlm {
         }
     }
 
-    /// Tells all members that everything mastered here is registered, unless rebuilding may still
-    /// add to it.
+    /// Tells all members that everything mastered here is registered, unless there is more to come
+    /// from catching up or from rebuilding.
     pub(crate) fn say_registered(&mut self, now: Instant) {
-        if !self.owes_registered || self.rebuilds_unfinished() {
+        let more = !self.settled || self.catching_up() || self.rebuilds_unfinished();
+        if !self.owes_registered || more {
             return;
         }
         self.owes_registered = false;

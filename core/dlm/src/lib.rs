@@ -15,10 +15,12 @@
 
 #![forbid(unsafe_code)]
 
+mod catch_up;
 mod deadlock;
 mod directory;
 mod life;
 mod master;
+mod names;
 mod owner;
 mod plausible;
 mod recovery;
@@ -43,10 +45,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use deadlock::Deadlocks;
 use life::{Life, PackedLife};
 use master::Key;
+use names::Place;
 pub use owner::{ConvertCall, LockCall, UnlockCall};
 use recovery::Departure;
 pub use report::{OwnedView, SpaceCounts};
-use table::{Owned, Place, ResourceTable};
+use table::{Owned, ResourceTable};
 use work::Works;
 
 /// How long a resource without locks is remembered, so that coming back to it costs no lookup.
@@ -125,6 +128,8 @@ pub struct Dlm {
     registered: BTreeSet<NodeId>,
     /// This node has not yet said so itself, because it is still rebuilding.
     owes_registered: bool,
+    /// All that came with the view has been given.
+    settled: bool,
     /// Whether this node may grant.
     active: bool,
     /// It hands over its resources and decides nothing any more.
@@ -181,6 +186,7 @@ impl Dlm {
             members_epoch: Epoch(0),
             registered: BTreeSet::new(),
             owes_registered: false,
+            settled: true,
             active: false,
             leaving: false,
             spaces: BTreeMap::new(),

@@ -2,7 +2,8 @@
 
 use crate::{
     Deferred, Dlm, Life, PackedLife,
-    table::{NOT_IDLE, Owned, Pending, Place, State},
+    names::Place,
+    table::{NOT_IDLE, Owned, Pending, State},
 };
 use mainstay_base::{Instant, LockId, NodeId, Token};
 use mainstay_lock::{Effect, Invalid, Resource as Engine};

@@ -6,7 +6,8 @@
 use crate::{
     Dlm, IDLE, Life, Out,
     deadlock::Verdict,
-    table::{Owned, Pending, Place, State},
+    names::Place,
+    table::{Owned, Pending, State},
 };
 use mainstay_base::{
     Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName, SessionId, Token, ValueBlock,
@@ -255,7 +256,8 @@ impl Dlm {
                 self.send(to, Body::Cancel { resource, lock });
             }
             State::Mine(_) if owned.sent => {
-                let (from, resource) = (self.my_life(), resource.id.clone());
+                let resource = resource.id.clone();
+                let from = self.my_life();
                 self.master_call(now, from, Body::Cancel { resource, lock });
             }
             // The vanished master may have granted the conversion, and others on the strength of
@@ -504,13 +506,19 @@ impl Dlm {
                 let to = *master;
                 let resource = resource.id.clone();
                 self.send(to, body);
-                if invalidate {
-                    self.suspect(now, to, resource);
+                if invalidate && let Some(member) = self.view.member(to) {
+                    self.suspect(now, (to, member.incarnation), resource);
                 }
             }
             State::Mine(_) => self.master_call(now, self.my_life(), body),
             // The next master will not be told of the lock.
-            State::LookingUp | State::Forgetting | State::Lost(_) => {}
+            State::Lost(dead) => {
+                if invalidate {
+                    let (dead, resource) = (dead.life(), resource.id.clone());
+                    self.suspect(now, dead, resource);
+                }
+            }
+            State::LookingUp | State::Forgetting => {}
         }
     }
 

@@ -18,22 +18,22 @@
 
 use crate::{
     Deferred, Dlm, Life, Out,
-    directory::{Entry, NAMES_PER_MESSAGE},
+    directory::Entry,
     life::PackedLife,
     master::{Key, Master},
-    table::{NOT_IDLE, Owned, Pending, Place, State},
+    names::Place,
+    table::{NOT_IDLE, Owned, Pending, State},
     work::Work,
 };
-use mainstay_base::{Instant, LockId, LockMode, Mutant, NodeId, ResourceName, Token};
+use mainstay_base::{Instant, LockId, LockMode, Mutant, NodeId, Token};
 use mainstay_fencing::{Fenced, Proof};
 use mainstay_lock::{Resource as Engine, Restated, Ticket};
 use mainstay_membership::{View, directory_node};
 use mainstay_wire::{
     dlm::{Body, ResourceId, RestatedLock},
-    event::{Reason, What},
     lock::{Flags, Refusal},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// An incarnation that was a member and is not any more.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Departure {
     /// The members of the last view that contained it, if this node was one of them and the
     /// incarnation had registered with it all that it mastered.
     pub(crate) members: Option<Vec<NodeId>>,
+    /// What it mastered, as far as this node has an interest in it.
+    pub(crate) lost: Vec<Place>,
     /// What is under way since its proof.
     pub(crate) rebuild: Option<Rebuild>,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Rebuild {
     awaited: BTreeSet<Life>,
     /// Somebody vanished before it could restate: what it held is not known.
     pub(crate) unheard: bool,
+    /// Restating own locks has begun.
+    pub(crate) restating: bool,
     /// Resources of which a writer died when the master was leaving.
     pub(crate) suspects: BTreeSet<ResourceId>,
     /// Restated so far to this node.
@@ -85,6 +89,7 @@ impl Dlm {
             return;
         };
         let first = self.life.is_none();
+        self.settled = false;
         self.life = Some(me.incarnation);
         let old = std::mem::replace(&mut self.view, view);
         let old_ids = std::mem::replace(&mut self.ids, self.view.nodes());
@@ -96,6 +101,7 @@ impl Dlm {
                     life,
                     Departure {
                         members: None,
+                        lost: Vec::new(),
                         rebuild: None,
                     },
                 );
@@ -115,6 +121,7 @@ impl Dlm {
                 *life,
                 Departure {
                     members,
+                    lost: Vec::new(),
                     rebuild: None,
                 },
             );
@@ -125,122 +132,19 @@ impl Dlm {
             self.registered.clear();
             self.owes_registered = true;
             self.askers.clear();
-            self.move_directory(&gone);
-            self.move_resources(now, &old, &old_ids, &gone);
+            let members = self.ids.clone();
+            self.resources.members_changed(self.me, members, &gone);
+            self.begin_catch_up(now, old_ids, gone);
             if self.leaving {
                 self.hand_over();
             }
         }
     }
 
-    /// Keeps the entries whose directory this node still is, and remembers what is lost.
-    fn move_directory(&mut self, gone: &[Life]) {
-        let (me, ids) = (self.me, &self.ids);
-        self.resources
-            .change_entries(|resource, entry| match entry {
-                Entry::At(master) => {
-                    if let Some(life) = gone.iter().find(|life| life.0 == master) {
-                        return Some(Entry::Lost(PackedLife::of(*life)));
-                    }
-                    let directory = directory_node(ids, resource.space, &resource.name);
-                    Some(entry).filter(|_| directory == Some(me))
-                }
-                // Kept even if the name's directory moves away: it may come back before the proof.
-                Entry::Lost(_) => Some(entry),
-            });
-    }
-
-    fn move_resources(&mut self, now: Instant, old: &View, old_ids: &[NodeId], gone: &[Life]) {
-        let mut register: BTreeMap<(NodeId, u32), Vec<ResourceName>> = BTreeMap::new();
-        let mut look_up = Vec::new();
-        let mut lost = BTreeMap::<Life, u64>::new();
-        for place in self.resources.all() {
-            let entry = self.resources.get(place);
-            let forgetting = match &entry.state {
-                State::At(master) => {
-                    if let Some(life) = gone.iter().find(|life| life.0 == *master) {
-                        *lost.entry(*life).or_default() += 1;
-                        self.resources.get_mut(place).state = State::Lost(PackedLife::of(*life));
-                    }
-                    continue;
-                }
-                State::LookingUp => {
-                    look_up.push(entry.id.clone());
-                    continue;
-                }
-                State::Lost(_) => continue,
-                State::Mine(master) if master.rebuilding.is_some() => continue, // Later.
-                State::Mine(_) => false,
-                State::Forgetting => true,
-            };
-            let directory = self.directory_of(&entry.id);
-            let before = directory_node(old_ids, entry.id.space, &entry.id.name);
-            // The same node in another life knows nothing.
-            if directory == before && !gone.iter().any(|life| Some(life.0) == before) {
-                continue;
-            }
-            let resource = entry.id.clone();
-            if forgetting {
-                // Without locks and unregistered with the new directory it is simply free; its
-                // tokens are below those of the new epoch.
-                let entry = self.resources.get_mut(place);
-                entry.state = State::LookingUp;
-                let held = std::mem::take(&mut entry.held);
-                if entry.locks.is_empty() {
-                    self.resources.remove(place);
-                } else {
-                    look_up.push(resource.clone());
-                }
-                self.bounce(&resource, held);
-            } else if directory == Some(self.me) {
-                self.resources.set_entry(&resource, Entry::At(self.me));
-            } else if let Some(node) = directory {
-                let names = register.entry((node, resource.space.0)).or_default();
-                names.push(resource.name);
-            }
-        }
-        for ((node, space), names) in register {
-            for names in names.chunks(NAMES_PER_MESSAGE) {
-                let space = mainstay_base::LockspaceId(space);
-                self.send(
-                    node,
-                    Body::Register {
-                        space,
-                        names: names.to_vec(),
-                    },
-                );
-            }
-        }
-        for resource in look_up {
-            self.look_up(now, &resource);
-        }
-        for life in gone {
-            let resources = lost.get(life).copied().unwrap_or(0);
-            let left = self
-                .view
-                .pending
-                .iter()
-                .find(|p| (p.node, p.incarnation) == *life);
-            let detail = match left {
-                Some(_) => "waiting for proof that it can do no more harm",
-                None => "it left cleanly",
-            };
-            self.out.push(Out::Event {
-                what: What::RecoveryStarted {
-                    node: life.0,
-                    incarnation: life.1,
-                    resources,
-                },
-                reason: Reason::MasterLost,
-                detail: detail.to_owned(),
-            });
-        }
-        debug_assert!(old.epoch < self.view.epoch);
-    }
-
     /// The view, and every proof that came with it, has been given: what was said too early may be
     /// heard now.
     pub fn view_settled(&mut self, now: Instant) {
+        self.settled = true;
         self.say_registered(now);
         let peers: Vec<NodeId> = self.early.keys().copied().collect();
         for from in peers {
@@ -283,6 +187,7 @@ impl Dlm {
         let doubted = self.unheard_doubts(dead);
         let departure = self.departed.entry(dead).or_insert(Departure {
             members: None,
+            lost: Vec::new(),
             rebuild: None,
         });
         departure.rebuild = Some(Rebuild {
@@ -291,6 +196,7 @@ impl Dlm {
             doubted: doubted.clone(),
             awaited,
             unheard: false,
+            restating: false,
             suspects: BTreeSet::new(),
             places: Vec::new(),
             keys: Vec::new(),
@@ -300,11 +206,10 @@ impl Dlm {
             purged: false,
         });
 
-        let all = self.resources.all();
-        let is_lost = |place: &&Place| self.resources.get(**place).is_lost_with(dead);
-        let lost = all.iter().filter(is_lost).copied().collect();
-        self.begin_work(now, Work::restate(dead, lost));
-        self.begin_work(now, Work::purge(dead, all));
+        if !self.catching_up() {
+            self.begin_restating(now, dead);
+        }
+        self.begin_work(now, Work::purge(dead, self.resources.places()));
         // It will not restate anything to other rebuilds any more.
         let others: Vec<Life> = self
             .departed
@@ -379,11 +284,7 @@ impl Dlm {
     }
 
     /// A writer of this node died; its master may leave without having heard of it.
-    pub(crate) fn suspect(&mut self, now: Instant, master: NodeId, resource: ResourceId) {
-        let Some(member) = self.view.member(master) else {
-            return;
-        };
-        let life = (master, member.incarnation);
+    pub(crate) fn suspect(&mut self, now: Instant, life: Life, resource: ResourceId) {
         let old = |at: Instant| now.since(at) > crate::IDLE;
         while self.suspects.front().is_some_and(|(at, _, _)| old(*at)) {
             self.suspects.pop_front();
@@ -428,13 +329,13 @@ impl Dlm {
             return self.ask_anew(now, place);
         }
         let entry = self.resources.get(place);
-        let resource = entry.id.clone();
+        let (resource, locks) = (entry.id.clone(), entry.locks.clone());
         let Some(rebuilder) = self.directory_of(&resource) else {
             return;
         };
         let mut restated = Vec::new();
         let mut cancels = Vec::new();
-        for lock in entry.locks.clone() {
+        for lock in locks {
             let Some(owned) = self.locks.get_mut(&lock) else {
                 continue;
             };
@@ -500,7 +401,7 @@ impl Dlm {
     /// that it granted or queued. To be named by a directory is not enough, since a set of members
     /// may have come between, and another master with it.
     fn knows_master(&self, place: Place) -> bool {
-        let locks = &self.resources.get(place).locks;
+        let locks = &self.resources.peek(place).locks;
         let owned = locks.iter().filter_map(|lock| self.locks.get(lock));
         let mut shown = owned.map(|owned| owned.granted.is_some() || owned.ticket.is_some());
         shown.any(|shown| shown) || locks.is_empty()
@@ -550,6 +451,7 @@ impl Dlm {
             false => Token::floor(self.view.epoch),
             true => Token::NONE,
         };
+        let known = self.entry(&resource);
         let rebuild = self
             .departed
             .get_mut(&dead)
@@ -560,7 +462,7 @@ impl Dlm {
                 from.0, resource.name
             )));
         };
-        if let Some(Entry::At(master)) = self.resources.entry(&resource)
+        if let Some(Entry::At(master)) = known
             && master != me.0
         {
             return self.out.push(Out::Fatal(format!(
@@ -644,8 +546,8 @@ impl Dlm {
     /// because the members changed again on the way, it has to mark.
     fn hand_over(&mut self) {
         let heirs: Vec<NodeId> = self.others();
-        for place in self.resources.all() {
-            let entry = self.resources.get(place);
+        let mut handed = Vec::new();
+        for entry in self.resources.iter() {
             let State::Mine(master) = &entry.state else {
                 continue;
             };
@@ -666,8 +568,11 @@ impl Dlm {
                 .any(|view| view.granted.is_some_and(|(mode, _)| mode.writes_value()));
             let resource = entry.id.clone();
             if let Some(heir) = directory_node(&heirs, resource.space, &resource.name) {
-                self.send(heir, Body::HandOver { resource, value });
+                handed.push((heir, Body::HandOver { resource, value }));
             }
+        }
+        for (heir, body) in handed {
+            self.send(heir, body);
         }
     }
 }

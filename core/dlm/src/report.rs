@@ -1,6 +1,6 @@
 //! What the lock manager tells of itself.
 
-use crate::{Dlm, master::Key, table::State};
+use crate::{Dlm, catch_up::is_rebuilt, directory::Entry, master::Key, table::State};
 use mainstay_base::{Incarnation, Instant, LockId, LockspaceId, NodeId, SessionId, Token};
 use mainstay_lock::LockView;
 use mainstay_wire::{
@@ -121,7 +121,11 @@ impl Dlm {
             counts.locks += resource.locks.len() as u64;
             counts.mastered += u64::from(matches!(resource.state, State::Mine(_)));
         }
-        counts.directory = self.resources.entries_in(space);
+        let known = |entry| match entry {
+            Entry::At(_) => true,
+            Entry::Lost(life) => !is_rebuilt(&self.departed, life.life()),
+        };
+        counts.directory = self.resources.entries_in(space, known);
         counts
     }
 

@@ -4,11 +4,12 @@ use crate::{
     directory::Entry,
     life::{Life, PackedLife},
     master::Master,
+    names::{Named, Names, Place, Places},
 };
 use mainstay_base::{
-    FixedIndex, FixedMap, Instant, LockId, LockMode, LockspaceId, NodeId, SessionId, Token, Value,
-    ValueBlock,
+    Instant, LockId, LockMode, LockspaceId, NodeId, SessionId, Token, Value, ValueBlock,
 };
+use mainstay_membership::directory_node;
 use mainstay_wire::{
     client::Handle,
     dlm::{Body, ResourceId},
@@ -18,10 +19,6 @@ use thin_vec::ThinVec;
 
 /// In place of the time since when a resource has no locks.
 pub(crate) const NOT_IDLE: Instant = Instant(u64::MAX);
-
-/// Place of a resource in the table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place(u32);
 
 /// What this node knows of who masters a resource.
 #[derive(Debug)]
@@ -48,11 +45,13 @@ pub(crate) struct Resource {
     /// Calls of others that arrived before it was known who masters.
     pub(crate) held: ThinVec<(Life, Body)>,
     /// What this node knows as the name's directory.
-    directory: Option<Entry>,
+    pub(crate) directory: Option<Entry>,
     /// Since when there are no locks, or [`NOT_IDLE`].
     pub(crate) idle_since: Instant,
     /// It stands in the queue of idle resources.
     pub(crate) in_idle_queue: bool,
+    /// That of the last change of the members with which it has caught up.
+    turn: bool,
 }
 
 impl Resource {
@@ -97,21 +96,92 @@ impl Resource {
     }
 }
 
+/// What this node knows as the directory of a name in which it has no other interest.
+#[derive(Debug)]
+struct Elsewhere {
+    id: ResourceId,
+    entry: Entry,
+    turn: bool,
+}
+
+impl Named for Resource {
+    fn id(&self) -> &ResourceId {
+        &self.id
+    }
+}
+
+impl Named for Elsewhere {
+    fn id(&self) -> &ResourceId {
+        &self.id
+    }
+}
+
+/// The last change of the members, as far as it changes what is known of names.
+#[derive(Debug, Default)]
+struct Change {
+    /// Other with each change: what has the other one has not caught up yet.
+    turn: bool,
+    me: NodeId,
+    members: Vec<NodeId>,
+    gone: Vec<Gone>,
+}
+
+/// An incarnation that left with the last change of the members.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(crate) life: Life,
+    /// What it mastered and this node has an interest in, as far as that has caught up.
+    pub(crate) lost: Vec<Place>,
+}
+
+impl Change {
+    fn gone(&mut self, node: NodeId) -> Option<&mut Gone> {
+        self.gone.iter_mut().find(|gone| gone.life.0 == node)
+    }
+
+    /// What becomes of a directory entry.
+    fn entry(&mut self, id: &ResourceId, entry: Entry) -> Option<Entry> {
+        let Entry::At(master) = entry else {
+            // Kept even if the name's directory moves away: it may come back before the proof.
+            return Some(entry);
+        };
+        if let Some(gone) = self.gone(master) {
+            return Some(Entry::Lost(PackedLife::of(gone.life)));
+        }
+        let directory = directory_node(&self.members, id.space, &id.name);
+        Some(entry).filter(|_| directory == Some(self.me))
+    }
+
+    fn catch_up(&mut self, place: Place, resource: &mut Resource) {
+        resource.turn = self.turn;
+        if let Some(entry) = resource.directory {
+            resource.directory = self.entry(&resource.id, entry);
+        }
+        if let State::At(master) = resource.state
+            && let Some(gone) = self.gone(master)
+        {
+            gone.lost.push(place);
+            resource.state = State::Lost(PackedLife::of(gone.life));
+        }
+    }
+}
+
 /// All resources of this node, by place and by name, and what it knows as the directory of names.
-/// There may be millions, so each name is kept only once.
+///
+/// When the members change, every resource and entry has to change with them. There may be
+/// millions, so each **catches up** when it is next used, and the others are made to by
+/// [`ResourceTable::catch_up`] and [`ResourceTable::catch_up_entry`] in slices.
 #[derive(Debug, Default)]
 pub(crate) struct ResourceTable {
-    by_id: FixedIndex<Place>,
-    places: Vec<Option<Resource>>,
-    free: Vec<Place>,
+    resources: Names<Resource>,
     /// Directory entries of names in which this node has no other interest.
-    elsewhere: FixedMap<ResourceId, Entry>,
+    elsewhere: Names<Elsewhere>,
+    change: Change,
 }
 
 impl ResourceTable {
     pub(crate) fn place(&self, id: &ResourceId) -> Option<Place> {
-        let stands_at = |place: &Place| self.get(*place).id == *id;
-        self.by_id.get(id, stands_at)
+        self.resources.place(id)
     }
 
     /// The place of a resource, which is made, looking up its master, if it was not known.
@@ -119,28 +189,20 @@ impl ResourceTable {
         if let Some(place) = self.place(id) {
             return (place, false);
         }
-        let resource = Resource {
+        let directory = self.entry(id);
+        if let Some(place) = self.elsewhere.place(id) {
+            self.elsewhere.remove(place);
+        }
+        let place = self.resources.add(Resource {
             id: id.clone(),
             state: State::LookingUp,
             locks: ThinVec::new(),
             held: ThinVec::new(),
-            directory: self.elsewhere.remove(id),
+            directory,
             idle_since: NOT_IDLE,
             in_idle_queue: false,
-        };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.places[place.0 as usize] = Some(resource);
-                place
-            }
-            None => {
-                self.places.push(Some(resource));
-                Place(u32::try_from(self.places.len() - 1).expect("fewer than 2^32 resources"))
-            }
-        };
-        let places = &self.places;
-        let key_at = |place: &Place| &in_use(&places[place.0 as usize]).id;
-        self.by_id.insert(id, place, key_at);
+            turn: self.change.turn,
+        });
         (place, true)
     }
 
@@ -148,105 +210,140 @@ impl ResourceTable {
     ///
     /// # Panics
     /// If it was removed: places are only kept by locks, and a resource with locks is not removed.
-    pub(crate) fn get(&self, place: Place) -> &Resource {
-        in_use(&self.places[place.0 as usize])
+    pub(crate) fn get(&mut self, place: Place) -> &Resource {
+        self.get_mut(place)
     }
 
     /// As [`ResourceTable::get`], to be changed.
     pub(crate) fn get_mut(&mut self, place: Place) -> &mut Resource {
-        self.places[place.0 as usize]
-            .as_mut()
-            .expect("a place in use")
+        self.find_mut(place).expect("a place in use")
     }
 
     /// The resource at a place, if it is in use.
     pub(crate) fn find_mut(&mut self, place: Place) -> Option<&mut Resource> {
-        self.places.get_mut(place.0 as usize)?.as_mut()
+        let resource = self.resources.at_mut(place)?;
+        if resource.turn != self.change.turn {
+            self.change.catch_up(place, resource);
+        }
+        Some(resource)
+    }
+
+    /// The resource at a place, which may not have caught up with the last change of the members: a
+    /// master that is gone may still be named.
+    ///
+    /// # Panics
+    /// As [`ResourceTable::get`].
+    pub(crate) fn peek(&self, place: Place) -> &Resource {
+        self.resources.at(place).expect("a place in use")
     }
 
     pub(crate) fn remove(&mut self, place: Place) {
-        let resource = self.places[place.0 as usize]
-            .take()
-            .expect("a place in use");
+        let directory = self.get(place).directory;
+        let resource = self.resources.remove(place).expect("found above");
         assert!(
             resource.locks.is_empty(),
             "a resource with locks is not removed"
         );
-        self.by_id.remove(&resource.id, |other| *other == place);
-        self.free.push(place);
-        if let Some(entry) = resource.directory {
-            self.elsewhere.insert(resource.id, entry);
+        if let Some(entry) = directory {
+            self.set_entry(&resource.id, entry);
         }
     }
 
     /// What this node knows as the directory of a name.
-    pub(crate) fn entry(&self, id: &ResourceId) -> Option<Entry> {
-        match self.place(id) {
-            Some(place) => self.get(place).directory,
-            None => self.elsewhere.get(id).copied(),
+    pub(crate) fn entry(&mut self, id: &ResourceId) -> Option<Entry> {
+        if let Some(place) = self.place(id) {
+            return self.get(place).directory;
         }
+        let place = self.elsewhere.place(id)?;
+        self.catch_up_entry(place)
+    }
+
+    /// Makes what is known as the directory of a name without other interest catch up, and tells
+    /// what it is now.
+    pub(crate) fn catch_up_entry(&mut self, place: Place) -> Option<Entry> {
+        let known = self.elsewhere.at_mut(place)?;
+        if known.turn == self.change.turn {
+            return Some(known.entry);
+        }
+        known.turn = self.change.turn;
+        let entry = self.change.entry(&known.id, known.entry);
+        match entry {
+            Some(entry) => known.entry = entry,
+            None => {
+                self.elsewhere.remove(place);
+            }
+        }
+        entry
     }
 
     pub(crate) fn set_entry(&mut self, id: &ResourceId, entry: Entry) {
-        match self.place(id) {
-            Some(place) => self.get_mut(place).directory = Some(entry),
-            None => {
-                self.elsewhere.insert(id.clone(), entry);
-            }
+        let turn = self.change.turn;
+        if let Some(place) = self.place(id) {
+            self.get_mut(place).directory = Some(entry);
+        } else if let Some(place) = self.elsewhere.place(id) {
+            let known = self.elsewhere.at_mut(place).expect("found above");
+            (known.entry, known.turn) = (entry, turn);
+        } else {
+            let id = id.clone();
+            self.elsewhere.add(Elsewhere { id, entry, turn });
         }
     }
 
     pub(crate) fn clear_entry(&mut self, id: &ResourceId) {
-        match self.place(id) {
-            Some(place) => self.get_mut(place).directory = None,
-            None => {
-                self.elsewhere.remove(id);
-            }
+        if let Some(place) = self.place(id) {
+            self.get_mut(place).directory = None;
+        } else if let Some(place) = self.elsewhere.place(id) {
+            self.clear_elsewhere(place);
         }
     }
 
-    /// Changes all that this node knows as a directory. What it becomes must not depend on what
-    /// becomes of another.
-    pub(crate) fn change_entries(&mut self, to: impl Fn(&ResourceId, Entry) -> Option<Entry>) {
-        for resource in self.places.iter_mut().flatten() {
-            if let Some(entry) = resource.directory {
-                resource.directory = to(&resource.id, entry);
-            }
-        }
-        self.elsewhere.retain(|id, entry| match to(id, *entry) {
-            Some(changed) => {
-                *entry = changed;
-                true
-            }
-            None => false,
+    /// Forgets what is known as the directory of a name without other interest.
+    pub(crate) fn clear_elsewhere(&mut self, place: Place) {
+        self.elsewhere.remove(place);
+    }
+
+    /// The members are others now. All must have caught up with the change before.
+    pub(crate) fn members_changed(&mut self, me: NodeId, members: Vec<NodeId>, gone: &[Life]) {
+        let gone = gone.iter().map(|&life| Gone {
+            life,
+            lost: Vec::new(),
         });
+        self.change = Change {
+            turn: !self.change.turn,
+            me,
+            members,
+            gone: gone.collect(),
+        };
     }
 
-    /// How many names of a lockspace this node is the directory of.
-    pub(crate) fn entries_in(&self, space: LockspaceId) -> u64 {
-        let here = self
-            .iter()
-            .filter(|r| r.id.space == space && r.directory.is_some());
-        let elsewhere = self.elsewhere.count(|id, _| id.space == space);
-        (here.count() + elsewhere) as u64
+    /// Who left with the last change, and what was lost with them: when all have caught up.
+    pub(crate) fn take_gone(&mut self) -> Vec<Gone> {
+        std::mem::take(&mut self.change.gone)
     }
 
-    /// All places in use, in an order that follows from the history alone.
-    pub(crate) fn all(&self) -> Vec<Place> {
-        (0u32..)
-            .zip(&self.places)
-            .filter(|(_, r)| r.is_some())
-            .map(|(i, _)| Place(i))
-            .collect()
+    /// How many names of a lockspace this node is the directory of, as far as they pass a test.
+    pub(crate) fn entries_in(&self, space: LockspaceId, test: impl Fn(Entry) -> bool) -> u64 {
+        let here = self.iter().filter(|r| r.id.space == space);
+        let here = here.filter_map(|r| r.directory);
+        let elsewhere = self.elsewhere.iter().filter(|e| e.id.space == space);
+        let entries = here.chain(elsewhere.map(|e| e.entry));
+        entries.filter(|entry| test(*entry)).count() as u64
     }
 
+    /// All places of resources.
+    pub(crate) fn places(&self) -> Places {
+        self.resources.places()
+    }
+
+    /// All places of directory entries of names without other interest.
+    pub(crate) fn elsewhere_places(&self) -> Places {
+        self.elsewhere.places()
+    }
+
+    /// All resources, as [`ResourceTable::peek`] shows them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Resource> {
-        self.places.iter().flatten()
+        self.resources.iter()
     }
-}
-
-fn in_use(place: &Option<Resource>) -> &Resource {
-    place.as_ref().expect("a place in use")
 }
 
 /// A call of a client that is not finished.

@@ -1,26 +1,52 @@
 //! What takes long, in slices: others have their turn in between.
 //!
-//! In a recovery, restating comes first, since other nodes wait for it. Dropping the locks of the
+//! In a recovery, catching up with the change of the members and restating come first, since other
+//! nodes wait for it. Dropping the locks of the
 //! dead and moving the queues of what was rebuilt are for a node that may act; until then they wait.
 //! A client that ends may leave very many locks, too.
 
 use crate::{
-    Dlm, Life, PackedLife, directory::Entry, master::Key, recovery::Rebuild, table::Place,
+    Dlm, Life,
+    catch_up::CatchUp,
+    master::Key,
+    names::{Place, Places},
+    recovery::Rebuild,
 };
 use mainstay_base::{Instant, LockId, Mutant};
 use mainstay_wire::event::{Reason, What};
 use std::collections::VecDeque;
 
 /// What it costs to change a resource, where looking at one costs 1.
-const CHANGE: u32 = 8;
+pub(crate) const CHANGE: u32 = 8;
 
 /// Something to be done to many resources, for the sake of one vanished incarnation.
 #[derive(Debug)]
 pub(crate) struct Work {
     kind: Kind,
     dead: Life,
-    /// What is left, last first.
-    places: Vec<Place>,
+    left: Left,
+}
+
+/// What is left to be looked at.
+#[derive(Debug)]
+enum Left {
+    /// These, last first.
+    These(Vec<Place>),
+    All(Places),
+}
+
+impl Left {
+    fn these(mut places: Vec<Place>) -> Left {
+        places.reverse();
+        Left::These(places)
+    }
+
+    fn next(&mut self) -> Option<Place> {
+        match self {
+            Left::These(places) => places.pop(),
+            Left::All(places) => places.next(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,33 +57,42 @@ enum Kind {
 }
 
 impl Work {
-    fn new(kind: Kind, dead: Life, mut places: Vec<Place>) -> Work {
-        places.reverse();
-        Work { kind, dead, places }
-    }
-
     /// Restating own locks on what it mastered.
     pub(crate) fn restate(dead: Life, places: Vec<Place>) -> Work {
-        Work::new(Kind::Restate, dead, places)
+        Work {
+            kind: Kind::Restate,
+            dead,
+            left: Left::these(places),
+        }
     }
 
     /// Dropping the locks that it held on resources mastered here.
-    pub(crate) fn purge(dead: Life, places: Vec<Place>) -> Work {
-        Work::new(Kind::Purge, dead, places)
+    pub(crate) fn purge(dead: Life, places: Places) -> Work {
+        Work {
+            kind: Kind::Purge,
+            dead,
+            left: Left::All(places),
+        }
     }
 
     /// Putting the queues of rebuilt resources in order, and letting them move.
     pub(crate) fn finish(dead: Life, places: Vec<Place>) -> Work {
-        Work::new(Kind::Finish, dead, places)
+        Work {
+            kind: Kind::Finish,
+            dead,
+            left: Left::these(places),
+        }
     }
 }
 
 /// All that is under way.
 #[derive(Debug)]
 pub(crate) struct Works {
-    slice: u32,
+    pub(crate) slice: u32,
     /// When there was last a slice, or something to slice.
     pub(crate) at: Instant,
+    /// What follows from a change of the members.
+    pub(crate) catching_up: Option<CatchUp>,
     /// Locks of clients that are gone, last first.
     releasing: VecDeque<Vec<LockId>>,
     restating: VecDeque<Work>,
@@ -73,6 +108,7 @@ impl Works {
         Works {
             slice,
             at: Instant::ZERO,
+            catching_up: None,
             releasing: VecDeque::new(),
             restating: VecDeque::new(),
             acting: VecDeque::new(),
@@ -99,7 +135,8 @@ impl Dlm {
     /// When the next slice is due.
     pub(crate) fn work_due(&self) -> Option<Instant> {
         let works = &self.works;
-        let any = !works.releasing.is_empty()
+        let any = works.catching_up.is_some()
+            || !works.releasing.is_empty()
             || !works.restating.is_empty()
             || self.active && !works.acting.is_empty();
         any.then_some(works.at)
@@ -107,7 +144,7 @@ impl Dlm {
 
     /// Does a slice of what is to be done.
     pub(crate) fn work(&mut self, now: Instant) {
-        let mut left = self.works.slice;
+        let mut left = self.catch_up(now, self.works.slice);
         while left > 0
             && let Some(mut locks) = self.works.releasing.pop_front()
         {
@@ -124,13 +161,17 @@ impl Dlm {
         while left > 0
             && let Some(mut work) = self.next_work()
         {
-            while left > 0
-                && let Some(place) = work.places.pop()
-            {
-                left = left.saturating_sub(self.work_on(now, &work, place));
+            let mut ended = false;
+            while left > 0 && !ended {
+                left = left.saturating_sub(match work.left.next() {
+                    Some(place) => self.work_on(now, &work, place),
+                    None => {
+                        ended = true;
+                        CHANGE
+                    }
+                });
             }
-            if work.places.is_empty() {
-                left = left.saturating_sub(CHANGE);
+            if ended {
                 self.end_work(now, &work);
             } else if work.kind == Kind::Restate {
                 self.works.restating.push_front(work);
@@ -141,9 +182,9 @@ impl Dlm {
         self.works.at = now;
     }
 
-    /// Whether nothing is left to be restated.
+    /// Whether nothing has to catch up, or to be restated.
     pub(crate) fn has_restated(&self) -> bool {
-        self.works.restating.is_empty()
+        self.works.catching_up.is_none() && self.works.restating.is_empty()
     }
 
     /// Does all that can be done now.
@@ -193,10 +234,6 @@ impl Dlm {
             }
             Kind::Finish => {
                 self.handed.retain(|(life, _), _| *life != work.dead);
-                // What nobody restated is free.
-                let lost = Entry::Lost(PackedLife::of(work.dead));
-                self.resources
-                    .change_entries(|_, entry| Some(entry).filter(|entry| *entry != lost));
                 if let Some(rebuild) = self.rebuild_of(work.dead) {
                     rebuild.rebuilt = Some(rebuild.places.len() as u64);
                 }

@@ -7,7 +7,7 @@ use mainstay_base::{
     BootId, Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName,
     SessionId, Token, Value, ValueBlock, ValueVersion,
 };
-use mainstay_dlm::{Dlm, LockCall, Out};
+use mainstay_dlm::{Dlm, LockCall, Out, UnlockCall};
 use mainstay_fencing::{Fenced, FencedRecord, Ledger, Proof, Vanished};
 use mainstay_membership::{Member, Pending, View, directory_node};
 use mainstay_wire::{
@@ -16,6 +16,7 @@ use mainstay_wire::{
     event::Reason,
     lock::{Flags, Granted},
 };
+use std::collections::BTreeSet;
 
 const ME: NodeId = NodeId(1);
 const MASTER: NodeId = NodeId(2);
@@ -337,4 +338,137 @@ fn a_writers_death_is_heard_of_by_a_master_that_was_rebuilding() {
     };
     node.heard(OTHER, restate);
     assert!(mark_after_leave(node, lock));
+}
+
+/// A member that does next to nothing in one slice, whose client holds EX with a value on resources
+/// that `MASTER` masters and `OTHER` is the directory of.
+fn busy_member(count: usize) -> (Node, Vec<ResourceName>) {
+    let mut node = Node {
+        dlm: Dlm::new(ME, 1),
+        epoch: 0,
+    };
+    node.dlm.add_space(SPACE, 32);
+    node.install(1, &[ME, MASTER, OTHER], &[]);
+    node.dlm.set_active(NOW, true);
+    for peer in [MASTER, OTHER] {
+        node.heard(peer, Body::Registered { members: Epoch(1) });
+    }
+    node.dlm.open_session(CLIENT);
+    let views: [&[NodeId]; 2] = [&[ME, MASTER, OTHER], &[ME, OTHER]];
+    let all = (0..).map(|i| ResourceName::new(format!("r{i}")).unwrap());
+    let other = |name: &ResourceName| {
+        let mut directories = views.iter().map(|v| directory_node(v, SPACE, name));
+        directories.all(|node| node == Some(OTHER))
+    };
+    let names: Vec<ResourceName> = all.filter(other).take(count).collect();
+    for (name, request) in names.iter().zip(1..) {
+        let resource = ResourceId {
+            space: SPACE,
+            name: name.clone(),
+        };
+        let call = LockCall {
+            handle: Handle(request),
+            space: SPACE,
+            name: name.clone(),
+            mode: LockMode::Ex,
+            flags: Flags::VALBLK,
+            blocking: false,
+            deadline: None,
+        };
+        node.dlm.lock(NOW, CLIENT, request, call);
+        let named = Body::MasterIs {
+            resource,
+            members: Epoch(1),
+            master: MASTER,
+        };
+        node.heard(OTHER, named);
+        let granted = Granted {
+            mode: LockMode::Ex,
+            token: Token::floor(Epoch(1)).next(),
+            value: Some(Value {
+                block: ValueBlock::new([1; 32]).unwrap(),
+                version: ValueVersion(5),
+                maybe_stale: false,
+            }),
+        };
+        let lock = LockId(request);
+        node.heard(MASTER, Body::Granted { lock, granted });
+    }
+    node.said(MASTER);
+    (node, names)
+}
+
+impl Node {
+    /// Does all that is due, and tells what it says to `to`, and in how many slices.
+    fn work_off(&mut self, to: NodeId) -> (Vec<Body>, usize) {
+        let (mut said, mut slices) = (self.said(to), 0);
+        while self.dlm.deadline().is_some_and(|due| due <= NOW) {
+            self.dlm.tick(NOW);
+            said.extend(self.said(to));
+            slices += 1;
+        }
+        (said, slices)
+    }
+}
+
+/// Protects readers of value blocks: a client that dies while writing, after its master has left
+/// cleanly and before its lock has been restated, leaves its value in doubt.
+#[test]
+fn a_writers_death_is_told_to_the_heir_of_its_master() {
+    let (mut node, _) = busy_member(100);
+    node.epoch = 2;
+    node.dlm.install(NOW, view(2, &[ME, OTHER], &[]));
+    node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeftCleanly));
+    node.dlm.view_settled(NOW);
+    node.dlm.close_session(NOW, CLIENT);
+    let (said, _) = node.work_off(OTHER);
+    let doubted = said.iter().filter_map(|body| match body {
+        Body::Suspect { resource, .. } => Some(resource.clone()),
+        // Restated, and then dropped: the heir hears of both.
+        Body::Drop {
+            resource,
+            invalidate: true,
+            ..
+        } => Some(resource.clone()),
+        _ => None,
+    });
+    let told: BTreeSet<ResourceId> = doubted.collect();
+    assert_eq!(told.len(), 100, "{said:?}");
+    let restated = said
+        .iter()
+        .position(|b| matches!(b, Body::RestateDone { .. }));
+    let suspect = said.iter().rposition(|b| matches!(b, Body::Suspect { .. }));
+    assert!(suspect < restated, "before the heir lets others read");
+}
+
+/// Protects the turns of others: what follows from a change of the members is done in slices; what
+/// is used before its turn is as the change made it; and only when all is done does the node say so.
+#[test]
+fn a_change_of_the_members_is_caught_up_with_in_slices() {
+    let (mut node, names) = busy_member(100);
+    node.install(2, &[ME, OTHER], &[MASTER]);
+    let registered = |said: &[Body]| said.iter().any(|b| matches!(b, Body::Registered { .. }));
+    assert!(!registered(&node.said(OTHER)));
+    // The last of all has not had its turn: its release finds no master, so nothing is said of it.
+    let last = UnlockCall {
+        handle: Handle(names.len() as u64),
+        flags: Flags::NONE,
+        value: None,
+    };
+    node.dlm.unlock(NOW, CLIENT, 200, last);
+    assert!(node.said(OTHER).is_empty());
+    let (said, slices) = node.work_off(OTHER);
+    assert!(registered(&said), "{said:?}");
+    assert!(slices >= 100, "{slices} slices");
+    // Those that are left are restated after the proof, before the next entry of the log.
+    node.epoch = 3;
+    let mut settled = view(3, &[ME, OTHER], &[]);
+    settled.members_since = Epoch(2);
+    node.dlm.work_off(NOW);
+    node.dlm.install(NOW, settled);
+    node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeaseExpired));
+    node.dlm.view_settled(NOW);
+    let (said, _) = node.work_off(OTHER);
+    let restated = said.iter().filter(|b| matches!(b, Body::Restate { .. }));
+    assert_eq!(restated.count(), 99);
 }

@@ -213,7 +213,7 @@ impl Dlm {
     /// The queues of a resource that this node masters, if it may decide about it now.
     pub(super) fn deciding_master(&self, resource: &ResourceId) -> Option<&crate::master::Master> {
         let place = self.resources.place(resource)?;
-        match &self.resources.get(place).state {
+        match &self.resources.peek(place).state {
             State::Mine(master) if master.rebuilding.is_none() => {
                 (self.active && !self.leaving).then_some(master)
             }

@@ -185,7 +185,7 @@ impl Dlm {
         // One that stands in the queue is in the way of those behind it even if it yields.
         let queued = charge.holds == wait.lock;
         (same && (queued || holds(true) || holds(false)))
-            .then(|| (wait, self.resources.get(owned.place).id.clone()))
+            .then(|| (wait, self.resources.peek(owned.place).id.clone()))
     }
 
     /// The judge, by way of the owner's node, asks about a wait on a resource mastered here.
@@ -236,7 +236,7 @@ impl Dlm {
                 session: wait.session,
             },
             process: profile.map(|p| p.process.clone()).unwrap_or_default(),
-            resource: self.resources.get(owned.place).id.clone(),
+            resource: self.resources.peek(owned.place).id.clone(),
             granted: owned.granted,
             requested: mode,
             waited_us: u64::try_from(waited).unwrap_or(u64::MAX),
