@@ -1,6 +1,9 @@
 //! Reports: what this node tells of itself, and what it gathers from all members.
 
-use crate::Node;
+use crate::{
+    Node,
+    why::{self, Masterless},
+};
 use core::time::Duration;
 use mainstay_base::{
     Instant, LockId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
@@ -29,6 +32,8 @@ const PART_OWNERS: usize = 128;
 const LOCKS_PER_QUEUE: usize = 500;
 /// Most locks of one node whose owners are asked for, so that question and answer fit a message.
 const OWNERS_ASKED: usize = 4096;
+/// Most clients of a resource without a master that a sentence names.
+const CLIENTS_TOLD: usize = 16;
 
 /// A report that is being gathered.
 #[derive(Debug)]
@@ -118,21 +123,9 @@ impl Node {
         let Some(id) = self.state.lockspace(&lockspace).map(|s| s.id) else {
             return self.refuse(session, request, Refusal::NoSuchLockspace);
         };
-        // A pattern that the name itself is sure to match; others are filtered out at the end.
-        let pattern = name
-            .as_bytes()
-            .iter()
-            .map(|&b| {
-                if b.is_ascii_graphic() && b != b'*' {
-                    char::from(b)
-                } else {
-                    '?'
-                }
-            })
-            .collect();
         let filter = LockspaceFilter {
             lockspace: Some(id),
-            pattern: Some(pattern),
+            pattern: Some(pattern(&name)),
             limit: LIMIT_MAX,
         };
         self.gather(now, session, request, Kind::Why { lockspace, name }, filter);
@@ -428,7 +421,11 @@ impl Node {
                 let waits = resource
                     .as_ref()
                     .is_some_and(|r| !(r.converters.is_empty() && r.waiters.is_empty()));
-                let report = crate::why::explain(resource, &lockspace, &name, &silent);
+                let masterless = match resource {
+                    Some(_) => Masterless::default(),
+                    None => self.masterless(now, &name, &query.owners),
+                };
+                let report = why::explain(resource, &masterless, &lockspace, &name, &silent);
                 if waits && let Ok(filter) = self.filter(None, None, LIMIT_MAX) {
                     let kind = Kind::Circles(Box::new(report));
                     return self.gather(now, session, request, kind, filter);
@@ -445,11 +442,35 @@ impl Node {
             }
             Kind::Circles(mut report) => {
                 let graph = crate::graph::draw(&query.resources, &all, &query.sessions);
-                crate::why::explain_circles(&mut report, &graph);
+                why::explain_circles(&mut report, &graph);
                 Answer::Why(report)
             }
         };
         self.answer(session, request, answer);
+    }
+
+    /// What can be said of a resource that nobody masters.
+    fn masterless(
+        &self,
+        now: Instant,
+        name: &ResourceName,
+        owners: &BTreeMap<(NodeId, u64), OwnedLock>,
+    ) -> Masterless {
+        // The members were asked by a pattern: of an odd name, it matches others too.
+        let exact = pattern(name).as_bytes() == name.as_bytes() && !name.as_bytes().contains(&b'?');
+        let owners = owners.iter().filter(|_| exact).take(CLIENTS_TOLD);
+        let clients = owners.map(|((node, lock), owned)| {
+            let node = self.name(*node);
+            match owned.owner.pid {
+                0 => format!("lock {lock} of {node}"),
+                pid => format!("process {pid} ({}) on {node}", owned.owner.command),
+            }
+        });
+        let pending = self.membership.why_pending(now).into_iter();
+        Masterless {
+            clients: clients.collect(),
+            vanished: pending.map(|p| (self.name(p.node), p.waits_for)).collect(),
+        }
     }
 
     fn resource_report(
@@ -577,6 +598,15 @@ impl Node {
             sessions: self.sessions.len() as u64,
         }
     }
+}
+
+/// A pattern that the name itself is sure to match; of an odd name it matches others, too.
+fn pattern(name: &ResourceName) -> String {
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'*';
+    let bytes = name.as_bytes().iter();
+    bytes
+        .map(|&b| if plain(b) { char::from(b) } else { '?' })
+        .collect()
 }
 
 fn millis(d: Duration) -> u64 {

@@ -3,18 +3,51 @@
 use mainstay_base::{LockMode, LockspaceName, NodeName, ResourceName};
 use mainstay_wire::report::{GraphReport, GraphWait, LockReport, ResourceReport, WhyReport};
 
+/// What is known of a resource that no member masters.
+#[derive(Default)]
+pub(crate) struct Masterless {
+    /// Who has a lock on it, or has asked for one: process, command and node.
+    pub(crate) clients: Vec<String>,
+    /// Vanished nodes, any of which may have been its master, and what is waited for.
+    pub(crate) vanished: Vec<(NodeName, String)>,
+}
+
+impl Masterless {
+    fn explain(&self, lockspace: &LockspaceName, name: &ResourceName, sentences: &mut Vec<String>) {
+        if !self.clients.is_empty() {
+            let clients = self.clients.join(" and ");
+            sentences.push(format!(
+                "{name} has no master at present; {clients} had or want a lock on it."
+            ));
+        } else if self.vanished.is_empty() {
+            sentences.push(format!(
+                "Nobody has a lock on {name} in lockspace {lockspace}."
+            ));
+        } else {
+            sentences.push(format!(
+                "Nobody among the members has a lock on {name} in lockspace {lockspace}."
+            ));
+        }
+        for (node, waits_for) in &self.vanished {
+            sentences.push(format!(
+                "If {node} had one, or was its master, nothing is granted until it is certain that \
+                 {node} can do no more harm ({waits_for})."
+            ));
+        }
+    }
+}
+
 /// Explains every wait on a resource.
 pub(crate) fn explain(
     resource: Option<ResourceReport>,
+    masterless: &Masterless,
     lockspace: &LockspaceName,
     name: &ResourceName,
     silent: &[NodeName],
 ) -> WhyReport {
     let mut sentences = Vec::new();
     match &resource {
-        None => sentences.push(format!(
-            "Nobody has a lock on {name} in lockspace {lockspace}."
-        )),
+        None => masterless.explain(lockspace, name, &mut sentences),
         Some(found) => {
             if found.recovering {
                 sentences.push(format!(
@@ -212,6 +245,31 @@ mod tests {
         }
     }
 
+    /// Protects X1: while a vanished node may still be the master, nobody is told that a resource is
+    /// free.
+    #[test]
+    fn a_resource_without_a_master_is_not_called_free() {
+        let name = ResourceName::new("disk").expect("valid");
+        let lockspace = LockspaceName::new("default").expect("valid");
+        let why = |masterless: &Masterless| {
+            let report = explain(None, masterless, &lockspace, &name, &[]);
+            report.sentences.join(" ")
+        };
+        let mut masterless = Masterless::default();
+        let free = "Nobody has a lock on disk in lockspace default.";
+        assert_eq!(why(&masterless), free);
+        let n1 = NodeName::new("n1").expect("valid");
+        masterless.vanished.push((n1, "its lease".to_owned()));
+        let vanished = "If n1 had one, or was its master, nothing is granted until it is certain \
+                        that n1 can do no more harm (its lease).";
+        let nobody = "Nobody among the members has a lock on disk in lockspace default.";
+        assert_eq!(why(&masterless), format!("{nobody} {vanished}"));
+        masterless.clients.push("process 7 (job) on n2".to_owned());
+        let client =
+            "disk has no master at present; process 7 (job) on n2 had or want a lock on it.";
+        assert_eq!(why(&masterless), format!("{client} {vanished}"));
+    }
+
     /// Protects X1: the sentence names the holder that blocks, and for one behind a waiter, the
     /// waiter.
     #[test]
@@ -232,7 +290,7 @@ mod tests {
                 lock(3, "n3", None, Some(LockMode::Pr)),
             ],
         };
-        let report = explain(Some(found), &lockspace, &name, &[]);
+        let report = explain(Some(found), &Masterless::default(), &lockspace, &name, &[]);
         assert_eq!(
             report.sentences,
             [
