@@ -142,6 +142,7 @@ impl World<'_> {
             return match a.task {
                 Task::Fence(op) if a.pseudo => format!("pseudo-{} {node}", op.as_str()),
                 Task::Fence(op) => format!("{} {node}", op.as_str()),
+                Task::ProbeAgain => format!("probe_again probe_again-{node} {node}"),
                 task => format!("{} {node}", self.task_name(task))
                     .trim_end()
                     .to_owned(),

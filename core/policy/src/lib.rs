@@ -106,7 +106,7 @@ pub fn plan(cib: &Cib, ask: Ask) -> Plan {
 #[must_use]
 pub fn run(cib: &Cib, ask: Ask) -> (Plan, Cib) {
     recite(cib, ask, |world, before| {
-        (Plan::of(world, before), run::play(world))
+        (Plan::of(world, before), run::play(world, run::Player::Node))
     })
 }
 
@@ -115,7 +115,7 @@ pub fn run(cib: &Cib, ask: Ask) -> (Plan, Cib) {
 #[must_use]
 pub fn verdict(cib: &Cib, ask: Ask) -> Verdict {
     let (mut verdict, after) = recite(cib, ask, |world, before| {
-        (Verdict::of(world, before), run::play(world))
+        (Verdict::of(world, before), run::play(world, run::Player::Reference))
     });
     let after = state_of(&after, ask, false);
     verdict.nodes_after = after.nodes;

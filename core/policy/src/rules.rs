@@ -249,9 +249,11 @@ pub(crate) fn collect_over(
     into.extend(own);
 }
 
-/// A score as options spell it; 0 for what is none.
+/// A score as options and attributes spell it: what the text begins with counts, 0 for what is none.
 pub(crate) fn score(text: &str) -> Score {
-    Score::from_text(text).unwrap_or(Score::ZERO)
+    Score::from_text(text)
+        .or_else(|| whole(text).map(Score::new))
+        .unwrap_or(Score::ZERO)
 }
 
 #[cfg(test)]

@@ -10,10 +10,20 @@ use mainstay_cib::{
     text::Str,
     value::{Membership, TransitionKey, TransitionMagic},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a plan is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Player {
+    /// As nodes would do it.
+    Node,
+    /// As the reference implementation's player does it, for comparisons: it writes a cancellation
+    /// down like any other operation, and that counts as a sign of life even behind a stop.
+    Reference,
+}
 
 /// The configuration and the status that it has when the plan has been carried out.
-pub(crate) fn play(world: &World<'_>) -> Cib {
+pub(crate) fn play(world: &World<'_>, player: Player) -> Cib {
     let mut cib = world.cib.clone();
     for at in in_order(world) {
         let action = &world.actions[at];
@@ -24,7 +34,8 @@ pub(crate) fn play(world: &World<'_>) -> Cib {
             (Task::Fence(op), None, Some(node)) if op != FenceOp::On => {
                 fence(&mut cib, world, node);
             }
-            (Task::Notify(..) | Task::Cancel | Task::ClearFailCount, ..) => {}
+            (Task::Cancel, ..) if player == Player::Node => {}
+            (Task::Notify(..) | Task::ClearFailCount, ..) => {}
             (Task::Delete | Task::Forget, Some(service), Some(node)) => {
                 forget(&mut cib, world, service, node);
             }
@@ -46,20 +57,25 @@ fn in_order(world: &World<'_>) -> Vec<Ax> {
             after.entry(input).or_default().push(at);
         }
     }
+    // Whoever plays goes through the list again and again, and does what can be done.
     let free = waits.iter().filter(|(_, n)| **n == 0);
-    let mut ready: Vec<Ax> = free.map(|(at, _)| *at).collect();
-    ready.reverse();
+    let mut pass: BTreeSet<Ax> = free.map(|(at, _)| *at).collect();
+    let mut next_pass = BTreeSet::new();
     let mut order = Vec::new();
-    while let Some(at) = ready.pop() {
-        order.push(at);
-        for &next in after.get(&at).into_iter().flatten() {
-            if let Some(n) = waits.get_mut(&next) {
-                *n -= 1;
-                if *n == 0 {
-                    ready.push(next);
+    while !pass.is_empty() {
+        while let Some(at) = pass.pop_first() {
+            order.push(at);
+            for &next in after.get(&at).into_iter().flatten() {
+                if let Some(n) = waits.get_mut(&next) {
+                    *n -= 1;
+                    if *n == 0 {
+                        let when = if next > at { &mut pass } else { &mut next_pass };
+                        when.insert(next);
+                    }
                 }
             }
         }
+        pass = std::mem::take(&mut next_pass);
     }
     order
 }

@@ -154,6 +154,7 @@ impl World<'_> {
             Task::Reload => "reload-agent",
             Task::Fence(_) => "stonith",
             Task::Shutdown => "do_shutdown",
+            Task::ProbeAgain => "probe_again",
             Task::Named(name) => &self.names[name as usize],
         }
     }

@@ -27,11 +27,9 @@ pub(crate) fn all(world: &mut World<'_>) {
         }
         // Clusters of long ago wrote down whether they had asked.
         if n.attribute("probe_complete")
-            .is_some_and(|v| truth(v) == Some(false))
+            .is_some_and(|v| truth(v) != Some(true))
         {
-            let task = world.task("probe_complete");
-            let at = actions::free(world, task, Some(node), false);
-            world.actions[at].optional = false;
+            actions::free(world, Task::ProbeAgain, Some(node), false);
             continue;
         }
         for root in world.roots.clone() {
@@ -103,7 +101,7 @@ fn primitive(world: &mut World<'_>, service: Sx, node: Nx) -> bool {
     };
     // An instance starts only if it is known of all instances where they are.
     let then = if world.is_clone(top) { top } else { service };
-    let stuck = !world.actions[at].runnable && world.services[then].running_on.is_empty();
+    let stuck = !world.actions[at].runnable && world.services[service].running_on.is_empty();
     let needs = if stuck { flow::NEEDS_FIRST } else { 0 };
     let after = |task| End::Task(then, task, 0);
     order(

@@ -71,6 +71,12 @@ fn of_service(
     of_set: Option<Score>,
     parts: &[&str],
 ) {
+    let score = of_set.or(written.score.get());
+    let at_node = written.node.as_ref().zip(score);
+    let node = at_node.map(|(name, _)| world.node_named(name));
+    if node == Some(None) {
+        return;
+    }
     let discover = match written.discovery.get() {
         Some(Discovery::Never) => Discover::Never,
         Some(Discovery::Exclusive) => {
@@ -79,11 +85,7 @@ fn of_service(
         }
         _ => Discover::Always,
     };
-    let score = of_set.or(written.score.get());
-    if let (Some(name), Some(score)) = (&written.node, score) {
-        let Some(node) = world.node_named(name) else {
-            return;
-        };
+    if let (Some(Some(node)), Some(score)) = (node, score) {
         // A constraint on the lowest role counts for all roles: it comes before the others.
         let role = role
             .or(written.role.get())
@@ -187,9 +189,6 @@ pub(super) fn health(world: &mut World<'_>) {
         ),
         _ => return,
     };
-    if strategy.as_deref() == Some("custom") {
-        return;
-    }
     let base = match strategy.as_deref() {
         Some("progressive") => option("node-health-base", zero),
         _ => zero,
@@ -198,7 +197,7 @@ pub(super) fn health(world: &mut World<'_>) {
         let mut sum = base;
         for (name, value) in &world.nodes[node].attributes {
             if name.starts_with("#health") {
-                sum += match &**value {
+                sum += match value.to_ascii_lowercase().as_str() {
                     "red" => red,
                     "yellow" => yellow,
                     "green" => green,

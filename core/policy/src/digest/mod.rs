@@ -188,7 +188,7 @@ fn unless_secret(
         .as_deref()
         .unwrap_or(" passwd password user ");
     fields.retain(|name, _| !names.split_whitespace().any(|n| *n == **name));
-    let old = older(op.feature_set.as_deref().unwrap_or(""), (3, 16));
+    let old = older_than(op.feature_set.as_deref(), (3, 16, 0));
     if old && world.services[service].config.is_fencing() {
         fields.retain(|name, _| !name.starts_with("pcmk_"));
     }
@@ -200,10 +200,11 @@ fn unless_secret(
     }
 }
 
-/// Whether a version is below another one.
-fn older(version: &str, than: (u32, u32)) -> bool {
-    let mut parts = version.split('.').map(|p| p.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < than
+/// Whether a set of features is older than another one; one that is not known is.
+pub(crate) fn older_than(version: Option<&str>, than: (u32, u32, u32)) -> bool {
+    let mut parts = version.unwrap_or("").split('.').map(|p| p.parse().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next()) < than
 }
 
 fn digest(fields: &Fields) -> String {

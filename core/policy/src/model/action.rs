@@ -59,6 +59,8 @@ pub(crate) enum Task {
     Reload,
     Fence(FenceOp),
     Shutdown,
+    /// Makes a node look again for everything that may run on it.
+    ProbeAgain,
     /// An event with a name of its own, or an operation that people named.
     Named(u32),
 }

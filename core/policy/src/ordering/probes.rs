@@ -86,39 +86,11 @@ fn before_restarts(world: &mut World<'_>, service: Sx) {
     for probe in questions(world, service) {
         for link in (0..world.actions[probe].after.len()).rev() {
             let link = world.actions[probe].after[link];
-            before_inactive(world, probe, link.action, link.flags);
             let mut seen = Vec::new();
             before_restart(world, probe, link.action, &mut seen);
             for at in seen {
                 world.actions[at].tracking = false;
             }
-        }
-    }
-}
-
-/// Where a question about a clone cannot be asked, its inactive instances must not start.
-fn before_inactive(world: &mut World<'_>, probe: Ax, after: Ax, flags: u32) {
-    let Some(clone) = world.actions[after].service else {
-        return;
-    };
-    let asks = world.actions[probe].service;
-    if world.services[clone].kind <= Kind::Group
-        || world.actions[probe].runnable
-        || flags & flow::NEEDS_FIRST != 0
-        || world.actions[after].task != Task::Start
-        || asks.is_none_or(|s| world.top(s) != clone)
-    {
-        return;
-    }
-    for link in world.actions[after].after.clone() {
-        let then = &world.actions[link.action];
-        let Some(s) = then.service else { continue };
-        let fits = world.services[s].running_on.is_empty()
-            && then.task == Task::Start
-            && world.top(s) == clone;
-        if fits {
-            let flags = flow::OPTIONAL | flow::NEEDS_FIRST;
-            order_actions_of(world, probe, link.action, flags);
         }
     }
 }

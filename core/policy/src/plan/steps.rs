@@ -104,6 +104,7 @@ pub(crate) fn kind(world: &World<'_>, at: Ax) -> Kind {
     match action.task {
         Task::Fence(_) => Kind::Fencing,
         _ if action.pseudo => Kind::Event,
+        Task::ProbeAgain => Kind::Operation,
         Task::ClearFailCount | Task::Forget | Task::Shutdown => Kind::Cluster,
         _ if action.service.is_none() => Kind::Cluster,
         _ => Kind::Operation,

@@ -1,6 +1,7 @@
 //! How often a service failed on a node.
 
 use crate::{
+    digest::older_than,
     model::{Nx, Sx, World},
     rules::score,
 };
@@ -75,6 +76,13 @@ fn has_failed(world: &World<'_>, service: Sx, node: Nx, name: &str, interval: u6
         .any(|r| r.ops.iter().any(failed))
 }
 
+/// Whether it is an operation and its interval, as in `monitor_10000`.
+fn is_key(text: &str) -> bool {
+    let interval = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
+    text.rsplit_once('_')
+        .is_some_and(|(name, number)| !name.is_empty() && interval(number))
+}
+
 /// What the node's attributes say, for the service or for any instance that is like it.
 fn written(world: &World<'_>, service: Sx, node: Nx) -> (Score, i64) {
     let s = &world.services[service];
@@ -82,8 +90,14 @@ fn written(world: &World<'_>, service: Sx, node: Nx) -> (Score, i64) {
         (Some(name), true) => name.clone(),
         _ => world.plain_name(service),
     };
+    // Software that knows these features counts for each operation, older one for all.
+    let by_operation = !older_than(world.cib.feature_set.as_deref(), (3, 0, 13));
     let is_ours = |rest: &str| -> bool {
-        let rest = rest.split('#').next().unwrap_or(rest);
+        let rest = match rest.rsplit_once('#') {
+            Some((rest, operation)) if by_operation && is_key(operation) => rest,
+            None if !by_operation => rest,
+            _ => return false,
+        };
         let Some(tail) = rest.strip_prefix(&*name) else {
             return false;
         };

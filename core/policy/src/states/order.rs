@@ -8,16 +8,31 @@ use std::cmp::Ordering;
 
 /// The operations in the order in which they happened.
 pub(crate) fn sorted(ops: &[LrmOp]) -> Vec<&LrmOp> {
-    let mut list: Vec<&LrmOp> = Vec::with_capacity(ops.len());
-    // Pending operations make the order partial, which a sort of the library may refuse. Of equal
-    // ones, the later in the text comes first.
-    for op in ops.iter().rev() {
-        let at = list
-            .iter()
-            .rposition(|before| compare(before, op, true) != Ordering::Greater);
-        list.insert(at.map_or(0, |at| at + 1), op);
+    // Of equal ones, the later in the text comes first.
+    merge_sort(ops.iter().rev().collect())
+}
+
+/// Pending operations make the order partial: a sort of the library may refuse that, and the result
+/// depends on what is compared with what. So the way of sorting is part of the rule: halves (the
+/// first the smaller one) are sorted and merged.
+fn merge_sort(mut list: Vec<&LrmOp>) -> Vec<&LrmOp> {
+    if list.len() < 2 {
+        return list;
     }
-    list
+    let second = merge_sort(list.split_off(list.len() / 2));
+    let first = merge_sort(list);
+    let mut merged = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+    while let (Some(a), Some(b)) = (first.peek(), second.peek()) {
+        let from = match compare(a, b, true) {
+            Ordering::Greater => &mut second,
+            _ => &mut first,
+        };
+        merged.extend(from.next());
+    }
+    merged.extend(first);
+    merged.extend(second);
+    merged
 }
 
 /// How two operations follow each other. Numbers of calls mean something on one node only; where an

@@ -20,7 +20,6 @@ pub(super) fn add(world: &mut World<'_>, service: Sx, node: Nx) {
     }
     if is_primitive && world.nodes[node].maintenance {
         world.services[service].managed = false;
-        world.services[service].maintenance = true;
     }
     if !world.services[service].managed {
         let why = Why::Fixed("it is not managed");

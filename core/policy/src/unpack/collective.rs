@@ -6,7 +6,7 @@ use crate::{
     rules::{Asked, collect},
 };
 use mainstay_cib::{
-    resources::{Cloned, Group, Resource},
+    resources::{Cloned, Group, Primitive, Resource},
     sets::AttributeSet,
     text::Str,
 };
@@ -118,7 +118,11 @@ pub(super) fn clone_of(
         ..Config::default()
     };
     let promotable = master || config.truth("promotable") == Some(true);
-    let unique = config.truth("globally-unique") == Some(true);
+    if promotable && !all_of(world, content, &["ocf"]) {
+        return None;
+    }
+    let asked_unique = config.truth("globally-unique") == Some(true);
+    let unique = asked_unique && all_of(world, content, &["ocf", "stonith"]);
     let everywhere = u32::try_from(world.nodes.len().max(1)).unwrap_or(u32::MAX);
     // Instances stay where they are unless there is a reason; the clone as such has no place.
     let sticky = config.meta.contains_key("resource-stickiness");
@@ -128,6 +132,9 @@ pub(super) fn clone_of(
     }
     if master {
         config.meta.insert("promotable".into(), "true".into());
+    }
+    if asked_unique && !unique {
+        config.meta.insert("globally-unique".into(), "false".into());
     }
     let outer = Around {
         promotable,
@@ -139,6 +146,9 @@ pub(super) fn clone_of(
     made.unique = unique;
     made.promotable = promotable;
     made.max = number(&config, &["clone-max"]).unwrap_or(everywhere);
+    if asked_unique && !unique {
+        made.max = made.max.min(everywhere);
+    }
     made.node_max = if unique { node_max } else { node_max.min(1) };
     made.min = number(&config, &["clone-min"]).unwrap_or(0);
     made.interleave = config.truth("interleave") == Some(true);
@@ -193,6 +203,21 @@ pub(super) fn clone_of(
         }
     }
     Some(at)
+}
+
+/// Whether all agents in a clone are of one of these standards: most standards know neither instances
+/// that differ nor promotion.
+fn all_of(world: &World<'_>, content: &Resource, classes: &[&str]) -> bool {
+    let fits = |p: &Primitive| {
+        let whole = world.index.whole(p);
+        let class = whole.as_ref().and_then(|w| w.class.as_deref());
+        class.is_none_or(|class| classes.contains(&class))
+    };
+    match content {
+        Resource::Primitive(p) => fits(p),
+        Resource::Group(g) => g.members.iter().all(fits),
+        _ => true,
+    }
 }
 
 fn mark_orphan(world: &mut World<'_>, service: Sx) {
