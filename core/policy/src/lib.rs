@@ -115,7 +115,10 @@ pub fn run(cib: &Cib, ask: Ask) -> (Plan, Cib) {
 #[must_use]
 pub fn verdict(cib: &Cib, ask: Ask) -> Verdict {
     let (mut verdict, after) = recite(cib, ask, |world, before| {
-        (Verdict::of(world, before), run::play(world, run::Player::Reference))
+        (
+            Verdict::of(world, before),
+            run::play(world, run::Player::Reference),
+        )
     });
     let after = state_of(&after, ask, false);
     verdict.nodes_after = after.nodes;

@@ -200,6 +200,8 @@ fn operate(cib: &mut Cib, world: &World<'_>, (at, service, node): (Ax, Sx, Nx)) 
         migrate_target: action.migration.and_then(|(_, target)| end(target)),
         ..LrmOp::default()
     };
-    history.ops.retain(|o| *o.id != *id);
-    history.ops.push(op);
+    match history.ops.iter_mut().find(|o| *o.id == *id) {
+        Some(former) => *former = op,
+        None => history.ops.push(op),
+    }
 }

@@ -202,7 +202,10 @@ fn unless_secret(
 
 /// Whether a set of features is older than another one; one that is not known is.
 pub(crate) fn older_than(version: Option<&str>, than: (u32, u32, u32)) -> bool {
-    let mut parts = version.unwrap_or("").split('.').map(|p| p.parse().unwrap_or(0));
+    let mut parts = version
+        .unwrap_or("")
+        .split('.')
+        .map(|p| p.parse().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
     (next(), next(), next()) < than
 }

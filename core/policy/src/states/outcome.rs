@@ -69,9 +69,7 @@ pub(super) fn understand(
             }
         }
         rc::FAILED_PROMOTED => {
-            if !expired {
-                world.services[service].role = Some(Role::Promoted);
-            }
+            world.services[service].role = Some(Role::Promoted);
             record.status = status::ERROR;
         }
         rc::NOT_CONFIGURED => record.status = status::ERROR_FATAL,

@@ -18,7 +18,7 @@ use crate::{
     rules::{Asked, collect},
 };
 use mainstay_base::FixedMap;
-use mainstay_cib::{Cib, index::Index, resources::Resource, sets::lookup, value::truth};
+use mainstay_cib::{Cib, index::Index, resources::Resource, sets::AttributeSet, value::truth};
 use std::collections::BTreeMap;
 
 /// Reads the configuration; nothing is known of any state yet.
@@ -46,7 +46,7 @@ pub(crate) fn unpack<'a>(cib: &'a Cib, index: &'a Index<'a>, ask: Ask) -> World<
         by_id: FixedMap::new(),
         tickets: BTreeMap::new(),
         has_fencing_device: false,
-        has_unfencing: cib.resources().iter().any(provides_unfencing),
+        has_unfencing: knows_unfencing(cib),
         has_remote_nodes: false,
         locations: Vec::new(),
         colocations: Vec::new(),
@@ -67,10 +67,29 @@ pub(crate) fn unpack<'a>(cib: &'a Cib, index: &'a Index<'a>, ask: Ask) -> World<
     world
 }
 
-/// Whether a fencing device says that it takes nodes back.
-fn provides_unfencing(resource: &Resource) -> bool {
-    let own = |sets| lookup(sets, "provides") == Some("unfencing");
-    own(resource.meta()) || resource.primitives().iter().any(|p| own(&p.meta))
+/// Whether a fencing device says that it takes nodes back, or a service asks for that.
+fn knows_unfencing(cib: &Cib) -> bool {
+    let says = |set: &AttributeSet| {
+        ["provides", "requires"]
+            .iter()
+            .any(|name| set.get(name) == Some("unfencing"))
+    };
+    let in_resource = |resource: &Resource| {
+        let group = match resource {
+            Resource::Clone(c) | Resource::Master(c) => c.content.as_deref(),
+            _ => None,
+        };
+        let collectives = resource
+            .meta()
+            .iter()
+            .chain(group.map_or(&[][..], Resource::meta));
+        let mut primitives = resource.primitives().into_iter().flat_map(|p| &p.meta);
+        collectives.into_iter().any(says) || primitives.any(says)
+    };
+    let mut templates = cib.templates().iter().flat_map(|t| &t.meta);
+    cib.resources().iter().any(in_resource)
+        || templates.any(says)
+        || cib.rsc_defaults().iter().any(says)
 }
 
 fn tickets(world: &mut World<'_>) {
