@@ -61,9 +61,8 @@ pub(super) fn stop_before_start(view: &View<'_>) -> Vec<String> {
         if step.implied || step.kind != Kind::Operation {
             continue;
         }
-        for (stop, other) in view.of_task("stop") {
-            let same = other.service.as_deref() == Some(service);
-            if same && !view.graph().waits(start, stop) {
+        for (stop, other) in view.of("stop", service) {
+            if !view.graph().waits(start, stop) {
                 wrong.push(format!("{} does not wait for {}", step.label, other.label));
             }
         }
@@ -73,11 +72,11 @@ pub(super) fn stop_before_start(view: &View<'_>) -> Vec<String> {
 
 /// Pairs of one service on one node of which the first must be waited for by the second.
 fn in_order(view: &View<'_>, first: &'static str, then: &'static str) -> Vec<String> {
-    let same =
-        |a: &Step, b: &Step| a.service == b.service && a.instance == b.instance && a.node == b.node;
+    let same = |a: &Step, b: &Step| a.instance == b.instance && a.node == b.node;
     let mut wrong = Vec::new();
     for (later, step) in view.of_task(then).filter(|(_, s)| !s.implied) {
-        for (earlier, other) in view.of_task(first).filter(|(_, s)| !s.implied) {
+        let service = step.service.as_deref().unwrap_or_default();
+        for (earlier, other) in view.of(first, service).filter(|(_, s)| !s.implied) {
             if same(step, other) && !view.graph().waits(later, earlier) {
                 wrong.push(format!("{} does not wait for {}", step.label, other.label));
             }
@@ -101,10 +100,9 @@ pub(super) fn monitor_after_start(view: &View<'_>) -> Vec<String> {
     let active = |s: &Step| s.target != Some(7);
     let mut wrong = Vec::new();
     for (monitor, step) in view.of_task("monitor").filter(|(_, s)| active(s)) {
-        for (start, other) in view.of_task("start") {
-            let same = step.service == other.service
-                && step.instance == other.instance
-                && step.node == other.node;
+        let service = step.service.as_deref().unwrap_or_default();
+        for (start, other) in view.of("start", service) {
+            let same = step.instance == other.instance && step.node == other.node;
             if same && !view.graph().waits(monitor, start) {
                 wrong.push(format!("{} does not wait for {}", step.label, other.label));
             }

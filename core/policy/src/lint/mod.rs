@@ -72,3 +72,6 @@ pub fn lint(cib: &Cib, plan: &Plan) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,8 +71,8 @@ pub(super) fn fence_before_start(view: &View<'_>) -> Vec<String> {
         let Some(service) = step.service.as_deref().filter(|s| view.single.contains(s)) else {
             continue;
         };
-        let index = mainstay_cib::index::Index::new(view.cib);
-        let whole = index.find_primitive(service).and_then(|p| index.whole(p));
+        let found = view.index.find_primitive(service);
+        let whole = found.and_then(|p| view.index.whole(p));
         let lax = whole.is_none_or(|p| {
             p.is_fencing()
                 || p.meta.iter().any(|m| m.get("requires").is_some())
@@ -81,10 +81,9 @@ pub(super) fn fence_before_start(view: &View<'_>) -> Vec<String> {
         if lax || step.kind != Kind::Operation || !view.cib.rsc_defaults().is_empty() {
             continue;
         }
-        for (stop, other) in view.of_task("stop") {
-            let lost = other.service.as_deref() == Some(service) && other.implied;
+        for (_, other) in view.of("stop", service) {
             let fencing = other.node.as_deref().and_then(|n| view.fencing(n));
-            if let Some(fencing) = fencing.filter(|_| lost && stop != start)
+            if let Some(fencing) = fencing.filter(|_| other.implied)
                 && !view.graph().waits(start, fencing)
             {
                 let fencing = &view.graph().steps[fencing].label;

@@ -142,8 +142,8 @@ pub(super) fn stopped(view: &View<'_>) -> Vec<String> {
         if !down || conditional || view.is_unmanaged(&p.id) {
             continue;
         }
-        for (_, step) in view.of_task("start") {
-            if step.service.as_deref() == Some(&*p.id) && !step.implied {
+        for (_, step) in view.of("start", &p.id) {
+            if !step.implied {
                 wrong.push(format!("{} though it shall be stopped", step.label));
             }
         }

@@ -77,11 +77,9 @@ pub(super) fn order(view: &View<'_>) -> Vec<String> {
         {
             continue;
         }
-        for (later, step) in view.of_task("start").filter(|(_, s)| !s.implied) {
-            for (earlier, other) in view.of_task("start").filter(|(_, s)| !s.implied) {
-                let concerned = step.service.as_deref() == Some(then)
-                    && other.service.as_deref() == Some(first);
-                if concerned && !view.graph().waits(later, earlier) {
+        for (later, step) in view.of("start", then).filter(|(_, s)| !s.implied) {
+            for (earlier, other) in view.of("start", first).filter(|(_, s)| !s.implied) {
+                if !view.graph().waits(later, earlier) {
                     wrong.push(format!(
                         "{} does not wait for {} in spite of {}",
                         step.label, other.label, c.id

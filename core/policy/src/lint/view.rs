@@ -1,7 +1,9 @@
 //! A plan and its configuration, as rules look at them.
 
 use crate::{Graph, Kind, Place, Plan, Step};
-use mainstay_cib::{Cib, constraints::Constraint, resources::Resource, sets::lookup, value::truth};
+use mainstay_cib::{
+    Cib, constraints::Constraint, index::Index, resources::Resource, sets::lookup, value::truth,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What rules are asked about.
@@ -12,6 +14,12 @@ pub(super) struct View<'a> {
     pub single: BTreeSet<&'a str>,
     /// The states of nodes by name.
     pub nodes: BTreeMap<&'a str, NodeState>,
+    /// What is configured, by its id.
+    pub index: Index<'a>,
+    /// The steps that have a service and a node, by their task and their service.
+    tasks: BTreeMap<(&'a str, &'a str), Vec<usize>>,
+    /// The step that fences a node.
+    fenced: BTreeMap<&'a str, usize>,
 }
 
 /// The state of a node.
@@ -51,11 +59,25 @@ impl<'a> View<'a> {
             };
             (name.as_str(), state)
         });
+        let mut tasks: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+        let mut fenced = BTreeMap::new();
+        for (at, step) in plan.graph.steps.iter().enumerate() {
+            let Some(node) = &step.node else { continue };
+            if let Some(service) = &step.service {
+                tasks.entry((&step.task, service)).or_default().push(at);
+            }
+            if step.kind == Kind::Fencing && step.task != "on" {
+                fenced.entry(node.as_str()).or_insert(at);
+            }
+        }
         View {
             cib,
             plan,
             single: single.collect(),
             nodes: nodes.collect(),
+            index: Index::new(cib),
+            tasks,
+            fenced,
         }
     }
 
@@ -71,15 +93,26 @@ impl<'a> View<'a> {
 
     /// The steps of one task with a node, those that are implied included.
     pub(super) fn of_task(&self, task: &'static str) -> impl Iterator<Item = (usize, &'a Step)> {
-        let steps = self.plan.graph.steps.iter().enumerate();
-        steps.filter(move |(_, s)| s.task == task && s.node.is_some() && s.service.is_some())
+        let all = self.tasks.range((task, "")..);
+        let ours = all.take_while(move |((of, _), _)| *of == task);
+        let steps = &self.plan.graph.steps;
+        ours.flat_map(|(_, list)| list).map(|&at| (at, &steps[at]))
+    }
+
+    /// The steps of one task with a service and a node, those that are implied included.
+    pub(super) fn of<'s>(
+        &'s self,
+        task: &'static str,
+        service: &'s str,
+    ) -> impl Iterator<Item = (usize, &'a Step)> {
+        let steps = &self.plan.graph.steps;
+        let list = self.tasks.get(&(task, service)).into_iter().flatten();
+        list.map(|&at| (at, &steps[at]))
     }
 
     /// The step that fences a node.
     pub(super) fn fencing(&self, node: &str) -> Option<usize> {
-        self.plan.graph.steps.iter().position(|s| {
-            s.kind == Kind::Fencing && s.task != "on" && s.node.as_deref() == Some(node)
-        })
+        self.fenced.get(node).copied()
     }
 
     /// What holds for a service now, wherever it is: failed, blocked, unmanaged, orphaned.

@@ -85,6 +85,10 @@ impl Graph {
     /// Whether one step waits for another one, at once or through others.
     #[must_use]
     pub fn waits(&self, step: usize, for_step: usize) -> bool {
+        // Most often it does so at once.
+        if self.steps[step].waits_for.contains(&for_step) {
+            return true;
+        }
         let mut seen = vec![false; self.steps.len()];
         let mut stack = self.steps[step].waits_for.clone();
         while let Some(at) = stack.pop() {
