@@ -1,5 +1,6 @@
 //! Flags of lock calls: what a caller may ask for beside the mode.
 
+use crate::LockMode;
 use core::{fmt, ops};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ impl Flags {
     pub const QUECVT: Flags = Flags(0x10);
     /// Mark the value block as possibly stale when leaving PW or EX, and write nothing.
     pub const IVVALBLK: Flags = Flags(0x20);
+    /// A conversion that would wait for others that wait for it gives up its old mode for NL, rather
+    /// than be refused. Who asks so agrees, with the call, that the old mode may go while it waits.
+    pub const CONVDEADLK: Flags = Flags(0x40);
     /// The search for deadlocks does not count this request or conversion as waiting.
     pub const NODLCKWT: Flags = Flags(0x100);
     /// The search for deadlocks does not count this lock as blocking others: its owner will let go.
@@ -33,20 +37,27 @@ impl Flags {
     pub const HEADQUE: Flags = Flags(0x1000);
     /// May be granted past locks that wait.
     pub const NOORDER: Flags = Flags(0x2000);
+    /// PR will do where the asked mode cannot be granted.
+    pub const ALTPR: Flags = Flags(0x8000);
+    /// CW will do where the asked mode cannot be granted.
+    pub const ALTCW: Flags = Flags(0x10000);
     /// Every flag of this release.
-    pub const ALL: Flags = Flags(0x3f39);
+    pub const ALL: Flags = Flags(0x1_bf79);
 
-    const NAMES: [(Flags, &'static str); 10] = [
+    const NAMES: [(Flags, &'static str); 13] = [
         (Flags::NOQUEUE, "NOQUEUE"),
         (Flags::VALBLK, "VALBLK"),
         (Flags::QUECVT, "QUECVT"),
         (Flags::IVVALBLK, "IVVALBLK"),
+        (Flags::CONVDEADLK, "CONVDEADLK"),
         (Flags::NODLCKWT, "NODLCKWT"),
         (Flags::NODLCKBLK, "NODLCKBLK"),
         (Flags::EXPEDITE, "EXPEDITE"),
         (Flags::NOQUEUEBAST, "NOQUEUEBAST"),
         (Flags::HEADQUE, "HEADQUE"),
         (Flags::NOORDER, "NOORDER"),
+        (Flags::ALTPR, "ALTPR"),
+        (Flags::ALTCW, "ALTCW"),
     ];
 
     /// The bits that have no meaning in this release.
@@ -74,6 +85,24 @@ impl Flags {
     #[must_use]
     pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether who asks with these flags promises to let go when told that the lock is in the way.
+    #[must_use]
+    pub const fn promises_to_let_go(self) -> bool {
+        self.contains(Flags::NODLCKWT) || self.contains(Flags::NODLCKBLK)
+    }
+
+    /// The mode that will do where the asked one cannot be granted.
+    #[must_use]
+    pub const fn alternate(self) -> Option<LockMode> {
+        if self.contains(Flags::ALTPR) {
+            Some(LockMode::Pr)
+        } else if self.contains(Flags::ALTCW) {
+            Some(LockMode::Cw)
+        } else {
+            None
+        }
     }
 
     /// Whether there is no flag.

@@ -40,11 +40,15 @@ pub enum Mutant {
     DeadlockJudgedByAll,
     /// The search for deadlocks does not see that waiters wait for those ahead of them.
     DeadlockQueueUnseen,
+    /// A lock that is demoted is taken for held in its old mode by its owner.
+    DemotionNotTold,
+    /// A call that waits is not tried with its alternate any more.
+    AlternateTriedOnce,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 17] = [
+    pub const ALL: [Mutant; 19] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -62,6 +66,8 @@ impl Mutant {
         Mutant::DeadlockUnconfirmed,
         Mutant::DeadlockJudgedByAll,
         Mutant::DeadlockQueueUnseen,
+        Mutant::DemotionNotTold,
+        Mutant::AlternateTriedOnce,
     ];
 
     /// Whether this bug is switched on in this thread.

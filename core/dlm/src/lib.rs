@@ -17,6 +17,7 @@
 
 mod catch_up;
 mod deadlock;
+mod demotion;
 mod directory;
 mod life;
 mod master;
@@ -89,6 +90,13 @@ pub enum Out {
         /// The mode that is blocked.
         mode: LockMode,
     },
+    /// A client's lock gave its mode up for NL, as its conversion allowed.
+    Demoted {
+        /// The client.
+        session: SessionId,
+        /// The lock.
+        handle: Handle,
+    },
     /// Something happened that people may want to know.
     Event {
         /// What.
@@ -108,6 +116,8 @@ pub enum Out {
         policy: VictimPolicy,
         /// The circle, beginning with the refused wait.
         circle: Vec<Waiter>,
+        /// The lock had given up its mode for NL before.
+        demoted: bool,
     },
     /// What must hold does not: the node must stop rather than grant a lock wrongly.
     Fatal(String),
@@ -160,6 +170,10 @@ pub struct Dlm {
     works: Works,
 
     effects: Vec<mainstay_lock::Effect<Key>>,
+    /// How many rounds of effects are being carried out, one within another.
+    delivering: u32,
+    /// Locks that were demoted, whose conversions go to their masters after those rounds.
+    demoted: VecDeque<LockId>,
     out: Vec<Out>,
     grants: u64,
 }
@@ -206,6 +220,8 @@ impl Dlm {
             deferred: VecDeque::new(),
             works: Works::new(slice),
             effects: Vec::new(),
+            delivering: 0,
+            demoted: VecDeque::new(),
             out: Vec::new(),
             grants: 0,
         }
@@ -306,13 +322,17 @@ impl Dlm {
 
             body @ (Body::Request { .. }
             | Body::Convert { .. }
+            | Body::ConvertDemoted { .. }
             | Body::Unlock { .. }
             | Body::Drop { .. }
             | Body::Cancel { .. }) => self.master_call(now, life, body),
 
             Body::Granted { lock, granted } => self.on_granted(now, lock, granted),
             Body::Queued { lock, ticket } => self.on_queued(now, lock, ticket),
-            Body::Refused { lock, why } => self.on_refused(now, lock, why),
+            Body::Refused { lock, why } => {
+                self.on_refused(now, lock, why);
+                self.submit_demoted(now);
+            }
             Body::Unlocked { lock, version } => self.on_unlocked(now, lock, Some(version)),
             Body::Blocking { lock, mode } => self.on_blocking(lock, mode),
             Body::NotMaster { resource, lock } => self.on_not_master(now, from, &resource, lock),

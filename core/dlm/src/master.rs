@@ -194,6 +194,17 @@ impl Dlm {
                     &mut effects,
                 ),
             ),
+            Body::ConvertDemoted {
+                lock,
+                mode,
+                flags,
+                blocking,
+                ..
+            } => {
+                let key = Key::of(from, *lock);
+                let result = engine.convert_demoted(key, *mode, *flags, *blocking, &mut effects);
+                (*lock, result)
+            }
             Body::Unlock {
                 lock, flags, value, ..
             } => (
@@ -243,6 +254,7 @@ impl Dlm {
     /// Carries out what the engine decided: for own locks at once, for others by message.
     pub(crate) fn deliver(&mut self, now: Instant, mut effects: Vec<Effect<Key>>) {
         let me = self.my_life();
+        self.delivering += 1;
         for effect in effects.drain(..) {
             let key = match &effect {
                 Effect::Granted { key, .. }
@@ -284,6 +296,8 @@ impl Dlm {
         if self.effects.capacity() == 0 {
             self.effects = effects;
         }
+        self.delivering -= 1;
+        self.submit_demoted(now);
     }
 
     fn tell_refused(&mut self, now: Instant, to: Life, lock: LockId, why: Refusal) {
@@ -382,6 +396,9 @@ fn apply_pending(
         Pending::Request { mode, flags } => {
             engine.request(key, *mode, *flags, owned.blocking, effects)
         }
+        Pending::Convert { mode, flags, .. } if owned.demoted => {
+            engine.convert_demoted(key, *mode, *flags, owned.blocking, effects)
+        }
         Pending::Convert { mode, flags, value } => {
             engine.convert(key, *mode, *flags, owned.blocking, value.as_ref(), effects)
         }
@@ -411,6 +428,7 @@ fn call_resource(body: &Body) -> Option<&ResourceId> {
     match body {
         Body::Request { resource, .. }
         | Body::Convert { resource, .. }
+        | Body::ConvertDemoted { resource, .. }
         | Body::Unlock { resource, .. }
         | Body::Drop { resource, .. }
         | Body::Cancel { resource, .. } => Some(resource),

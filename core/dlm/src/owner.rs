@@ -6,13 +6,15 @@
 use crate::{
     Dlm, IDLE, Life, Out,
     deadlock::Verdict,
+    demotion,
     names::Place,
     table::{Owned, Pending, State},
 };
 use mainstay_base::{
-    Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName, SessionId, Token, ValueBlock,
-    ValueVersion,
+    Instant, LockId, LockMode, LockspaceId, Mutant, NodeId, ResourceName, SessionId, Token,
+    ValueBlock, ValueVersion,
 };
+use mainstay_lock::{Invalid, check_convert, check_request, check_unlock};
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::{Body, ResourceId},
@@ -120,6 +122,7 @@ impl Dlm {
                 cancel: None,
                 sent: false,
                 timed_out: false,
+                demoted: false,
                 ticket: None,
                 deadline: call.deadline,
                 blocking: call.blocking,
@@ -143,6 +146,7 @@ impl Dlm {
             return Err(Refusal::NoSuchLockspace);
         }
         check_known(call.flags)?;
+        check_request(call.mode, call.flags).map_err(invalid)?;
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
             return Err(Refusal::NoQuorum);
         }
@@ -159,13 +163,16 @@ impl Dlm {
             Ok(lock) => lock,
             Err(why) => return self.done(session, request, Err(why)),
         };
-        if let Err(why) = check_known(call.flags) {
+        let owned = self.locks.get_mut(&lock).expect("found above");
+        let from = owned.granted.unwrap_or(LockMode::Nl);
+        let fits = check_known(call.flags)
+            .and_then(|()| check_convert(from, call.mode, call.flags).map_err(invalid));
+        if let Err(why) = fits {
             return self.done(session, request, Err(why));
         }
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
             return self.done(session, request, Err(Refusal::NoQuorum));
         }
-        let owned = self.locks.get_mut(&lock).expect("found above");
         owned.pending = Pending::Convert {
             mode: call.mode,
             flags: call.flags,
@@ -189,7 +196,8 @@ impl Dlm {
             Ok(lock) => lock,
             Err(why) => return self.done(session, request, Err(why)),
         };
-        if let Err(why) = check_known(call.flags) {
+        let fits = check_known(call.flags).and_then(|()| check_unlock(call.flags).map_err(invalid));
+        if let Err(why) = fits {
             return self.done(session, request, Err(why));
         }
         let owned = self.locks.get_mut(&lock).expect("found above");
@@ -350,11 +358,17 @@ impl Dlm {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
-        let why = if why == Refusal::Cancelled && owned.timed_out && owned.cancel.is_none() {
-            Refusal::TimedOut
-        } else {
-            why
-        };
+        let mut why = why;
+        if why == Refusal::Deadlock && demotion::agreed(owned) {
+            let ends = owned.cancel.is_some() || owned.timed_out;
+            if !ends && !self.deadlocks.is_condemned(lock) {
+                return self.demote(lock);
+            }
+            why = Refusal::Cancelled; // It is being taken back anyhow, and keeps its mode.
+        }
+        if why == Refusal::Cancelled && owned.timed_out && owned.cancel.is_none() {
+            why = Refusal::TimedOut;
+        }
         match owned.pending {
             Pending::Request { .. } | Pending::Convert { .. } | Pending::Unlock { .. } => {
                 self.finish(now, lock, Err(why), false);
@@ -449,6 +463,8 @@ impl Dlm {
         let was_sent = std::mem::replace(&mut owned.sent, false);
         let cancel = owned.cancel.take();
         let cancelled = matches!(result, Err(Refusal::Cancelled));
+        let demoted = std::mem::take(&mut owned.demoted) && !Mutant::DemotionNotTold.active();
+        let result = demotion::as_it_went(result, &pending, demoted);
         let ends = match pending {
             Pending::Request { .. } => result.is_err(),
             Pending::Unlock { .. } => result.is_ok(),
@@ -457,7 +473,7 @@ impl Dlm {
         let condemned = self.deadlocks.wait_ends(lock).filter(|_| cancelled);
         let cancelled = cancelled && condemned.is_none();
         match condemned {
-            Some(verdict) => self.done_in_circle(session, request, verdict),
+            Some(verdict) => self.done_in_circle(session, request, verdict, demoted),
             None => self.done(session, request, result),
         }
         if !ends {
@@ -577,7 +593,13 @@ impl Dlm {
         }
     }
 
-    fn done_in_circle(&mut self, session: SessionId, request: u64, verdict: Verdict) {
+    fn done_in_circle(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        verdict: Verdict,
+        demoted: bool,
+    ) {
         let Verdict { policy, circle } = verdict;
         if self.sessions.contains_key(&session) {
             self.out.push(Out::Victim {
@@ -585,6 +607,7 @@ impl Dlm {
                 request,
                 policy,
                 circle,
+                demoted,
             });
         }
     }
@@ -593,6 +616,10 @@ impl Dlm {
     pub(crate) fn is_me(&self, life: Life) -> bool {
         life == self.my_life()
     }
+}
+
+fn invalid(why: Invalid) -> Refusal {
+    Refusal::Invalid(why.to_string())
 }
 
 fn check_known(flags: Flags) -> Result<(), Refusal> {
@@ -609,6 +636,13 @@ pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Bo
     let blocking = owned.blocking;
     match &owned.pending {
         Pending::Request { mode, flags } => Body::Request {
+            resource,
+            lock,
+            mode: *mode,
+            flags: *flags,
+            blocking,
+        },
+        Pending::Convert { mode, flags, .. } if owned.demoted => Body::ConvertDemoted {
             resource,
             lock,
             mode: *mode,

@@ -382,6 +382,8 @@ pub(crate) struct Owned {
     pub(crate) sent: bool,
     /// The pending call is being cancelled because its time ran out.
     pub(crate) timed_out: bool,
+    /// It gave its mode up for NL while the pending conversion waits.
+    pub(crate) demoted: bool,
     /// Its place in the master's queue.
     pub(crate) ticket: Option<i64>,
     pub(crate) deadline: Option<Instant>,

@@ -20,12 +20,15 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         };
         if let Some(first) = pending.converting.front() {
             assert!(
-                self.held.conflict(first.ask.mode, Some(first.held.mode)),
+                first
+                    .ask
+                    .free_mode(self.held, Some(first.held.mode))
+                    .is_none(),
                 "the first conversion waits for nobody: {first:?}"
             );
         } else if let Some(first) = pending.waiting.front() {
             assert!(
-                self.held.conflict(first.ask.mode, None),
+                first.ask.free_mode(self.held, None).is_none(),
                 "the first request waits for nobody: {first:?}"
             );
         }
@@ -135,11 +138,12 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             );
         }
         for lock in self.converting().chain(self.waiting()) {
-            let (Some(mode), true) = (lock.requested, lock.flags.contains(Flags::NOORDER)) else {
+            let (Some(ask), true) = (lock.ask(), lock.flags.contains(Flags::NOORDER)) else {
                 continue;
             };
+            let own = lock.granted.map(|g| g.0);
             assert!(
-                self.held.conflict(mode, lock.granted.map(|g| g.0)),
+                ask.free_mode(self.held, own).is_none(),
                 "a lock with NOORDER waits for nobody: {lock:?}"
             );
         }
@@ -154,6 +158,16 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 assert!(
                     held.told.is_some_and(|told| urgency(told) >= urgency(mode)),
                     "a holder does not know that it is in the way of {mode}: {held:?}"
+                );
+            }
+        }
+        for c in pending.converting.iter().filter(|c| c.held.wants_bast) {
+            if let Some(mode) = c.blocks(pending.wanted) {
+                assert!(
+                    c.held
+                        .told
+                        .is_some_and(|told| urgency(told) >= urgency(mode)),
+                    "a converting holder does not know that it is in the way of {mode}: {c:?}"
                 );
             }
         }

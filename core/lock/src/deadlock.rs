@@ -1,5 +1,7 @@
 //! Conversion deadlocks: conversions of one resource that wait for each other. Each holds its old
-//! mode while it waits, so neither can ever be granted. Found when the last of them arrives.
+//! mode while it waits, so neither can ever be granted. Found when the last of them arrives. What
+//! the mode of one stops whose owner has promised to let go (NODLCKWT, NODLCKBLK) is not part of
+//! any, for that owner is told. Its place in the queue is, for of that nobody is told.
 //!
 //! And who is in the way of whom, for a search across resources.
 
@@ -21,34 +23,50 @@ pub struct Blocker<K> {
     pub via: Option<(K, i64)>,
 }
 
-/// A mode that must be granted before or with the one that is asked about.
+/// What must be granted before or with the one that is asked about.
 struct Wanted<K> {
-    mode: LockMode,
-    noorder: bool,
+    ask: Ask,
     via: Option<(K, i64)>,
+}
+
+impl<K> Wanted<K> {
+    fn noorder(&self) -> bool {
+        noorder(self.ask)
+    }
+}
+
+fn noorder(ask: Ask) -> bool {
+    ask.flags.contains(Flags::NOORDER)
+}
+
+/// Whether no mode that will do for one can be granted beside one that will do for the other.
+fn exclude(a: Ask, b: Ask) -> bool {
+    b.modes().all(|mode| a.conflicts(mode))
 }
 
 /// A conversion in the order of the convert queue.
 #[derive(Clone, Copy)]
 struct Node {
     from: LockMode,
-    to: LockMode,
-    noorder: bool,
+    ask: Ask,
 }
 
-/// Whether `a`, ahead of `b` or not, cannot be granted before `b` is out of the way.
+/// Whether `a`, ahead of `b` or not, cannot be granted before `b` is out of the way, and nobody has
+/// promised that it will be.
 fn waits_for(a: Node, b: Node, b_is_ahead: bool) -> bool {
-    !a.to.compatible(b.from) || (b_is_ahead && !a.noorder)
+    let stays = !b.ask.flags.promises_to_let_go();
+    (stays && a.ask.conflicts(b.from)) || (b_is_ahead && !noorder(a.ask))
 }
 
 /// Whether a lock that is in the way of a wait converts to a mode that is not. Then it is ahead of
 /// that wait, or both would wait for each other, and what stops it stops the wait: it is an obstacle
 /// only until it is granted. Nothing is said of locks that keep no order, or do not count as waiting.
-fn yields_by_itself<K>(holder: &LockView<K>, asked: LockMode, noorder: bool) -> bool {
+fn yields_by_itself<K>(holder: &LockView<K>, asked: Ask) -> bool {
     let flags = holder.flags;
-    let ordered = !noorder && !flags.contains(Flags::NOORDER) && !flags.contains(Flags::NODLCKWT);
+    let ordered =
+        !noorder(asked) && !flags.contains(Flags::NOORDER) && !flags.contains(Flags::NODLCKWT);
     let to = holder.requested.filter(|_| ordered);
-    to.is_some_and(|to| to.compatible(asked))
+    to.is_some_and(|to| !asked.conflicts(to))
 }
 
 impl<K: Copy + Ord + Debug> Resource<K> {
@@ -60,21 +78,17 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         };
         let queue = &pending.converting;
         let at_head = ask.flags.contains(Flags::HEADQUE);
-        let new = Node {
-            from,
-            to: ask.mode,
-            noorder: ask.flags.contains(Flags::NOORDER),
-        };
-        if !at_head && !new.noorder {
+        let new = Node { from, ask };
+        if !at_head && !noorder(ask) {
             // It waits for all that are ahead: enough that one of them waits for it.
-            return queue.iter().any(|c| !c.ask.mode.compatible(from));
+            let stays = !ask.flags.promises_to_let_go();
+            return stays && queue.iter().any(|c| c.ask.conflicts(from));
         }
         let nodes: Vec<Node> = queue
             .iter()
             .map(|c| Node {
                 from: c.held.mode,
-                to: c.ask.mode,
-                noorder: c.ask.flags.contains(Flags::NOORDER),
+                ask: c.ask,
             })
             .collect();
         let mut reached: Vec<bool> = nodes.iter().map(|&n| waits_for(new, n, !at_head)).collect();
@@ -99,28 +113,25 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// to "why does this wait?".
     #[must_use]
     pub fn waits_for(&self, key: K) -> Vec<K> {
-        let Some(LockView {
-            granted,
-            requested: Some(mode),
-            flags,
-            ticket,
-            ..
-        }) = self.get(key)
-        else {
+        let Some(view) = self.get(key) else {
+            return Vec::new();
+        };
+        let Some(ask) = view.ask() else {
             return Vec::new();
         };
         let mut found: Vec<K> = self
             .granted()
             .chain(self.converting())
             .filter(|l| l.key != key)
-            .filter(|l| l.granted.is_some_and(|(held, _)| !held.compatible(mode)))
+            .filter(|l| l.granted.is_some_and(|(held, _)| ask.conflicts(held)))
             .map(|l| l.key)
             .collect();
-        if !flags.contains(Flags::NOORDER) {
-            let ahead = if granted.is_some() {
-                self.converting().take_while(|l| l.ticket < ticket).last()
+        if !noorder(ask) {
+            let before = |l: &LockView<K>| l.ticket < view.ticket;
+            let ahead = if view.granted.is_some() {
+                self.converting().take_while(before).last()
             } else {
-                let in_own_queue = self.waiting().take_while(|l| l.ticket < ticket).last();
+                let in_own_queue = self.waiting().take_while(before).last();
                 in_own_queue.or_else(|| self.converting().last())
             };
             found.extend(ahead.map(|l| l.key).filter(|k| !found.contains(k)));
@@ -130,33 +141,25 @@ impl<K: Copy + Ord + Debug> Resource<K> {
 
     /// All that is in the way of a waiting request or conversion: by a held mode that conflicts with
     /// what it, or one ahead of it, asks for; or by standing ahead and asking for a mode that
-    /// conflicts. Waiters ahead whose modes suit each other and the one behind are no obstacle by
-    /// themselves: they will be granted with it. Nothing for a lock that does not wait. Locks with
-    /// NODLCKBLK that wait count for nothing, and through those with NODLCKWT nothing is seen.
+    /// conflicts. Where there are alternates, only what is in the way of all modes that will do.
+    /// Waiters ahead whose modes suit each other and the one behind are no obstacle by themselves:
+    /// they will be granted with it. Nothing for a lock that does not wait. Locks with NODLCKBLK
+    /// that wait count for nothing, and through those with NODLCKWT nothing is seen.
     #[must_use]
     pub fn blockers(&self, key: K) -> Vec<Blocker<K>> {
-        let Some(LockView {
-            requested: Some(mode),
-            flags,
-            ..
-        }) = self.get(key)
-        else {
+        let Some(ask) = self.get(key).and_then(|view| view.ask()) else {
             return Vec::new();
         };
-        let mut wanted = vec![Wanted {
-            mode,
-            noorder: flags.contains(Flags::NOORDER),
-            via: None,
-        }];
+        let mut wanted = vec![Wanted { ask, via: None }];
         let mut found = Vec::new();
         for ahead in self.ahead_of(key) {
-            let (Some(asked), Some(ticket)) = (ahead.requested, ahead.ticket) else {
+            let (Some(asked), Some(ticket)) = (ahead.ask(), ahead.ticket) else {
                 continue;
             };
             if ahead.flags.contains(Flags::NODLCKBLK) {
                 continue;
             }
-            let conflict = |w: &&Wanted<K>| !w.noorder && !w.mode.compatible(asked);
+            let conflict = |w: &&Wanted<K>| !w.noorder() && exclude(w.ask, asked);
             if let Some(w) = wanted.iter().find(conflict) {
                 found.push(Blocker {
                     key: ahead.key,
@@ -165,12 +168,11 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                     via: w.via,
                 });
             }
-            let noorder = ahead.flags.contains(Flags::NOORDER);
-            let known = |w: &Wanted<K>| w.mode == asked && w.noorder == noorder;
+            let known =
+                |w: &Wanted<K>| w.ask.modes().eq(asked.modes()) && w.noorder() == noorder(asked);
             if !ahead.flags.contains(Flags::NODLCKWT) && !wanted.iter().any(known) {
                 wanted.push(Wanted {
-                    mode: asked,
-                    noorder,
+                    ask: asked,
                     via: Some((ahead.key, ticket.0)),
                 });
             }
@@ -181,7 +183,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             };
             let in_way = wanted.iter().find(|w| {
                 let own = w.via.is_some_and(|(via, _)| via == holder.key);
-                !own && !w.mode.compatible(held) && !yields_by_itself(&holder, w.mode, w.noorder)
+                !own && w.ask.conflicts(held) && !yields_by_itself(&holder, w.ask)
             });
             if let Some(w) = in_way {
                 found.push(Blocker {
@@ -202,14 +204,13 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let (Some(waiting), Some(other)) = (self.get(key), self.get(blocker)) else {
             return false;
         };
-        let Some(asked) = waiting.requested else {
+        let Some(asked) = waiting.ask() else {
             return false;
         };
-        let noorder = waiting.flags.contains(Flags::NOORDER);
         let holds = other.granted.is_some_and(|(held, token)| {
             token.0.cast_signed() == stamp
-                && !held.compatible(asked)
-                && !yields_by_itself(&other, asked, noorder)
+                && asked.conflicts(held)
+                && !yields_by_itself(&other, asked)
         });
         holds
             || self

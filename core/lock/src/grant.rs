@@ -9,31 +9,35 @@ use core::fmt::Debug;
 use mainstay_base::{LockMode, Mutant, Token};
 
 impl<K: Copy + Ord + Debug> Resource<K> {
-    /// Whether a request that just arrived is granted (rules 1, 4, 6 and 8 of the crate's
-    /// documentation).
-    pub(crate) fn grants_request(&self, ask: Ask) -> bool {
-        if self.in_the_way(ask.mode, None) {
-            return false;
-        }
+    /// The mode in which a request that just arrived is granted, if it is (rules 1, 4, 6 and 8 of
+    /// the crate's documentation).
+    pub(crate) fn grants_request(&self, ask: Ask) -> Option<LockMode> {
+        let mode = self.free_mode(ask, None)?;
         let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
-            return true;
+            return Some(mode);
         };
         let first_to_wait = pending.converting.is_empty()
             && ask.flags.contains(Flags::HEADQUE)
             && !ask.flags.contains(Flags::NOQUEUE);
-        ask.flags.contains(Flags::EXPEDITE) || ask.flags.contains(Flags::NOORDER) || first_to_wait
+        let may = ask.flags.contains(Flags::EXPEDITE)
+            || ask.flags.contains(Flags::NOORDER)
+            || first_to_wait;
+        may.then_some(mode)
     }
 
-    /// Whether a conversion that just arrived is granted (rules 2, 3 and 8).
-    pub(crate) fn grants_conversion(&self, from: LockMode, ask: Ask) -> bool {
-        if self.in_the_way(ask.mode, Some(from)) {
-            return false;
-        }
+    /// The mode in which a conversion that just arrived is granted, if it is (rules 2, 3 and 8).
+    pub(crate) fn grants_conversion(&self, from: LockMode, ask: Ask) -> Option<LockMode> {
+        let mode = self.free_mode(ask, Some(from))?;
         if !ask.flags.contains(Flags::QUECVT) || self.nothing_converts() {
-            return true;
+            return Some(mode);
         }
         let at_once = ask.flags.contains(Flags::NOORDER) || ask.flags.contains(Flags::HEADQUE);
-        at_once && !ask.flags.contains(Flags::NOQUEUE)
+        (at_once && !ask.flags.contains(Flags::NOQUEUE)).then_some(mode)
+    }
+
+    /// The asked mode, or else its alternate, if no lock that is held is in its way.
+    fn free_mode(&self, ask: Ask, except: Option<LockMode>) -> Option<LockMode> {
+        ask.modes().find(|&mode| !self.in_the_way(mode, except))
     }
 
     /// Whether a lock that is held, be it converting, conflicts with `mode`; a converting lock's own
@@ -52,23 +56,23 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             .is_none_or(|p| p.converting.is_empty())
     }
 
-    /// Makes a new lock.
-    pub(crate) fn grant_request(&mut self, key: K, ask: Ask) -> Grant {
-        if ask.mode != LockMode::Nl {
+    /// Makes a new lock, in one of the modes that will do.
+    pub(crate) fn grant_request(&mut self, key: K, ask: Ask, mode: LockMode) -> Grant {
+        if mode != LockMode::Nl {
             self.last_token = self.last_token.next();
         }
         let valblk = ask.flags.contains(Flags::VALBLK);
-        self.held.add(ask.mode);
+        self.held.add(mode);
         self.insert_granted(Held {
             key,
             token: self.last_token,
-            mode: ask.mode,
+            mode,
             told: None,
             wants_bast: ask.wants_bast,
             valblk,
         });
         Grant {
-            mode: ask.mode,
+            mode,
             token: self.last_token,
             value: valblk.then(|| self.value.read()),
         }
@@ -83,24 +87,24 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         self.last_token
     }
 
-    /// The lock `old` in the mode it asked for, which the counts then show. What the conversion
-    /// publishes has been published.
-    pub(crate) fn promote(&mut self, old: Held<K>, ask: Ask) -> (Held<K>, Grant) {
-        let token = self.token_after(old.mode, old.token, ask.mode);
+    /// The lock `old` in one of the modes that will do, which the counts then show. What the
+    /// conversion publishes has been published.
+    pub(crate) fn promote(&mut self, old: Held<K>, ask: Ask, mode: LockMode) -> (Held<K>, Grant) {
+        let token = self.token_after(old.mode, old.token, mode);
         self.held.remove(old.mode);
-        self.held.add(ask.mode);
+        self.held.add(mode);
         let asked = ask.flags.contains(Flags::VALBLK);
-        let moves = transfer(Some(old.mode), ask.mode) != Transfer::Nothing;
+        let moves = transfer(Some(old.mode), mode) != Transfer::Nothing;
         let held = Held {
             key: old.key,
             token,
-            mode: ask.mode,
+            mode,
             told: None,
             wants_bast: ask.wants_bast,
             valblk: asked && (moves || old.valblk),
         };
         let grant = Grant {
-            mode: ask.mode,
+            mode,
             token,
             value: (asked && moves).then(|| self.value.read()),
         };
@@ -119,7 +123,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     }
 
     /// Grants the foremost conversion that can be granted (rules 4 and 5).
-    fn grant_one_conversion(&mut self, out: &mut Vec<Effect<K>>) -> bool {
+    pub(crate) fn grant_one_conversion(&mut self, out: &mut Vec<Effect<K>>) -> bool {
         let Some(pending) = self.pending.as_mut() else {
             return false;
         };
@@ -128,22 +132,23 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             _ => pending.converting.len(),
         };
         let held = self.held;
-        let Some(index) = pending
+        let first = pending
             .converting
             .iter()
             .take(look_at)
             .enumerate()
-            .position(|(at, c)| {
-                (at == 0 || c.ask.flags.contains(Flags::NOORDER))
-                    && !held.conflict(c.ask.mode, Some(c.held.mode))
-            })
-        else {
+            .find_map(|(at, c)| {
+                let may = at == 0 || c.ask.flags.contains(Flags::NOORDER);
+                let mode = c.ask.freed_mode(held, Some(c.held.mode)).filter(|_| may)?;
+                Some((at, mode))
+            });
+        let Some((index, mode)) = first else {
             return false;
         };
         let Some(entry) = pending.take_converting(index) else {
             return false;
         };
-        let (held, grant) = self.promote(entry.held, entry.ask);
+        let (held, grant) = self.promote(entry.held, entry.ask, mode);
         self.insert_granted(held);
         out.push(Effect::Granted {
             key: held.key,
@@ -164,14 +169,15 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             };
             let in_turn = index == 0 && pending.converting.is_empty();
             let may = in_turn || entry.ask.flags.contains(Flags::NOORDER);
-            if !may || self.held.conflict(entry.ask.mode, None) {
+            let mode = entry.ask.freed_mode(self.held, None).filter(|_| may);
+            let Some(mode) = mode else {
                 index += 1;
                 continue;
-            }
+            };
             let Some(entry) = pending.take_waiting(index) else {
                 return;
             };
-            let grant = self.grant_request(entry.key, entry.ask);
+            let grant = self.grant_request(entry.key, entry.ask, mode);
             out.push(Effect::Granted {
                 key: entry.key,
                 grant,
@@ -179,7 +185,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         }
     }
 
-    /// Tells every granted lock that is in the way of anything that waits and has not been told.
+    /// Tells every granted lock that is in the way of anything that waits and has not been told, and
+    /// those that convert and have promised to let go.
     pub(crate) fn tell_blockers(&mut self, out: &mut Vec<Effect<K>>) {
         let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
             return;
@@ -188,6 +195,19 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         for held in &mut self.granted {
             if let Some(mode) = wanted.most_urgent_blocked_by(held.mode) {
                 tell(held, mode, out);
+            }
+        }
+        self.tell_converting_blockers(out);
+    }
+
+    /// Tells the converting locks that have promised to let go what others wait for them.
+    pub(crate) fn tell_converting_blockers(&mut self, out: &mut Vec<Effect<K>>) {
+        let Some(pending) = self.pending.as_mut().filter(|p| !p.is_empty()) else {
+            return;
+        };
+        for c in &mut pending.converting {
+            if let Some(mode) = c.blocks(pending.wanted) {
+                tell(&mut c.held, mode, out);
             }
         }
     }

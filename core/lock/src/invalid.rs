@@ -50,6 +50,32 @@ pub enum Invalid {
         /// The mode asked for.
         to: LockMode,
     },
+    /// CONVDEADLK says what becomes of a conversion that waits, and is found in a deadlock.
+    #[error(
+        "CONVDEADLK is for conversions that wait and are found in a deadlock; {with} rules that out, \
+         so leave one out"
+    )]
+    ConvdeadlkWith {
+        /// NOQUEUE or NODLCKWT.
+        with: Flags,
+    },
+    /// ALTPR and ALTCW in one call.
+    #[error("ALTPR and ALTCW name two alternates, and a call has one; leave one out")]
+    TwoAlternates,
+    /// An alternate that could not help, or would take something away.
+    #[error(
+        "{alternate} is no alternate for {to}{}: it must bear with somebody whom {to} excludes, and \
+         cover the mode held",
+        from.map(|from| format!(" from {from}")).unwrap_or_default()
+    )]
+    Alternate {
+        /// The mode held, if the call is a conversion.
+        from: Option<LockMode>,
+        /// The mode asked for.
+        to: LockMode,
+        /// The alternate.
+        alternate: LockMode,
+    },
     /// The operation publishes, but nothing was given to publish.
     #[error("leaving {from} with VALBLK publishes the value block, but none was given")]
     ValueMissing {
@@ -66,7 +92,10 @@ pub enum Invalid {
     },
 }
 
-const FOR_REQUEST: Flags = Flags::ALL.without(Flags::QUECVT).without(Flags::IVVALBLK);
+const FOR_REQUEST: Flags = Flags::ALL
+    .without(Flags::QUECVT)
+    .without(Flags::IVVALBLK)
+    .without(Flags::CONVDEADLK);
 const FOR_CONVERSION: Flags = Flags::ALL.without(Flags::EXPEDITE);
 
 fn only(flags: Flags, allowed: Flags, operation: &'static str) -> Result<(), Invalid> {
@@ -82,7 +111,19 @@ fn only(flags: Flags, allowed: Flags, operation: &'static str) -> Result<(), Inv
     }
 }
 
-fn common(flags: Flags) -> Result<(), Invalid> {
+fn common(from: Option<LockMode>, to: LockMode, flags: Flags) -> Result<(), Invalid> {
+    if flags.contains(Flags::ALTPR | Flags::ALTCW) {
+        return Err(Invalid::TwoAlternates);
+    }
+    if let Some(alternate) = flags.alternate()
+        && (alternate.covers(to) || from.is_some_and(|from| !alternate.covers(from)))
+    {
+        return Err(Invalid::Alternate {
+            from,
+            to,
+            alternate,
+        });
+    }
     if flags.contains(Flags::NOQUEUEBAST) && !flags.contains(Flags::NOQUEUE) {
         return Err(Invalid::NoqueuebastAlone);
     }
@@ -96,7 +137,7 @@ fn common(flags: Flags) -> Result<(), Invalid> {
 /// For flags that do not belong to a request, or not together.
 pub fn check_request(mode: LockMode, flags: Flags) -> Result<(), Invalid> {
     only(flags, FOR_REQUEST, "a request")?;
-    common(flags)?;
+    common(None, mode, flags)?;
     if flags.contains(Flags::EXPEDITE) {
         if mode != LockMode::Nl {
             return Err(Invalid::ExpediteMode { mode });
@@ -114,9 +155,14 @@ pub fn check_request(mode: LockMode, flags: Flags) -> Result<(), Invalid> {
 /// For flags that do not belong to a conversion, not together, or not to this pair of modes.
 pub fn check_convert(from: LockMode, to: LockMode, flags: Flags) -> Result<(), Invalid> {
     only(flags, FOR_CONVERSION, "a conversion")?;
-    common(flags)?;
+    common(Some(from), to, flags)?;
     if flags.contains(Flags::QUECVT) && !mode_tables::quecvt_allowed(from, to) {
         return Err(Invalid::Quecvt { from, to });
+    }
+    for with in [Flags::NOQUEUE, Flags::NODLCKWT] {
+        if flags.contains(Flags::CONVDEADLK | with) {
+            return Err(Invalid::ConvdeadlkWith { with });
+        }
     }
     Ok(())
 }

@@ -21,9 +21,13 @@
 //! 8. A request or conversion that would be granted by rule 4, 5 or 7 as soon as it stood in its
 //!    queue (HEADQUE, or QUECVT with NOORDER) is granted without queueing, unless it has NOQUEUE.
 //!
+//! Where a call has an alternate (ALTPR, ALTCW), all of this is tried with the asked mode and then
+//! with the alternate, each time it is tried.
+//!
 //! After each change that may let others go on, the convert queue is swept from its head until
 //! nothing more is granted, then the wait queue once; then every holder that is in the way of
-//! something still waiting is told, at most once per mode it blocks.
+//! something still waiting is told, at most once per mode it blocks; of those that convert, only
+//! the ones that have promised to let go (NODLCKWT, NODLCKBLK).
 //!
 //! # What always holds
 //!

@@ -2,7 +2,7 @@
 
 use crate::{Flags, mode_tables::ModeCounts};
 use core::fmt;
-use mainstay_base::{LockMode, Token};
+use mainstay_base::{LockMode, Mutant, Token};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -49,11 +49,48 @@ pub(crate) struct Ask {
     pub(crate) flags: Flags,
 }
 
+impl Ask {
+    /// The modes that will do, best first.
+    pub(crate) fn modes(self) -> impl Iterator<Item = LockMode> {
+        let alternate = self.flags.alternate();
+        [Some(self.mode), alternate].into_iter().flatten()
+    }
+
+    /// Whether none of the modes that will do can be granted beside one that is held.
+    pub(crate) fn conflicts(self, held: LockMode) -> bool {
+        self.modes().all(|mode| !mode.compatible(held))
+    }
+
+    /// As [`Ask::free_mode`], for what has waited.
+    pub(crate) fn freed_mode(self, held: ModeCounts, except: Option<LockMode>) -> Option<LockMode> {
+        let tried = self.free_mode(held, except);
+        tried.filter(|mode| *mode == self.mode || !Mutant::AlternateTriedOnce.active())
+    }
+
+    /// The best mode that can be granted beside those held, not counting one lock of mode `except`.
+    pub(crate) fn free_mode(self, held: ModeCounts, except: Option<LockMode>) -> Option<LockMode> {
+        self.modes().find(|&mode| !held.conflict(mode, except))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Converting<K> {
     pub(crate) held: Held<K>,
     pub(crate) ask: Ask,
     pub(crate) ticket: Ticket,
+}
+
+impl<K> Converting<K> {
+    /// The most urgent of the modes asked for that its old mode is in the way of, if its owner has
+    /// promised to let go then. Others are not told: they wait themselves, and all that they could
+    /// do is cancel.
+    pub(crate) fn blocks(&self, mut wanted: ModeCounts) -> Option<LockMode> {
+        if !self.ask.flags.promises_to_let_go() {
+            return None;
+        }
+        wanted.remove(self.ask.mode);
+        wanted.most_urgent_blocked_by(self.held.mode)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +236,17 @@ pub struct LockView<K> {
     pub valblk: bool,
     /// Whether it is to be told when it blocks others.
     pub wants_bast: bool,
+}
+
+impl<K> LockView<K> {
+    /// What it waits for, if it does.
+    pub(crate) fn ask(&self) -> Option<Ask> {
+        self.requested.map(|mode| Ask {
+            mode,
+            wants_bast: self.wants_bast,
+            flags: self.flags,
+        })
+    }
 }
 
 impl<K: Copy> Held<K> {

@@ -13,7 +13,7 @@ use mainstay_base::{LockMode, Token, Value, ValueBlock, ValueVersion};
 /// A granted request or conversion.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
-    /// The mode now held.
+    /// The mode now held: the asked one, or the alternate that the call allowed.
     pub mode: LockMode,
     /// Grows with every grant that gains something; a down-conversion keeps its lock's token and a
     /// new NL lock gets the last one issued.
@@ -28,7 +28,8 @@ pub struct Grant {
 pub enum Refusal {
     /// It had NOQUEUE and would have to wait. A conversion keeps its old mode, a request is gone.
     NotQueued,
-    /// The conversion and others would wait for each other for ever. It keeps its old mode.
+    /// The conversion and others would wait for each other for ever. It keeps its old mode, unless
+    /// its owner, who asked for CONVDEADLK, gives that up: see [`Resource::convert_demoted`].
     Deadlock,
     /// Cancelled. A conversion keeps its old mode, a request is gone.
     Cancelled,
@@ -173,6 +174,43 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         Ok(())
     }
 
+    /// As [`Resource::convert`] for a lock whose owner has given up its mode, after this conversion
+    /// was refused as a deadlock and had CONVDEADLK: it holds NL from now on, conversions that it
+    /// stopped go on, and then it is tried again. HEADQUE is left out, since a lock that has
+    /// stepped back does not go before those that it made way for.
+    ///
+    /// # Errors
+    /// As for a conversion from NL.
+    pub fn convert_demoted(
+        &mut self,
+        key: K,
+        mode: LockMode,
+        flags: Flags,
+        wants_bast: bool,
+        out: &mut Vec<Effect<K>>,
+    ) -> Result<(), Invalid> {
+        self.refuse_while_rebuilding()?;
+        let index = self.idle(key)?;
+        check_convert(LockMode::Nl, mode, flags)?;
+        let held = &mut self.granted[index];
+        self.held.remove(held.mode);
+        self.held.add(LockMode::Nl);
+        held.mode = LockMode::Nl;
+        held.told = None;
+        while self.grant_one_conversion(out) {}
+        if let Ok(index) = self.find_granted(key) {
+            let ask = Ask {
+                mode,
+                wants_bast,
+                flags: flags.without(Flags::HEADQUE),
+            };
+            self.start_conversion(index, ask, Publication::Now(None), out);
+        }
+        self.sweep(out);
+        self.check_cheaply();
+        Ok(())
+    }
+
     /// Gives up a granted lock. If it is PW or EX, IVVALBLK marks the value as possibly stale;
     /// otherwise a `value` is published if this call or the lock's last one carried VALBLK.
     ///
@@ -264,8 +302,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
 
     /// The part of a request that cannot fail.
     pub(crate) fn start_request(&mut self, key: K, ask: Ask, out: &mut Vec<Effect<K>>) {
-        if self.grants_request(ask) {
-            let grant = self.grant_request(key, ask);
+        if let Some(mode) = self.grants_request(ask) {
+            let grant = self.grant_request(key, ask, mode);
             out.push(Effect::Granted { key, grant });
             // NOORDER may have taken it past a waiter that it is now in the way of.
             self.tell_blockers(out);
@@ -281,6 +319,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             let ticket = self.pending_mut().push_waiting(key, ask);
             out.push(Effect::Queued { key, ticket });
             self.tell_granted_in_the_way(ask.mode, out);
+            self.tell_converting_blockers(out);
         }
     }
 
@@ -295,11 +334,11 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Held {
             key, mode: from, ..
         } = self.granted[index];
-        if self.grants_conversion(from, ask) {
+        if let Some(mode) = self.grants_conversion(from, ask) {
             if let Publication::Now(value) = publication {
                 self.publish_on_conversion(from, ask, value);
             }
-            let (held, mut grant) = self.promote(self.granted[index], ask);
+            let (held, mut grant) = self.promote(self.granted[index], ask, mode);
             let settled = matches!(publication, Publication::Settled { own: false });
             if settled && transfer(Some(from), ask.mode) == Transfer::Write {
                 grant.value = None; // Somebody else's, or none: it is not told a version.
@@ -325,6 +364,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             let ticket = self.pending_mut().push_converting(held, ask);
             out.push(Effect::Queued { key, ticket });
             self.tell_granted_in_the_way(ask.mode, out);
+            self.tell_converting_blockers(out);
         }
     }
 

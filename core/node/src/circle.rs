@@ -16,6 +16,7 @@ impl Node {
         request: u64,
         policy: VictimPolicy,
         circle: &[Waiter],
+        demoted: bool,
     ) {
         let waits = circle.iter().map(|waiter| CycleWait {
             node: self.name(waiter.wait.node),
@@ -33,7 +34,11 @@ impl Node {
         let owners = report.waits.len() as u64;
         let what = What::DeadlockBroken { owners };
         self.event(what, Reason::Deadlock, report.to_string());
-        let result = Err(Refusal::DeadlockCycle(Box::new(report)));
+        let mut why = Refusal::DeadlockCycle(Box::new(report));
+        if demoted {
+            why = Refusal::AfterDemotion(Box::new(why));
+        }
+        let result = Err(why);
         self.tell(session, ToClient::Done { request, result });
     }
 

@@ -78,6 +78,9 @@ impl Node {
                 } => {
                     self.tell(session, ToClient::Blocking { handle, mode });
                 }
+                Out::Demoted { session, handle } => {
+                    self.tell(session, ToClient::Demoted { handle });
+                }
                 Out::Event {
                     what,
                     reason,
@@ -88,7 +91,8 @@ impl Node {
                     request,
                     policy,
                     circle,
-                } => self.tell_victim(session, request, policy, &circle),
+                    demoted,
+                } => self.tell_victim(session, request, policy, &circle, demoted),
                 Out::Fatal(detail) => self.stop(Reason::ProtocolViolation, false, detail),
             }
         }

@@ -60,7 +60,8 @@ pub enum Ask {
         /// Value block length for creation, 1 to 64; `None` takes 32 or whatever exists.
         value_len: Option<u8>,
     },
-    /// Request a new lock. Answered by [`Answer::Granted`] once granted.
+    /// Request a new lock. Answered by [`Answer::Granted`] or [`Answer::GrantedOtherwise`] once
+    /// granted.
     Lock {
         /// The handle it shall have.
         handle: Handle,
@@ -77,7 +78,8 @@ pub enum Ask {
         /// Give up after so many milliseconds of waiting.
         timeout_ms: Option<u32>,
     },
-    /// Convert a granted lock. Answered by [`Answer::Granted`] once granted.
+    /// Convert a granted lock. Answered by [`Answer::Granted`] or [`Answer::GrantedOtherwise`] once
+    /// granted.
     Convert {
         /// Which.
         handle: Handle,
@@ -189,6 +191,12 @@ pub enum ToClient {
     Event(Event),
     /// So many events were dropped because this client reads too slowly.
     EventsMissed(u64),
+    /// The conversion of a lock would have waited for others that wait for it, and had CONVDEADLK:
+    /// the lock holds no more than NL from now on, and the conversion waits on.
+    Demoted {
+        /// Which lock.
+        handle: Handle,
+    },
 }
 
 /// Answers to what was asked.
@@ -235,6 +243,15 @@ pub enum Answer {
     Graph(Box<GraphReport>),
     /// To [`Ask::SetDeadlockPriority`].
     PrioritySet,
+    /// To [`Ask::Lock`] and [`Ask::Convert`]: granted, but not just as it was asked for.
+    GrantedOtherwise {
+        /// What was granted.
+        granted: Granted,
+        /// In the alternate mode that the call allowed (ALTPR, ALTCW).
+        altmode: bool,
+        /// The lock was demoted to NL before, as [`ToClient::Demoted`] told.
+        demoted: bool,
+    },
 }
 
 /// Whom the client is talking to.

@@ -328,6 +328,20 @@ pub enum Body {
         /// Lock and session.
         sessions: Vec<(LockId, SessionId)>,
     },
+    /// Owner to master, after a refusal for a conversion deadlock: I have given the lock's mode up
+    /// for NL; convert it from there.
+    ConvertDemoted {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// Asked mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// The owner wants blocking notices.
+        blocking: bool,
+    },
 }
 
 /// A lock as its owner restates it to a new master.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A request or conversion that was granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
-    /// The mode now held.
+    /// The mode now held: the asked one, or the alternate that the call allowed.
     pub mode: LockMode,
     /// Larger than that of every earlier conflicting grant of the resource.
     pub token: Token,
@@ -26,7 +26,7 @@ pub enum Refusal {
     #[error("the lock is held in a conflicting mode, and the call asked not to wait")]
     NotQueued,
     /// Two conversions on this resource wait for each other; this one is the victim and keeps its
-    /// old mode.
+    /// old mode. With CONVDEADLK it would have been demoted instead.
     #[error("conversion deadlock: another conversion waits for the mode this lock holds")]
     Deadlock,
     /// The caller cancelled. A conversion keeps its old mode.
@@ -72,13 +72,27 @@ pub enum Refusal {
     /// A conversion keeps its old mode.
     #[error("{0}")]
     DeadlockCycle(Box<DeadlockReport>),
+    /// The conversion ended as told, but its lock was demoted meanwhile (CONVDEADLK): it is left in
+    /// NL, not in its old mode.
+    #[error("{0}; the lock was demoted while it waited, and is left in nl")]
+    AfterDemotion(Box<Refusal>),
 }
 
 impl Refusal {
-    /// A short stable name.
+    /// Why the call itself ended, whatever became of its lock meanwhile.
+    #[must_use]
+    pub fn cause(&self) -> &Refusal {
+        match self {
+            Refusal::AfterDemotion(why) => why.cause(),
+            why => why,
+        }
+    }
+
+    /// A short stable name, that of the cause.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Refusal::AfterDemotion(why) => why.code(),
             Refusal::NotQueued => "not-queued",
             Refusal::Deadlock | Refusal::DeadlockCycle(_) => "deadlock",
             Refusal::Cancelled => "cancelled",

@@ -372,6 +372,16 @@ fn deadlock_bodies() -> Vec<(&'static str, Body)> {
                 sessions: vec![(lock, session)],
             },
         ),
+        (
+            "convert-demoted",
+            Body::ConvertDemoted {
+                resource: resource(),
+                lock,
+                mode: LockMode::Ex,
+                flags: Flags::CONVDEADLK,
+                blocking: true,
+            },
+        ),
     ]
 }
 
@@ -610,6 +620,22 @@ fn answers() -> Vec<(&'static str, ToClient)> {
             ToClient::Done {
                 request: 4,
                 result: Err(Refusal::DeadlockCycle(Box::new(circle()))),
+            },
+        ),
+        (
+            "granted-otherwise",
+            done(Answer::GrantedOtherwise {
+                granted: granted(),
+                altmode: true,
+                demoted: false,
+            }),
+        ),
+        ("demoted", ToClient::Demoted { handle: Handle(11) }),
+        (
+            "refused-after-demotion",
+            ToClient::Done {
+                request: 4,
+                result: Err(Refusal::AfterDemotion(Box::new(Refusal::Cancelled))),
             },
         ),
         (

@@ -1,10 +1,10 @@
 //! Taking an answer apart. The machine has seen to it that each call gets its own kind of answer.
 
 use crate::{LockError, core::SpaceId};
-use mainstay_base::{Incarnation, NodeId, ValueVersion};
+use mainstay_base::{Incarnation, LockMode, NodeId, Token, Value, ValueVersion};
 use mainstay_wire::{
     client::Answer,
-    lock::{Granted, Refusal},
+    lock::Refusal,
     report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
 
@@ -20,11 +20,40 @@ pub(crate) fn take<T>(answer: Answer, read: Read<T>) -> Result<T, LockError> {
 /// The node that was vouched for, and the incarnations that were waiting for it.
 pub type Vouched = (NodeId, Vec<Incarnation>);
 
+/// A request or conversion that was granted, on the handle level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The mode now held: the asked one, or the alternate that the call allowed.
+    pub mode: LockMode,
+    /// Larger than that of every earlier conflicting grant of the resource.
+    pub token: Token,
+    /// The value block, where the call asked for it and the mode change moves it to the caller, or
+    /// the caller's own publication with its version.
+    pub value: Option<Value>,
+    /// The alternate of ALTPR or ALTCW was granted, not the asked mode.
+    pub altmode: bool,
+    /// The lock was demoted to NL before, as CONVDEADLK allows: others may have been granted what
+    /// its old mode excluded.
+    pub demoted: bool,
+}
+
 pub(crate) fn granted(answer: Answer) -> Option<Granted> {
-    match answer {
-        Answer::Granted(granted) => Some(granted),
-        _ => None,
-    }
+    let (granted, altmode, demoted) = match answer {
+        Answer::Granted(granted) => (granted, false, false),
+        Answer::GrantedOtherwise {
+            granted,
+            altmode,
+            demoted,
+        } => (granted, altmode, demoted),
+        _ => return None,
+    };
+    Some(Granted {
+        mode: granted.mode,
+        token: granted.token,
+        value: granted.value,
+        altmode,
+        demoted,
+    })
 }
 
 pub(crate) fn unlocked(answer: Answer) -> Option<Option<ValueVersion>> {

@@ -45,7 +45,7 @@ impl LockError {
     /// The circle of waiters, if the call was refused to break it.
     #[must_use]
     pub fn deadlock(&self) -> Option<&DeadlockReport> {
-        match self.refusal() {
+        match self.refusal().map(Refusal::cause) {
             Some(Refusal::DeadlockCycle(report)) => Some(report),
             _ => None,
         }

@@ -145,6 +145,20 @@ impl Held {
         self.watched(|lock| lock.token)
     }
 
+    /// Whether the last grant was of the alternate that the call allowed (ALTPR, ALTCW), not of the
+    /// mode asked for.
+    #[must_use]
+    pub fn is_alternate(&self) -> bool {
+        self.watched(|lock| lock.altmode)
+    }
+
+    /// Whether the last conversion (CONVDEADLK) demoted the lock to NL, whatever became of the
+    /// conversion then: others may have been granted what its old mode excluded.
+    #[must_use]
+    pub fn was_demoted(&self) -> bool {
+        self.watched(|lock| lock.demoted)
+    }
+
     /// The value block that the last grant brought, if the lock was asked for with it.
     #[must_use]
     pub fn value(&self) -> Option<Value> {

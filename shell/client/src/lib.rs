@@ -114,7 +114,7 @@ mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use answer::Vouched;
+pub use answer::{Granted, Vouched};
 pub use builder::ClientBuilder;
 pub use error::{ConnectError, LeaseLost, LockError};
 pub use held::Held;
@@ -127,7 +127,7 @@ pub use mainstay_wire::{
     client::{Handle, Welcome},
     deadlock::{CycleWait, DeadlockReport},
     event::Event,
-    lock::{Granted, Refusal},
+    lock::Refusal,
     report,
 };
 pub use notice::{ClusterEvent, Notice};

@@ -28,6 +28,10 @@ pub(crate) enum Happening {
         handle: Handle,
         mode: LockMode,
     },
+    /// A lock holds no more than NL from now on, and its conversion waits on.
+    Demoted {
+        handle: Handle,
+    },
     Suspended {
         reason: String,
     },
@@ -46,6 +50,10 @@ pub(crate) struct LockState {
     pub(crate) mode: Option<LockMode>,
     /// The token of the last grant.
     pub(crate) token: Token,
+    /// The last grant was of the alternate that the call allowed, not of the mode asked for.
+    pub(crate) altmode: bool,
+    /// The last call demoted the lock to NL, whatever became of the call then.
+    pub(crate) demoted: bool,
     /// The value block of the last grant that carried one.
     pub(crate) value: Option<Value>,
     /// Modes that this lock was said to block, each once, not yet taken by its owner.
@@ -124,7 +132,10 @@ impl Kind {
             (self, answer),
             (Kind::Hello, Answer::Welcome(_))
                 | (Kind::Open, Answer::Lockspace { .. })
-                | (Kind::Lock(_) | Kind::Convert(_), Answer::Granted(_))
+                | (
+                    Kind::Lock(_) | Kind::Convert(_),
+                    Answer::Granted(_) | Answer::GrantedOtherwise { .. }
+                )
                 | (Kind::Unlock(..), Answer::Unlocked { .. })
                 | (Kind::Cancel, Answer::Cancelled)
                 | (Kind::Graph, Answer::Graph(_))
@@ -228,6 +239,13 @@ impl Machine {
                 }
                 Happening::Blocking { handle, mode }
             }
+            ToClient::Demoted { handle } => {
+                if let Some(lock) = self.locks.get_mut(&handle) {
+                    lock.mode = Some(LockMode::Nl);
+                    lock.demoted = true;
+                }
+                Happening::Demoted { handle }
+            }
             ToClient::Suspended { reason } => Happening::Suspended { reason },
             ToClient::Resumed => Happening::Resumed,
             ToClient::SessionLost { reason } => Happening::SessionLost { reason },
@@ -252,7 +270,8 @@ impl Machine {
                 lock.release = true;
                 !with_value
             }
-            (_, Ok(Answer::Granted(granted))) => {
+            (_, Ok(Answer::Granted(granted) | Answer::GrantedOtherwise { granted, .. })) => {
+                lock.altmode = matches!(result, Ok(Answer::GrantedOtherwise { altmode: true, .. }));
                 lock.mode = Some(granted.mode);
                 lock.token = granted.token;
                 if granted.value.is_some() {
@@ -348,6 +367,7 @@ impl Machine {
         }
         let request = self.call(ask)?;
         if let Some(lock) = self.locks.get_mut(&handle) {
+            lock.demoted = false;
             lock.pending = Some(Pending {
                 unlock,
                 cancelled: false,

@@ -33,6 +33,12 @@ pub enum Notice {
         /// The mode that is blocked; a conversion to one compatible with it is enough.
         mode: LockMode,
     },
+    /// A conversion with CONVDEADLK would have waited for others that wait for it: its lock holds no
+    /// more than NL from now on, and the conversion waits on.
+    Demoted {
+        /// Which lock.
+        handle: Handle,
+    },
     /// So many notices were dropped because this listener reads too slowly.
     Missed(u64),
 }

@@ -449,6 +449,14 @@ impl Session {
                     told.notices.push(Notice::Blocking { handle, mode });
                 }
             }
+            Happening::Demoted { handle } => {
+                if let Some(wakers) = state.lock_wakers.remove(&handle) {
+                    told.wakers.extend(wakers);
+                }
+                if Machine::is_raw(handle) || state.machine.watched(handle).is_some() {
+                    told.notices.push(Notice::Demoted { handle });
+                }
+            }
             Happening::Suspended { reason } => {
                 told.wakers.append(&mut state.lease_wakers);
                 told.notices.push(Notice::Suspended { reason });

@@ -4,7 +4,7 @@
 
 use mainstay_base::{Instant, Token};
 use mainstay_client::{
-    ClientBuilder, Flags, Granted, LeaseLost, LockCall, LockError, LockMode, LockspaceId, Notice,
+    ClientBuilder, Flags, LeaseLost, LockCall, LockError, LockMode, LockspaceId, Notice,
     Refusal, ResourceName, ValueBlock,
     asynchronous::{Client, Lockspace},
     now,
@@ -42,7 +42,7 @@ fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 }
 
 fn granted(mode: LockMode) -> Result<Answer, Refusal> {
-    Ok(Answer::Granted(Granted {
+    Ok(Answer::Granted(mainstay_wire::lock::Granted {
         mode,
         token: Token(1),
         value: None,
@@ -150,7 +150,7 @@ async fn calls_are_pipelined() {
                 panic!("{call:?}")
             };
             let token = Token(handle.0);
-            let answer = Answer::Granted(Granted {
+            let answer = Answer::Granted(mainstay_wire::lock::Granted {
                 mode: LockMode::Ex,
                 token,
                 value: None,

@@ -208,6 +208,7 @@ fn fit(world: &World, message: &mut dlm::Message) {
         | Body::Forgotten { resource }
         | Body::Request { resource, .. }
         | Body::Convert { resource, .. }
+        | Body::ConvertDemoted { resource, .. }
         | Body::Unlock { resource, .. }
         | Body::Drop { resource, .. }
         | Body::Cancel { resource, .. }

@@ -29,7 +29,9 @@ pub fn habitat(mutant: Mutant) -> Profile {
     match mutant {
         Mutant::GrantIgnoresConverting
         | Mutant::DeadlockJudgedByAll
-        | Mutant::DeadlockQueueUnseen => Profile::Quiet,
+        | Mutant::DeadlockQueueUnseen
+        | Mutant::DemotionNotTold
+        | Mutant::AlternateTriedOnce => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

@@ -34,6 +34,8 @@ pub struct Lock {
     pub res: Res,
     /// Where in its life.
     pub phase: Phase,
+    /// The conversion under way has demoted it.
+    pub demoted: bool,
 }
 
 /// A call that is not answered yet.
@@ -47,8 +49,8 @@ pub enum Call {
         handle: Handle,
         /// The mode asked for.
         mode: LockMode,
-        /// The value block was asked for.
-        valblk: bool,
+        /// How.
+        flags: Flags,
     },
     /// A conversion.
     Convert {
@@ -56,8 +58,8 @@ pub enum Call {
         handle: Handle,
         /// To which mode.
         mode: LockMode,
-        /// The value block was asked for or handed in.
-        valblk: bool,
+        /// How.
+        flags: Flags,
         /// A value block was handed in.
         publish: bool,
     },
@@ -279,6 +281,41 @@ impl Client {
     }
 }
 
+/// A grant, and how it differs from what was asked.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// What was granted.
+    pub granted: Granted,
+    /// In the alternate mode.
+    pub altmode: bool,
+    /// The lock was demoted before.
+    pub demoted: bool,
+}
+
+impl Grant {
+    /// The grant in an answer that is one.
+    #[must_use]
+    pub fn of(answer: Answer) -> Option<Grant> {
+        match answer {
+            Answer::Granted(granted) => Some(Grant {
+                granted,
+                altmode: false,
+                demoted: false,
+            }),
+            Answer::GrantedOtherwise {
+                granted,
+                altmode,
+                demoted,
+            } => Some(Grant {
+                granted,
+                altmode,
+                demoted,
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// The value that a grant read, as opposed to the caller's own publication.
 #[must_use]
 pub fn read_of(granted: &Granted, publish: bool) -> Option<&Value> {
@@ -307,5 +344,6 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Pong => "pong",
         Answer::Graph(_) => "graph",
         Answer::PrioritySet => "priority set",
+        Answer::GrantedOtherwise { .. } => "granted otherwise",
     }
 }

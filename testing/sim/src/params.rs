@@ -91,8 +91,8 @@ pub struct Params {
     pub fsync: u64,
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
-    /// Hot, cold, counter and conversion resources, and those for circles.
-    pub resources: [u32; 5],
+    /// Hot, cold, counter and conversion resources, and those for circles and bargains.
+    pub resources: [u32; 6],
     /// How long faults last, in nanoseconds.
     pub fire: u64,
     /// Mean time between faults, in nanoseconds; 0 for none.
@@ -110,6 +110,7 @@ impl Params {
         let mut dice = Entropy::new(seed ^ 0x7061_7261_6d73);
         // What came later is drawn apart, so that older seeds stay what they were.
         let mut apart = Entropy::new(seed ^ 0x6369_7263_6c65);
+        let mut lately = Entropy::new(seed ^ 0x6261_7267_6169);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -187,6 +188,7 @@ impl Params {
             dice.between(1, 3) as u32,
             dice.between(1, 2) as u32,
             apart.between(2, 5) as u32,
+            lately.between(1, 2) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -200,6 +202,9 @@ impl Params {
         // A lone node is a model without a search for deadlocks.
         let circles = apart.below(3) * u64::from(count > 1);
         clients.extend((0..circles).map(|_| Kind::Circles));
+        // Its deadlocks are settled at the master, which the model has not either.
+        let bargains = u64::from(lately.percent(40) && count > 1);
+        clients.extend((0..bargains).map(|_| Kind::Bargains));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {

@@ -2,7 +2,7 @@
 
 use crate::{
     checkers::Fact,
-    client::{Call, Client, Command, Link, Lock, Mail, Phase, answer_name, read_of},
+    client::{Call, Client, Command, Grant, Link, Lock, Mail, Phase, answer_name},
     dice::{Dice, MS},
     trace::mix_bytes,
     workloads::{Brain, Hands, Happened},
@@ -10,9 +10,9 @@ use crate::{
 };
 use mainstay_base::{Entropy, Flags, LockMode};
 use mainstay_wire::{
-    client::{Answer, Ask, Handle, ToClient},
+    client::{Answer, Ask, ToClient},
     codec,
-    lock::{Granted, Refusal},
+    lock::Refusal,
 };
 use std::fmt::Write as _;
 
@@ -222,10 +222,20 @@ impl World {
         let (no, request) = (client.no, client.next_request);
         client.next_request += 1;
         let asked = match &call {
-            Call::Lock { handle, mode, .. } | Call::Convert { handle, mode, .. } => client
+            Call::Lock {
+                handle,
+                mode,
+                flags,
+            }
+            | Call::Convert {
+                handle,
+                mode,
+                flags,
+                ..
+            } => client
                 .locks
                 .get(handle)
-                .map(|lock| (client.who(*handle), lock.res, *mode)),
+                .map(|lock| (client.who(*handle), lock.res, *mode, *flags)),
             _ => None,
         };
         let (conn, life) = (client.conn, client.life);
@@ -240,12 +250,13 @@ impl World {
             request,
             what: &what,
         });
-        if let Some((who, res, mode)) = asked {
+        if let Some((who, res, mode, flags)) = asked {
             self.fact(&Fact::LockAsked {
                 who,
                 request,
                 res,
                 mode,
+                flags,
                 conn,
                 life,
             });
@@ -267,6 +278,7 @@ impl World {
                     self.tell(slot, Happened::Blocking(handle, mode));
                 }
             }
+            ToClient::Demoted { handle } => self.demoted(slot, handle),
             ToClient::Suspended { .. } => self.stats.count("suspended sessions"),
             ToClient::Resumed => self.stats.count("resumed sessions"),
             ToClient::SessionLost { .. } => self.lose_session(slot),
@@ -276,7 +288,7 @@ impl World {
         }
     }
 
-    fn protocol(&mut self, slot: usize, what: &str) {
+    pub(crate) fn protocol(&mut self, slot: usize, what: &str) {
         let what = format!("client {} got {what}", self.clients[slot].no);
         self.judge.complain("client protocol", self.now, what);
     }
@@ -293,7 +305,7 @@ impl World {
             );
             return;
         };
-        if let Err(Refusal::DeadlockCycle(report)) = &result {
+        if let Err(Refusal::DeadlockCycle(report)) = result.as_ref().map_err(Refusal::cause) {
             self.victim(no, request, report);
         }
         self.fact(&Fact::Answered {
@@ -303,13 +315,13 @@ impl World {
         match (call, result) {
             (Call::Open(space), result) => self.opened(slot, space, result),
             (
-                Call::Lock {
-                    handle,
-                    mode,
-                    valblk,
-                },
-                Ok(Answer::Granted(granted)),
-            ) => self.granted(slot, handle, mode, valblk, false, granted),
+                call @ (Call::Lock { .. } | Call::Convert { .. }),
+                Ok(answer @ (Answer::Granted(_) | Answer::GrantedOtherwise { .. })),
+            ) => {
+                if let Some(grant) = Grant::of(answer) {
+                    self.granted(slot, &call, grant);
+                }
+            }
             (Call::Lock { handle, .. }, Err(refusal)) => {
                 self.count_refusal(&refusal);
                 if refusal == Refusal::NoSuchLockspace {
@@ -317,18 +329,6 @@ impl World {
                 }
                 self.clients[slot].locks.remove(&handle);
                 self.tell(slot, Happened::Refused(handle, refusal));
-            }
-            (
-                Call::Convert {
-                    handle,
-                    mode,
-                    valblk,
-                    publish,
-                },
-                Ok(Answer::Granted(granted)),
-            ) => {
-                self.stats.count("conversions");
-                self.granted(slot, handle, mode, valblk, publish, granted);
             }
             (
                 Call::Convert {
@@ -396,137 +396,6 @@ impl World {
                 );
             }
         }
-    }
-
-    fn granted(
-        &mut self,
-        slot: usize,
-        handle: Handle,
-        asked: LockMode,
-        valblk: bool,
-        publish: bool,
-        granted: Granted,
-    ) {
-        let client = &mut self.clients[slot];
-        let who = client.who(handle);
-        let (life, conn) = (client.life, client.conn);
-        let Some(lock) = client.locks.get_mut(&handle) else {
-            return;
-        };
-        lock.phase = Phase::Held(granted.mode);
-        let res = lock.res;
-        if granted.mode != asked {
-            let what = format!("{} where it asked for {asked}", granted.mode);
-            self.protocol(slot, &what);
-            return;
-        }
-        self.stats.count("grants");
-        self.books.grant(
-            self.now,
-            who,
-            res,
-            granted.mode,
-            granted.token,
-            life,
-            valblk,
-        );
-        let here = &self.books.lives[life as usize];
-        let gone = here
-            .incarnation
-            .is_some_and(|incarnation| self.proved.contains(&(here.node, incarnation)));
-        if gone || self.ended.contains(&conn) {
-            // It was under way when the lock was dropped with its node or its session.
-            self.stats.count("grants too late");
-            self.books.end_standing(|w, _| w == who);
-        }
-        if publish {
-            self.stats.count("publications");
-            let version = granted.value.as_ref().map(|value| value.version);
-            self.fact(&Fact::Published { who, res, version });
-        }
-        let read = if valblk {
-            read_of(&granted, publish)
-        } else {
-            None
-        };
-        if let Some(value) = read {
-            self.stats.count("value reads");
-            if value.maybe_stale {
-                self.stats.count("stale marks");
-            }
-        }
-        self.judge
-            .observe(self.now, &Fact::Granted { who, read }, &self.books);
-        self.tell(slot, Happened::Granted(handle, granted));
-    }
-
-    fn conversion_refused(&mut self, slot: usize, handle: Handle, publish: bool, refusal: Refusal) {
-        self.count_refusal(&refusal);
-        let client = &mut self.clients[slot];
-        let who = client.who(handle);
-        let Some(lock) = client.locks.get_mut(&handle) else {
-            return;
-        };
-        if let Phase::Converting { from } = lock.phase {
-            lock.phase = Phase::Held(from);
-        }
-        let res = lock.res;
-        self.books.conversion_refused(who);
-        self.fact(&Fact::ConversionRefused { who });
-        if publish {
-            self.fact(&Fact::PublicationRefused { who, res });
-        }
-        if refusal == Refusal::NoSuchLock {
-            self.fact(&Fact::LockUnknown { who });
-        }
-        self.tell(slot, Happened::Refused(handle, refusal));
-    }
-
-    fn unlocked(
-        &mut self,
-        slot: usize,
-        handle: Handle,
-        publish: bool,
-        result: Result<Answer, Refusal>,
-    ) {
-        let client = &mut self.clients[slot];
-        let who = client.who(handle);
-        let Some(lock) = client.locks.remove(&handle) else {
-            return;
-        };
-        self.fact(&Fact::Unlocked { who });
-        match result {
-            Ok(Answer::Unlocked { version }) => {
-                self.stats.count("unlocks");
-                if publish {
-                    self.stats.count("publications");
-                    let res = lock.res;
-                    self.fact(&Fact::Published { who, res, version });
-                }
-            }
-            Ok(answer) => {
-                let what = format!("`{}` in answer to unlock", answer_name(&answer));
-                self.protocol(slot, &what);
-            }
-            Err(Refusal::NoSuchLock) => self.fact(&Fact::LockUnknown { who }),
-            Err(Refusal::Leaving | Refusal::Unavailable(_)) => {}
-            Err(refusal) => {
-                let what = format!("its unlock refused: {refusal}");
-                self.protocol(slot, &what);
-            }
-        }
-        self.tell(slot, Happened::Unlocked(handle));
-    }
-
-    fn count_refusal(&mut self, refusal: &Refusal) {
-        self.stats.count(match refusal {
-            Refusal::NotQueued => "refused not-queued",
-            Refusal::Deadlock | Refusal::DeadlockCycle(_) => "refused deadlock",
-            Refusal::Cancelled => "refused cancelled",
-            Refusal::TimedOut => "refused timed-out",
-            Refusal::NoQuorum => "refused no-quorum",
-            _ => "refused otherwise",
-        });
     }
 
     pub(crate) fn alarm(&mut self, slot: usize, no: u32, alarm: u64) {
@@ -650,9 +519,14 @@ impl World {
                     return;
                 };
                 let phase = Phase::Asking;
-                client.locks.insert(handle, Lock { res, phase });
+                let demoted = false;
+                let lock = Lock {
+                    res,
+                    phase,
+                    demoted,
+                };
+                client.locks.insert(handle, lock);
                 self.touched.entry(no).or_default().insert(res);
-                let valblk = flags.contains(Flags::VALBLK);
                 let ask = Ask::Lock {
                     handle,
                     lockspace,
@@ -668,7 +542,7 @@ impl World {
                     Call::Lock {
                         handle,
                         mode,
-                        valblk,
+                        flags,
                     },
                 );
             }
@@ -714,11 +588,16 @@ impl World {
             self.judge
                 .observe(self.now, &Fact::Publishing { who, res, block }, &self.books);
         }
-        self.books.converting(who, mode);
+        // Who agrees to be demoted relies on no more than NL from now on.
+        let left = match flags.contains(Flags::CONVDEADLK) {
+            true => LockMode::Nl,
+            false => mode,
+        };
+        self.books.converting(who, left);
         let call = Call::Convert {
             handle,
             mode,
-            valblk: flags.contains(Flags::VALBLK),
+            flags,
             publish: value.is_some(),
         };
         let ask = Ask::Convert {

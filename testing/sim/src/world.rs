@@ -241,8 +241,7 @@ impl World {
                 leases: BTreeMap::new(),
             })
             .collect();
-        let [hot, cold, counters, converted, circles] = params.resources;
-        let terrain = Terrain::new(hot, cold, counters, converted, circles);
+        let terrain = Terrain::new(params.resources);
         let net = Network::new(hosts.len(), params.links, params.net.clone());
         let mut world = World {
             judge: Judge::new(hosts.len(), params.profile == Profile::Quiet),

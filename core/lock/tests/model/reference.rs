@@ -80,6 +80,18 @@ impl Lock {
         self.asked.unwrap().0
     }
 
+    /// What will do, best first.
+    fn wishes(&self) -> Vec<LockMode> {
+        let mut wishes = vec![self.wish()];
+        if self.flag(Flags::ALTPR) {
+            wishes.push(LockMode::Pr);
+        }
+        if self.flag(Flags::ALTCW) {
+            wishes.push(LockMode::Cw);
+        }
+        wishes
+    }
+
     fn flag(&self, flag: Flags) -> bool {
         has(self.asked.unwrap().1, flag)
     }
@@ -92,6 +104,11 @@ impl Lock {
             queued.then_some(self.ticket),
             self.fresh,
         )
+    }
+
+    /// Its owner lets go of its mode when it is told.
+    fn lets_go(&self) -> bool {
+        self.flag(Flags::NODLCKWT) || self.flag(Flags::NODLCKBLK)
     }
 
     fn tell(&mut self, mode: LockMode, out: Out<'_>) {
@@ -134,15 +151,21 @@ impl Reference {
         self.waiting.iter().map(|l| l.brief(true)).collect()
     }
 
+    /// The mode in which a lock can be granted now, if it can.
+    fn can_be_granted(&self, lock: &Lock, now: bool) -> Option<LockMode> {
+        let mut wishes = lock.wishes().into_iter();
+        wishes.find(|wish| self.can_be_granted_in(*wish, lock, now))
+    }
+
     /// The decision, test by test. `now`: the lock is in no queue yet; its old self, if it has
     /// one, is still among the granted.
-    fn can_be_granted(&self, lock: &Lock, now: bool) -> bool {
+    fn can_be_granted_in(&self, wish: LockMode, lock: &Lock, now: bool) -> bool {
         let first = |queue: &[Lock]| queue.first().is_some_and(|l| l.key == lock.key);
         if lock.flag(Flags::EXPEDITE) {
             return true;
         }
         for other in self.granted.iter().chain(&self.converting) {
-            if other.key != lock.key && !compatible(other.mode(), lock.wish()) {
+            if other.key != lock.key && !compatible(other.mode(), wish) {
                 return false;
             }
         }
@@ -164,9 +187,9 @@ impl Reference {
         self.converting.is_empty() && first(&self.waiting)
     }
 
-    /// The lock is granted what it asks for and joins the grant queue.
-    fn grant(&mut self, mut lock: Lock, out: Out<'_>) {
-        let (mode, flags) = lock.asked.take().unwrap();
+    /// The lock is granted a mode and joins the grant queue.
+    fn grant(&mut self, mut lock: Lock, mode: LockMode, out: Out<'_>) {
+        let (_, flags) = lock.asked.take().unwrap();
         let gained = match lock.granted {
             None => mode != LockMode::Nl,
             Some((from, _)) => gains(from, mode),
@@ -199,9 +222,9 @@ impl Reference {
     fn sweep(&mut self, out: Out<'_>) {
         'again: loop {
             for at in 0..self.converting.len() {
-                if self.can_be_granted(&self.converting[at], false) {
+                if let Some(mode) = self.can_be_granted(&self.converting[at], false) {
                     let lock = self.converting.remove(at);
-                    self.grant(lock, out);
+                    self.grant(lock, mode, out);
                     continue 'again;
                 }
             }
@@ -209,9 +232,9 @@ impl Reference {
         }
         let mut at = 0;
         while at < self.waiting.len() {
-            if self.can_be_granted(&self.waiting[at], false) {
+            if let Some(mode) = self.can_be_granted(&self.waiting[at], false) {
                 let lock = self.waiting.remove(at);
-                self.grant(lock, out);
+                self.grant(lock, mode, out);
             } else {
                 at += 1;
             }
@@ -232,6 +255,27 @@ impl Reference {
                 holder.tell(*mode, out);
             }
         }
+        self.tell_converters(out);
+    }
+
+    fn tell_converters(&mut self, out: Out<'_>) {
+        let all: Vec<(u8, LockMode)> = self
+            .converting
+            .iter()
+            .chain(&self.waiting)
+            .map(|l| (l.key, l.wish()))
+            .collect();
+        for holder in self.converting.iter_mut().filter(|l| l.lets_go()) {
+            let mut blocked: Vec<LockMode> = all
+                .iter()
+                .filter(|(key, wish)| *key != holder.key && !compatible(*wish, holder.mode()))
+                .map(|(_, wish)| *wish)
+                .collect();
+            blocked.sort_by_key(|m| *m as u8);
+            if let Some(mode) = blocked.last() {
+                holder.tell(*mode, out);
+            }
+        }
     }
 
     /// With everyone else gone, would the convert queue run dry?
@@ -240,9 +284,11 @@ impl Reference {
         loop {
             let next = queue.iter().enumerate().position(|(at, lock)| {
                 (at == 0 || lock.flag(Flags::NOORDER))
-                    && queue
-                        .iter()
-                        .all(|o| o.key == lock.key || compatible(o.mode(), lock.wish()))
+                    && lock.wishes().into_iter().any(|wish| {
+                        queue
+                            .iter()
+                            .all(|o| o.key == lock.key || o.lets_go() || compatible(o.mode(), wish))
+                    })
             });
             match next {
                 Some(at) => queue.remove(at),
@@ -254,8 +300,8 @@ impl Reference {
     /// A request, or a conversion of a lock that is still among the granted.
     fn arrive(&mut self, mut lock: Lock, out: Out<'_>) {
         let (key, wish, conversion) = (lock.key, lock.wish(), lock.conversion());
-        if self.can_be_granted(&lock, true) {
-            self.grant(lock, out);
+        if let Some(mode) = self.can_be_granted(&lock, true) {
+            self.grant(lock, mode, out);
             if conversion {
                 self.sweep(out);
             } else {
@@ -293,7 +339,7 @@ impl Reference {
         });
         queue.insert(place, lock.clone());
         let at_once = self.can_be_granted(&lock, false);
-        if at_once || (conversion && self.stuck()) {
+        if at_once.is_some() || (conversion && self.stuck()) {
             let queue = if conversion {
                 &mut self.converting
             } else {
@@ -301,14 +347,14 @@ impl Reference {
             };
             queue.remove(place);
             self.granted = before;
-            if !at_once {
+            let Some(mode) = at_once else {
                 out.push(Effect::Refused {
                     key,
                     why: Refusal::Deadlock,
                 });
                 return;
-            }
-            self.grant(lock, out);
+            };
+            self.grant(lock, mode, out);
             if conversion {
                 self.sweep(out);
             } else {
@@ -328,6 +374,7 @@ impl Reference {
                 holder.tell(wish, out);
             }
         }
+        self.tell_converters(out);
     }
 
     fn publish(&mut self, block: ValueBlock) {
@@ -346,6 +393,15 @@ impl Reference {
             .any(|l| l.key == key)
     }
 
+    fn alternate_is_wrong(from: Option<LockMode>, to: LockMode, flags: Flags) -> bool {
+        use LockMode::{Cr, Cw, Ex, Nl, Pr, Pw};
+        let (pr, cw) = (has(flags, Flags::ALTPR), has(flags, Flags::ALTCW));
+        let held = from.unwrap_or(Nl);
+        let pr_fits = matches!(to, Cw | Pw | Ex) && matches!(held, Nl | Cr | Pr);
+        let cw_fits = matches!(to, Pr | Pw | Ex) && matches!(held, Nl | Cr | Cw);
+        (pr && (cw || !pr_fits)) || (cw && !cw_fits)
+    }
+
     pub(crate) fn request(
         &mut self,
         key: u8,
@@ -355,6 +411,8 @@ impl Reference {
         out: Out<'_>,
     ) -> bool {
         let wrong = has(flags, Flags::QUECVT | Flags::IVVALBLK)
+            || has(flags, Flags::CONVDEADLK)
+            || Reference::alternate_is_wrong(None, mode, flags)
             || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
             || (has(flags, Flags::EXPEDITE)
                 && (mode != LockMode::Nl || has(flags, Flags::NOQUEUE)));
@@ -392,6 +450,8 @@ impl Reference {
         let way = way(from, mode);
         let to_publish = way == b'w' && has(flags, Flags::VALBLK) && !has(flags, Flags::IVVALBLK);
         if has(flags, Flags::EXPEDITE)
+            || (has(flags, Flags::CONVDEADLK) && has(flags, Flags::NOQUEUE | Flags::NODLCKWT))
+            || Reference::alternate_is_wrong(Some(from), mode, flags)
             || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
             || (has(flags, Flags::QUECVT) && !gains(from, mode))
             || (to_publish && value.is_none())
@@ -408,6 +468,42 @@ impl Reference {
         lock.asked = Some((mode, flags));
         lock.asked_bast = bast;
         self.arrive(lock, out);
+        true
+    }
+
+    /// Down to NL, the conversions may go on, and then this one is asked for from NL.
+    pub(crate) fn convert_demoted(
+        &mut self,
+        key: u8,
+        mode: LockMode,
+        flags: Flags,
+        bast: bool,
+        out: Out<'_>,
+    ) -> bool {
+        let wrong = (has(flags, Flags::QUECVT) && mode == LockMode::Nl)
+            || (has(flags, Flags::CONVDEADLK) && has(flags, Flags::NOQUEUE | Flags::NODLCKWT))
+            || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
+            || Reference::alternate_is_wrong(Some(LockMode::Nl), mode, flags);
+        let Some(lock) = self.granted.iter_mut().find(|l| l.key == key) else {
+            return false;
+        };
+        if wrong {
+            return false;
+        }
+        lock.granted = lock.granted.map(|(_, token)| (LockMode::Nl, token));
+        lock.told = None;
+        while let Some((at, mode)) = (0..self.converting.len()).find_map(|at| {
+            let mode = self.can_be_granted(&self.converting[at], false)?;
+            Some((at, mode))
+        }) {
+            let lock = self.converting.remove(at);
+            self.grant(lock, mode, out);
+        }
+        let mut lock = self.granted.iter().find(|l| l.key == key).unwrap().clone();
+        lock.asked = Some((mode, flags.without(Flags::HEADQUE)));
+        lock.asked_bast = bast;
+        self.arrive(lock, out);
+        self.sweep(out);
         true
     }
 

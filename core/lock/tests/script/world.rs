@@ -207,6 +207,12 @@ impl World {
                     .resource
                     .convert(key, mode, flags, bast, value.as_ref(), &mut out);
             }
+            "convert_demoted" => {
+                let mode = words.mode()?;
+                valid = self
+                    .resource
+                    .convert_demoted(key, mode, flags, bast, &mut out);
+            }
             "unlock" => {
                 let value = words.take("value").map(|t| block(&t)).transpose()?;
                 valid = self.resource.unlock(key, flags, value.as_ref(), &mut out);

@@ -12,7 +12,7 @@ pub use {
 };
 
 use crate::{
-    ClientBuilder, ClusterEvent, ConnectError, LockCall, LockError, Notice,
+    ClientBuilder, ClusterEvent, ConnectError, Granted, LockCall, LockError, Notice,
     answer::{self, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
@@ -24,7 +24,6 @@ use mainstay_base::{
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
-    lock::Granted,
     report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
 use std::{future::poll_fn, path::Path, sync::Arc, task::ready};

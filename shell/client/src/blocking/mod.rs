@@ -13,7 +13,7 @@ pub use {
 };
 
 use crate::{
-    ClientBuilder, ClusterEvent, ConnectError, LockCall, LockError, Notice,
+    ClientBuilder, ClusterEvent, ConnectError, Granted, LockCall, LockError, Notice,
     answer::{self, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
@@ -25,7 +25,6 @@ use mainstay_base::{
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
-    lock::Granted,
     report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
 use std::{

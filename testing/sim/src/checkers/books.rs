@@ -183,6 +183,14 @@ impl Books {
         }
     }
 
+    /// The conversion under way has taken the old mode.
+    pub fn demoted(&mut self, who: Who) {
+        if let Some(claim) = self.claim_mut(who) {
+            claim.mode = LockMode::Nl;
+            claim.restore = Some(LockMode::Nl);
+        }
+    }
+
     /// The conversion was refused: the old mode is in force as it always was.
     pub fn conversion_refused(&mut self, who: Who) {
         if let Some(claim) = self.claim_mut(who)

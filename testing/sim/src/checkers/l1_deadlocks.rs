@@ -11,7 +11,7 @@ use super::{
     conflict,
     l1_progress::Progress,
 };
-use mainstay_base::LockMode;
+use mainstay_base::{Flags, LockMode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A circle may stand so long in a cluster that is whole, in nanoseconds. Messages may be lost, and
@@ -48,6 +48,7 @@ struct Call {
     who: Who,
     res: Res,
     mode: LockMode,
+    flags: Flags,
     since: u64,
 }
 
@@ -122,11 +123,15 @@ impl Deadlocks {
     /// Waits for granted locks: who waits with which call for whom.
     fn edges(&self, books: &Books) -> BTreeMap<ClientNo, Vec<(u64, ClientNo)>> {
         let mut edges: BTreeMap<ClientNo, Vec<(u64, ClientNo)>> = BTreeMap::new();
-        for ((client, request), call) in &self.calls {
+        let counted = |call: &&Call| !call.flags.contains(Flags::NODLCKWT);
+        for ((client, request), call) in self.calls.iter().filter(|(_, call)| counted(call)) {
+            let alternate = call.flags.alternate();
             for (who, claim) in books.on(call.res) {
                 let held = claim.restore.unwrap_or(claim.mode);
                 let other = who.client != *client && claim.standing && claim.believed;
-                if other && conflict(held, call.mode) {
+                let conflicts =
+                    conflict(held, call.mode) && alternate.is_none_or(|mode| conflict(held, mode));
+                if other && conflicts {
                     let entry = edges.entry(*client).or_default();
                     entry.push((*request, who.client));
                 }
@@ -290,6 +295,7 @@ impl Checker for Deadlocks {
                 request,
                 res,
                 mode,
+                flags,
                 conn,
                 life,
             } => {
@@ -299,6 +305,7 @@ impl Checker for Deadlocks {
                         who,
                         res,
                         mode,
+                        flags,
                         since: now,
                     },
                 );
@@ -357,6 +364,7 @@ mod tests {
 
     fn asked(client: ClientNo, request: u64, res: Res) -> Fact<'static> {
         Fact::LockAsked {
+            flags: Flags::NONE,
             who: Who {
                 handle: mainstay_wire::client::Handle(request),
                 ..who(client)

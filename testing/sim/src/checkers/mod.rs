@@ -13,8 +13,8 @@ pub mod s5_agreement;
 use books::{Books, Claim, ClientNo, LifeNo, Res, Who};
 use l1_deadlocks::ToldWait;
 use mainstay_base::{
-    ClusterId, Epoch, Incarnation, Instant, LockMode, LockspaceId, LockspaceName, NodeId, Value,
-    ValueBlock, ValueVersion,
+    ClusterId, Epoch, Flags, Incarnation, Instant, LockMode, LockspaceId, LockspaceName, NodeId,
+    Value, ValueBlock, ValueVersion,
 };
 use mainstay_wire::{event::Reason, report::ResourceReport};
 
@@ -182,6 +182,8 @@ pub enum Fact<'a> {
         res: Res,
         /// In which mode.
         mode: LockMode,
+        /// How.
+        flags: Flags,
         /// Through which connection.
         conn: u64,
         /// To which life of its node.

@@ -2,7 +2,8 @@
 //!
 //! A client holds from the receipt of the grant until it submits the release, while its lease page
 //! shows its generation and its host's clock is before the deadline. Holding can therefore begin
-//! only with a grant or with a new deadline on the page; those two moments are judged.
+//! only with a grant, with a new deadline on the page, or when a conversion is refused and what it
+//! would have given up is relied on again; those moments are judged.
 
 use super::{
     Checker, Fact,
@@ -91,6 +92,10 @@ impl Checker for Exclusion {
                 self.alone(now, who, claim, books)?;
                 self.token_grew(who, claim, books)
             }
+            Fact::ConversionRefused { who } => match books.claim(who) {
+                Some(claim) if books.active(claim, now) => self.alone(now, who, claim, books),
+                _ => Ok(()),
+            },
             Fact::LeaseShown { life } if books.life_valid(life, now) => books
                 .all()
                 .filter(|(_, claim)| claim.life == life && claim.believed)
@@ -124,6 +129,22 @@ mod tests {
         assert!(granted(&mut checker, 2, 2, &books));
         grant(&mut books, 3, 1, Cw, 6);
         assert!(!granted(&mut checker, 3, 3, &books));
+    }
+
+    /// Protects the net: a lock that goes back to its old mode under another's lock is seen.
+    #[test]
+    fn a_refused_conversion_is_judged() {
+        let (mut checker, mut books) = (Exclusion::default(), two_nodes());
+        grant(&mut books, 1, 0, Pr, 5);
+        books.converting(who(1), LockMode::Nl);
+        grant(&mut books, 2, 1, Ex, 6);
+        assert!(granted(&mut checker, 2, 2, &books));
+        let refused = Fact::ConversionRefused { who: who(1) };
+        books.demoted(who(1));
+        books.conversion_refused(who(1));
+        assert!(checker.observe(3, &refused, &books).is_ok());
+        grant(&mut books, 1, 0, Pr, 5);
+        assert!(checker.observe(3, &refused, &books).is_err());
     }
 
     /// Protects honest clusters: after the deadline on the page the old holder does not count.

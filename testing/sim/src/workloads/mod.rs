@@ -1,5 +1,6 @@
 //! What clients do, one file per kind. Each draws from its own dice and may be mixed with the others.
 
+pub mod bargains;
 pub mod cancels;
 pub mod circles;
 pub mod conversions;
@@ -36,12 +37,14 @@ pub struct Terrain {
     pub converted: Range<Res>,
     /// Where owners wait for each other in circles.
     pub circles: Range<Res>,
+    /// Where owners take less than they asked for.
+    pub bargains: Range<Res>,
 }
 
 impl Terrain {
     /// So many of each kind, in two lockspaces.
     #[must_use]
-    pub fn new(hot: u32, cold: u32, counters: u32, converted: u32, circles: u32) -> Terrain {
+    pub fn new([hot, cold, counters, converted, circles, bargains]: [u32; 6]) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
             let start = resources.len() as Res;
@@ -54,6 +57,7 @@ impl Terrain {
         let (hot, cold) = (add("hot", hot), add("cold", cold));
         let (counters, converted) = (add("counter", counters), add("convert", converted));
         let circles = add("circle", circles);
+        let bargains = add("bargain", bargains);
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -64,6 +68,7 @@ impl Terrain {
             counters,
             converted,
             circles,
+            bargains,
         }
     }
 
@@ -92,6 +97,8 @@ pub enum Happened {
     Unlocked(Handle),
     /// A cancel was answered.
     CancelAnswered(Handle),
+    /// A lock was demoted to NL by its conversion, which waits on.
+    Demoted(Handle),
     /// A lock blocks others.
     Blocking(Handle, LockMode),
     /// A question was answered.
@@ -174,11 +181,13 @@ pub enum Kind {
     Several,
     /// [`spectator`]
     Spectator,
+    /// [`bargains`]
+    Bargains,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -186,6 +195,7 @@ impl Kind {
         Kind::Circles,
         Kind::Several,
         Kind::Spectator,
+        Kind::Bargains,
     ];
 
     /// A new brain of this kind.
@@ -199,6 +209,7 @@ impl Kind {
             Kind::Circles => Box::new(circles::Circles::default()),
             Kind::Several => Box::new(several::Several::default()),
             Kind::Spectator => Box::new(spectator::Spectator::default()),
+            Kind::Bargains => Box::new(bargains::Bargains::default()),
         }
     }
 }
