@@ -58,6 +58,8 @@ pub(crate) enum Command {
     /// Read or write a value block
     #[command(subcommand)]
     Value(commands::value::ValueCommand),
+    /// Try locks by hand, or from a script: a command a line
+    Session(commands::session::SessionArgs),
     /// List resources with their holders and waiters
     Locks(commands::locks::LocksArgs),
     /// Say who blocks whom on a resource, and since when

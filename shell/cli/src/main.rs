@@ -50,6 +50,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Status => block_on(commands::status::run(global)),
         Command::Lock(args) => block_on(commands::lock::run(global, args)),
         Command::Value(command) => block_on(commands::value::run(global, command)),
+        Command::Session(args) => block_on(commands::session::run(global, args)),
         Command::Locks(args) => block_on(commands::locks::locks(global, args)),
         Command::Why(args) => block_on(commands::locks::why(global, args)),
         Command::Graph(args) => block_on(commands::graph::run(global, args)),

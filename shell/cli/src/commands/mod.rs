@@ -13,5 +13,6 @@ pub(crate) mod lock;
 pub(crate) mod locks;
 pub(crate) mod node;
 pub(crate) mod plan;
+pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod value;

@@ -114,7 +114,7 @@ async fn set(global: Global, acquire: Acquire, name: &str, bytes: Vec<u8>) -> Ou
     Ok(OK)
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
@@ -123,13 +123,14 @@ fn to_hex(bytes: &[u8]) -> String {
 }
 
 /// The bytes as text without the zeros at their end, if they are printable text.
-fn text_of(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn text_of(bytes: &[u8]) -> Option<&str> {
     let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |i| i + 1);
     let text = std::str::from_utf8(&bytes[..end]).ok()?;
     (!text.chars().any(char::is_control)).then_some(text)
 }
 
-fn bytes_of(value: &str, hex: bool) -> Result<Vec<u8>, Failure> {
+/// The bytes that a value on the command line stands for.
+pub(crate) fn bytes_of(value: &str, hex: bool) -> Result<Vec<u8>, Failure> {
     if !hex {
         return Ok(value.as_bytes().to_vec());
     }

@@ -67,7 +67,7 @@ pub(crate) struct LockArgs {
 }
 
 /// Seconds, possibly with a fraction.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a number of seconds from 0 to 4000000");
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     if (0.0..=4_000_000.0).contains(&seconds) {

@@ -1,0 +1,368 @@
+//! The locks of the session, and the calls that are under way.
+
+use super::{
+    grammar::{Command, How},
+    show::{ListedLock, Shown, ShownValue},
+};
+use crate::{
+    commands::locks::{lockspace_name, resource_name},
+    exit::Failure,
+};
+use mainstay_base::{Flags, LockMode, ResourceName, Token, ValueBlock, ValueVersion};
+use mainstay_client::{
+    LockCall, LockError,
+    asynchronous::{Client, Lockspace, RawSession},
+};
+use mainstay_wire::{client::Handle, lock::Granted};
+use std::collections::BTreeMap;
+use tokio::task::JoinSet;
+
+/// What a call asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    Lock,
+    Convert,
+    Value,
+    Unlock,
+    Cancel,
+}
+
+impl Asked {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Asked::Lock => "lock",
+            Asked::Convert => "convert",
+            Asked::Value => "value",
+            Asked::Unlock => "unlock",
+            Asked::Cancel => "cancel",
+        }
+    }
+}
+
+/// What came of a call.
+enum Result_ {
+    Granted(Result<Granted, LockError>),
+    Unlocked(Result<Option<ValueVersion>, LockError>),
+    Cancelled(Result<(), LockError>),
+}
+
+/// A call that has ended.
+pub(super) struct Ended {
+    label: String,
+    asked: Asked,
+    result: Result_,
+}
+
+struct Lock {
+    handle: Handle,
+    resource: ResourceName,
+    granted: Option<(LockMode, Token)>,
+    /// Bytes of a value block in its lockspace.
+    value_len: usize,
+    /// The call under way, apart from cancels.
+    asked: Option<(Asked, Option<LockMode>)>,
+}
+
+pub(super) struct Calls {
+    raw: RawSession,
+    space: Lockspace,
+    locks: BTreeMap<String, Lock>,
+    under_way: JoinSet<Ended>,
+}
+
+impl Calls {
+    pub(super) async fn new(client: &Client, lockspace: &str) -> Result<Calls, Failure> {
+        Ok(Calls {
+            raw: client.raw(),
+            space: client.lockspace(lockspace).open().await?,
+            locks: BTreeMap::new(),
+            under_way: JoinSet::new(),
+        })
+    }
+
+    pub(super) async fn choose_space(&mut self, client: &Client, name: &str) -> Result<(), String> {
+        lockspace_name(name).map_err(|failure| failure.message)?;
+        let opened = client.lockspace(name).open().await;
+        self.space = opened.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    pub(super) async fn why(&self, client: &Client, name: &str) -> Result<Vec<String>, String> {
+        let name = resource_name(name).map_err(|failure| failure.message)?;
+        let report = client.why(self.space.name().clone(), name).await;
+        report
+            .map(|report| report.sentences)
+            .map_err(|error| error.to_string())
+    }
+
+    /// The next call that ends; nothing, if none is under way.
+    pub(super) async fn next(&mut self) -> Option<Ended> {
+        match self.under_way.join_next().await? {
+            Ok(ended) => Some(ended),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Whether calls are under way: any, or on that lock.
+    pub(super) fn under_way(&self, label: Option<&str>) -> bool {
+        match label {
+            None => !self.under_way.is_empty(),
+            Some(label) => self
+                .locks
+                .get(label)
+                .is_some_and(|lock| lock.asked.is_some()),
+        }
+    }
+
+    pub(super) fn labels_under_way(&self, label: Option<&str>) -> Vec<String> {
+        let asked = self.locks.iter().filter(|(name, lock)| {
+            lock.asked.is_some() && label.is_none_or(|label| label == *name)
+        });
+        asked.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn label_of(&self, handle: Handle) -> Option<String> {
+        let mut locks = self.locks.iter();
+        let found = locks.find(|(_, lock)| lock.handle == handle)?;
+        Some(found.0.clone())
+    }
+
+    pub(super) fn list(&self) -> Vec<ListedLock> {
+        let locks = self.locks.iter().map(|(label, lock)| ListedLock {
+            lock: label.clone(),
+            resource: lock.resource.to_string(),
+            mode: lock.granted.map(|(mode, _)| mode),
+            token: lock.granted.map(|(_, token)| token),
+            asked: lock.asked.map(|(asked, _)| asked.name()),
+            asked_mode: lock.asked.and_then(|(_, mode)| mode),
+        });
+        locks.collect()
+    }
+
+    /// Makes the call that a command asks for.
+    ///
+    /// # Errors
+    /// What is wrong with it, if it cannot be made.
+    pub(super) fn make(&mut self, command: Command) -> Result<(), String> {
+        match command {
+            Command::Lock {
+                label,
+                resource,
+                mode,
+                how,
+            } => self.lock(label, &resource, mode, how),
+            Command::Convert {
+                label,
+                mode,
+                how,
+                value,
+            } => self.convert(&label, Asked::Convert, mode, how, value),
+            Command::Value { label, value } => {
+                let lock = self.find(&label)?;
+                let Some((mode, _)) = lock.granted else {
+                    return Err(format!("{label} is not granted yet"));
+                };
+                let how = How {
+                    flags: Flags::VALBLK,
+                    timeout: None,
+                    blocking: true,
+                };
+                self.convert(&label, Asked::Value, mode, how, value)
+            }
+            Command::Unlock {
+                label,
+                flags,
+                value,
+            } => {
+                let lock = self.find(&label)?;
+                let (handle, value) = (lock.handle, value_of(lock, value)?);
+                let call = self.raw.raw_unlock(handle, flags, value);
+                self.begin(label, Asked::Unlock, None, async {
+                    Result_::Unlocked(call.await)
+                });
+                Ok(())
+            }
+            Command::Cancel { label } => {
+                let handle = self.find(&label)?.handle;
+                let call = self.raw.cancel(handle);
+                self.begin(label, Asked::Cancel, None, async {
+                    Result_::Cancelled(call.await)
+                });
+                Ok(())
+            }
+            other => unreachable!("{other:?} is no call on a lock"),
+        }
+    }
+
+    fn find(&self, label: &str) -> Result<&Lock, String> {
+        let unknown = || match self.locks.len() {
+            0 => format!("there is no lock {label}; `lock {label}` asks for one"),
+            _ => format!("there is no lock {label}; `locks` lists those there are"),
+        };
+        self.locks.get(label).ok_or_else(unknown)
+    }
+
+    fn lock(
+        &mut self,
+        label: String,
+        resource: &str,
+        mode: LockMode,
+        how: How,
+    ) -> Result<(), String> {
+        if self.locks.contains_key(&label) {
+            return Err(format!(
+                "there is a lock {label} already; `convert {label} {mode}` changes its mode, and \
+                 `as=NAME` gives a second one a name of its own"
+            ));
+        }
+        let resource = resource_name(resource).map_err(|failure| failure.message)?;
+        let handle = self.raw.new_handle();
+        let lock = Lock {
+            handle,
+            resource: resource.clone(),
+            granted: None,
+            value_len: usize::from(self.space.value_len()),
+            asked: None,
+        };
+        self.locks.insert(label.clone(), lock);
+        let call = call_of(resource, mode, how);
+        let call = self.raw.raw_lock(handle, self.space.id(), call);
+        self.begin(label, Asked::Lock, Some(mode), async {
+            Result_::Granted(call.await)
+        });
+        Ok(())
+    }
+
+    fn convert(
+        &mut self,
+        label: &str,
+        asked: Asked,
+        mode: LockMode,
+        mut how: How,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), String> {
+        let lock = self.find(label)?;
+        let value = value_of(lock, value)?;
+        if value.is_some() {
+            how.flags |= Flags::VALBLK;
+        }
+        let call = call_of(lock.resource.clone(), mode, how);
+        let call = self.raw.raw_convert(lock.handle, call, value);
+        self.begin(label.to_owned(), asked, Some(mode), async {
+            Result_::Granted(call.await)
+        });
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        label: String,
+        asked: Asked,
+        mode: Option<LockMode>,
+        call: impl Future<Output = Result_> + Send + 'static,
+    ) {
+        if asked != Asked::Cancel
+            && let Some(lock) = self.locks.get_mut(&label)
+            && lock.asked.is_none()
+        {
+            lock.asked = Some((asked, mode));
+        }
+        self.raw.flush();
+        self.under_way.spawn(async move {
+            let result = call.await;
+            Ended {
+                label,
+                asked,
+                result,
+            }
+        });
+    }
+
+    /// Takes in what came of a call, and tells what is to be shown of it.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub(super) fn settle(&mut self, call: Ended) -> Result<Shown<'static>, Failure> {
+        let Ended {
+            label,
+            asked,
+            result,
+        } = call;
+        let error = match result {
+            Result_::Granted(Ok(granted)) => {
+                if let Some(lock) = self.locks.get_mut(&label) {
+                    lock.granted = Some((granted.mode, granted.token));
+                    lock.asked = None;
+                }
+                return Ok(Shown::Granted {
+                    lock: label,
+                    call: asked.name(),
+                    mode: granted.mode,
+                    token: granted.token,
+                    value: granted.value.as_ref().map(ShownValue::of),
+                });
+            }
+            Result_::Unlocked(Ok(version)) => {
+                self.locks.remove(&label);
+                return Ok(Shown::Unlocked {
+                    lock: label,
+                    version,
+                });
+            }
+            Result_::Cancelled(Ok(())) => return Ok(Shown::Cancelled { lock: label }),
+            Result_::Granted(Err(error))
+            | Result_::Unlocked(Err(error))
+            | Result_::Cancelled(Err(error)) => error,
+        };
+        let Some(refusal) = error.refusal() else {
+            return Err(error.into());
+        };
+        let busy = *refusal == mainstay_client::Refusal::Busy;
+        if let Some(lock) = self.locks.get_mut(&label)
+            && asked != Asked::Cancel
+            && !busy
+        {
+            lock.asked = None;
+            if asked == Asked::Lock {
+                self.locks.remove(&label);
+            }
+        }
+        Ok(Shown::Refused {
+            lock: label,
+            call: asked.name(),
+            code: refusal.code(),
+            reason: refusal.to_string(),
+            deadlock: error.deadlock().cloned().map(Box::new),
+        })
+    }
+
+    /// Releases all locks, and waits until that is done.
+    pub(super) async fn release_all(&mut self) {
+        self.under_way.abort_all();
+        while self.under_way.join_next().await.is_some() {}
+        let held = self.locks.values().filter(|lock| lock.asked.is_none());
+        let calls: Vec<_> = held
+            .map(|lock| self.raw.raw_unlock(lock.handle, Flags::NONE, None))
+            .collect();
+        self.raw.flush();
+        for call in calls {
+            // What cannot be released goes with the session.
+            let _ = call.await;
+        }
+    }
+}
+
+fn call_of(resource: ResourceName, mode: LockMode, how: How) -> LockCall {
+    let mut call = LockCall::new(resource, mode);
+    call.flags = how.flags;
+    call.timeout = how.timeout;
+    call.blocking = how.blocking;
+    call
+}
+
+fn value_of(lock: &Lock, value: Option<Vec<u8>>) -> Result<Option<ValueBlock>, String> {
+    let block = value.map(|bytes| ValueBlock::new(&bytes)?.padded(lock.value_len));
+    block
+        .transpose()
+        .map_err(|error: mainstay_base::ValueError| error.to_string())
+}

@@ -1,0 +1,467 @@
+//! What can be said in a line.
+
+use crate::commands::{lock::seconds, value::bytes_of};
+use mainstay_base::{Flags, LockMode};
+use std::time::Duration;
+
+/// What a line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// A new lock, under a label of its own.
+    Lock {
+        label: String,
+        resource: String,
+        mode: LockMode,
+        how: How,
+    },
+    /// Another mode for a lock that is held.
+    Convert {
+        label: String,
+        mode: LockMode,
+        how: How,
+        value: Option<Vec<u8>>,
+    },
+    Unlock {
+        label: String,
+        flags: Flags,
+        value: Option<Vec<u8>>,
+    },
+    /// Take back the request or conversion that is under way.
+    Cancel {
+        label: String,
+    },
+    /// Read the value block, or publish another.
+    Value {
+        label: String,
+        value: Option<Vec<u8>>,
+    },
+    /// List the locks of this session.
+    Locks,
+    Why {
+        resource: String,
+    },
+    /// Choose the lockspace of later locks.
+    Space {
+        name: String,
+    },
+    Priority {
+        priority: u8,
+    },
+    /// Read no further line before calls have ended.
+    Wait {
+        label: Option<String>,
+        limit: Option<Duration>,
+    },
+    /// Read no further line for a while.
+    Sleep {
+        time: Duration,
+    },
+    Help,
+    Quit,
+}
+
+impl Command {
+    /// The lock that must have no call under way for this.
+    pub(super) fn needs_idle(&self) -> Option<&str> {
+        match self {
+            Command::Convert { label, .. }
+            | Command::Unlock { label, .. }
+            | Command::Value { label, .. } => Some(label),
+            _ => None,
+        }
+    }
+}
+
+/// How a lock or conversion is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct How {
+    pub(super) flags: Flags,
+    pub(super) timeout: Option<Duration>,
+    pub(super) blocking: bool,
+}
+
+/// The words that begin a line, for completion and help: word, arguments, what it does.
+pub(super) const WORDS: [(&str, &str, &str); 15] = [
+    (
+        "lock",
+        "NAME [MODE] [OPTION…]",
+        "ask for a lock; MODE is ex unless given",
+    ),
+    (
+        "try",
+        "NAME [MODE] [OPTION…]",
+        "the same, or nothing if others are in the way",
+    ),
+    (
+        "convert",
+        "NAME MODE [OPTION…] [= VALUE]",
+        "change the mode of a lock, and publish a value",
+    ),
+    (
+        "unlock",
+        "NAME [ivvalblk] [= VALUE]",
+        "release a lock, and publish a value",
+    ),
+    (
+        "cancel",
+        "NAME",
+        "take back the request or conversion that waits",
+    ),
+    (
+        "value",
+        "NAME [= VALUE]",
+        "read the value block of a lock that is held, or publish another",
+    ),
+    ("locks", "", "list the locks of this session"),
+    ("why", "NAME", "say who blocks whom on a resource"),
+    ("space", "NAME", "take later locks in this lockspace"),
+    (
+        "priority",
+        "0-255",
+        "rank when a victim of a deadlock is chosen; the lowest goes",
+    ),
+    (
+        "wait",
+        "[NAME] [SECS]",
+        "read on when all calls, or that lock's, have ended",
+    ),
+    ("sleep", "SECS", "read on after this time"),
+    ("help", "", "show this"),
+    ("quit", "", "release all and end"),
+    ("exit", "", "the same"),
+];
+
+/// What a line asks for; nothing, if it is empty or a comment.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
+    let words = split(line)?;
+    let mut words = Words {
+        words: words.into_iter().peekable(),
+    };
+    let Some(first) = words.plain()? else {
+        return words.end().map(|()| None);
+    };
+    let command = match first.to_ascii_lowercase().as_str() {
+        "lock" => words.lock(Flags::NONE)?,
+        "try" => words.lock(Flags::NOQUEUE)?,
+        "convert" => {
+            let label = words.wanted("convert", "the name of a lock")?;
+            let mode = words.wanted("convert", "a mode: nl, cr, cw, pr, pw or ex")?;
+            let mode = mode_of(&mode)?;
+            let (how, label_again) = words.how(Flags::NONE)?;
+            if label_again.is_some() {
+                return Err("`as=` names a new lock; a conversion is of an old one".to_owned());
+            }
+            let value = words.value()?;
+            Command::Convert {
+                label,
+                mode,
+                how,
+                value,
+            }
+        }
+        "unlock" => {
+            let label = words.wanted("unlock", "the name of a lock")?;
+            let mut flags = Flags::NONE;
+            while let Some(word) = words.plain()? {
+                if !word.eq_ignore_ascii_case("ivvalblk") {
+                    return Err(format!("`unlock` knows only `ivvalblk`, not `{word}`"));
+                }
+                flags |= Flags::IVVALBLK;
+            }
+            let value = words.value()?;
+            Command::Unlock {
+                label,
+                flags,
+                value,
+            }
+        }
+        "cancel" => Command::Cancel {
+            label: words.wanted("cancel", "the name of a lock")?,
+        },
+        "value" => Command::Value {
+            label: words.wanted("value", "the name of a lock")?,
+            value: words.value()?,
+        },
+        "locks" => Command::Locks,
+        "why" => Command::Why {
+            resource: words.wanted("why", "the name of a resource")?,
+        },
+        "space" => Command::Space {
+            name: words.wanted("space", "the name of a lockspace")?,
+        },
+        "priority" => {
+            let word = words.wanted("priority", "a number from 0 to 255")?;
+            let priority = word
+                .parse()
+                .map_err(|_| format!("`{word}` is no priority: a number from 0 to 255"))?;
+            Command::Priority { priority }
+        }
+        "wait" => words.wait()?,
+        "sleep" => {
+            let word = words.wanted("sleep", "a number of seconds, such as 0.5")?;
+            Command::Sleep {
+                time: seconds(&word)?,
+            }
+        }
+        "help" | "?" => Command::Help,
+        "quit" | "exit" => Command::Quit,
+        _ => return Err(format!("`{first}` is no command; `help` lists them")),
+    };
+    words.end()?;
+    Ok(Some(command))
+}
+
+/// A word, or the sign before a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Word {
+    Plain(String),
+    Quoted(String),
+    Equals,
+}
+
+struct Words {
+    words: std::iter::Peekable<std::vec::IntoIter<Word>>,
+}
+
+impl Words {
+    /// The next word, if one comes before the end or a value.
+    fn plain(&mut self) -> Result<Option<String>, String> {
+        let next = self.words.next_if(|word| *word != Word::Equals);
+        Ok(next.map(|word| match word {
+            Word::Plain(text) | Word::Quoted(text) => text,
+            Word::Equals => unreachable!("filtered out above"),
+        }))
+    }
+
+    fn wanted(&mut self, command: &str, what: &str) -> Result<String, String> {
+        let missing = || format!("`{command}` needs {what}");
+        self.plain()?.ok_or_else(missing)
+    }
+
+    fn lock(&mut self, flags: Flags) -> Result<Command, String> {
+        let resource = self.wanted("lock", "the name of a resource")?;
+        let mode = match self.words.peek() {
+            Some(Word::Plain(word)) if word.parse::<LockMode>().is_ok() => {
+                let word = self.wanted("lock", "a mode")?;
+                mode_of(&word)?
+            }
+            _ => LockMode::Ex,
+        };
+        let (how, label) = self.how(flags)?;
+        Ok(Command::Lock {
+            label: label.unwrap_or_else(|| resource.clone()),
+            resource,
+            mode,
+            how,
+        })
+    }
+
+    /// Flags, time limit, and the label of a new lock.
+    fn how(&mut self, flags: Flags) -> Result<(How, Option<String>), String> {
+        let mut label = None;
+        let mut how = How {
+            flags,
+            timeout: None,
+            blocking: true,
+        };
+        while let Some(word) = self.plain()? {
+            if let Some(flag) = Flags::from_name(&word.to_ascii_uppercase()) {
+                how.flags |= flag;
+            } else if let Some(limit) = word.strip_prefix("wait=") {
+                how.timeout = Some(seconds(limit)?);
+            } else if let Some(name) = word.strip_prefix("as=") {
+                label = Some(name.to_owned());
+            } else if word == "quiet" {
+                how.blocking = false;
+            } else {
+                return Err(format!(
+                    "`{word}` is neither a mode (nl, cr, cw, pr, pw, ex), nor a flag ({}), nor \
+                     `wait=SECS`, `as=NAME` or `quiet`",
+                    Flags::ALL
+                        .to_string()
+                        .to_ascii_lowercase()
+                        .replace('|', ", ")
+                ));
+            }
+        }
+        Ok((how, label))
+    }
+
+    fn value(&mut self) -> Result<Option<Vec<u8>>, String> {
+        if self.words.next_if_eq(&Word::Equals).is_none() {
+            return Ok(None);
+        }
+        match self.words.next() {
+            Some(Word::Plain(word)) => match word.strip_prefix("0x") {
+                Some(digits) => bytes_of(digits, true).map(Some).map_err(|e| e.message),
+                None => Ok(Some(word.into_bytes())),
+            },
+            Some(Word::Quoted(text)) => Ok(Some(text.into_bytes())),
+            Some(Word::Equals) | None => {
+                Err("a value is missing behind `=`: a word, \"some words\", or 0x00ff17".to_owned())
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<Command, String> {
+        let words = [self.plain()?, self.plain()?];
+        let (label, limit) = match words {
+            [None, _] => (None, None),
+            [Some(label), Some(limit)] => (Some(label), Some(seconds(&limit)?)),
+            // A number is a time; a lock of such a name can be waited for with a time.
+            [Some(word), None] => match seconds(&word) {
+                Ok(limit) => (None, Some(limit)),
+                Err(_) => (Some(word), None),
+            },
+        };
+        Ok(Command::Wait { label, limit })
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        match self.words.next() {
+            None => Ok(()),
+            Some(Word::Plain(word) | Word::Quoted(word)) => {
+                Err(format!("nothing more was expected at `{word}`"))
+            }
+            Some(Word::Equals) => Err("no value belongs here".to_owned()),
+        }
+    }
+}
+
+fn mode_of(word: &str) -> Result<LockMode, String> {
+    word.parse()
+        .map_err(|_| format!("`{word}` is no mode: nl, cr, cw, pr, pw or ex"))
+}
+
+/// Words, quoted or not. `#` begins a comment.
+fn split(line: &str) -> Result<Vec<Word>, String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next() {
+        rest = match first {
+            '#' => break,
+            '=' => {
+                words.push(Word::Equals);
+                &rest[1..]
+            }
+            '"' => {
+                let (text, behind) = rest[1..]
+                    .split_once('"')
+                    .ok_or("a quotation mark is not closed")?;
+                words.push(Word::Quoted(text.to_owned()));
+                behind
+            }
+            _ => {
+                let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+                words.push(Word::Plain(rest[..end].to_owned()));
+                &rest[end..]
+            }
+        }
+        .trim_start();
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(label: &str, resource: &str, mode: LockMode, how: How) -> Command {
+        Command::Lock {
+            label: label.to_owned(),
+            resource: resource.to_owned(),
+            mode,
+            how,
+        }
+    }
+
+    const PLAIN: How = How {
+        flags: Flags::NONE,
+        timeout: None,
+        blocking: true,
+    };
+
+    /// Protects scripts: what each form of a line means.
+    #[test]
+    fn lines_say_what_they_mean() {
+        let parsed = |line: &str| parse(line).expect("right").expect("a command");
+        assert_eq!(parsed("lock A"), lock("A", "A", LockMode::Ex, PLAIN));
+        assert_eq!(
+            parsed(" LOCK A PR # c"),
+            lock("A", "A", LockMode::Pr, PLAIN)
+        );
+        let how = How {
+            flags: Flags::NOQUEUE | Flags::VALBLK,
+            timeout: Some(Duration::from_millis(2500)),
+            blocking: false,
+        };
+        let line = "try \"two words\" cw valblk wait=2.5 quiet as=x";
+        assert_eq!(parsed(line), lock("x", "two words", LockMode::Cw, how));
+        let converted = Command::Convert {
+            label: "A".to_owned(),
+            mode: LockMode::Nl,
+            how: PLAIN,
+            value: Some(b"seven of nine".to_vec()),
+        };
+        assert_eq!(parsed("convert A nl = \"seven of nine\""), converted);
+        let unlocked = Command::Unlock {
+            label: "A".to_owned(),
+            flags: Flags::NONE,
+            value: Some(vec![0, 255]),
+        };
+        assert_eq!(parsed("unlock A =0x00ff"), unlocked);
+        let waited = |label: Option<&str>, limit: Option<u64>| Command::Wait {
+            label: label.map(str::to_owned),
+            limit: limit.map(Duration::from_secs),
+        };
+        assert_eq!(parsed("wait"), waited(None, None));
+        assert_eq!(parsed("wait 3"), waited(None, Some(3)));
+        assert_eq!(parsed("wait A"), waited(Some("A"), None));
+        assert_eq!(parsed("wait A 3"), waited(Some("A"), Some(3)));
+        assert_eq!(parse(" # nothing"), Ok(None));
+        assert_eq!(parse(""), Ok(None));
+    }
+
+    /// Protects people from guessing: every wrong line is refused, with a word of what is right.
+    #[test]
+    fn wrong_lines_are_explained() {
+        let wrong = [
+            ("frob A", "`help` lists them"),
+            ("lock", "needs the name of a resource"),
+            ("lock A xx", "neither a mode"),
+            ("convert A", "needs a mode"),
+            ("convert A xx", "nl, cr, cw, pr, pw or ex"),
+            ("convert A ex as=B", "of an old one"),
+            ("unlock A valblk", "only `ivvalblk`"),
+            ("unlock A =", "behind `=`"),
+            ("unlock A = a b", "at `b`"),
+            ("value A = 0x0", "not hexadecimal"),
+            ("lock A = 7", "no value belongs here"),
+            ("= 7", "no value belongs here"),
+            ("lock \"A", "not closed"),
+            ("wait A soon", "a number of seconds"),
+            ("sleep -1", "a number of seconds"),
+            ("priority 300", "0 to 255"),
+            ("quit now", "at `now`"),
+        ];
+        for (line, expected) in wrong {
+            let error = parse(line).expect_err(line);
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    /// Protects the help: it lists what there is, and nothing else.
+    #[test]
+    fn every_word_is_known() {
+        for (word, ..) in WORDS {
+            let known = match parse(word) {
+                Ok(command) => command.is_some(),
+                Err(error) => error.contains(" needs "),
+            };
+            assert!(known, "{word}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `mainstay session`
+
+mod calls;
+mod grammar;
+mod input;
+mod show;
+
+use crate::{
+    args::Global,
+    commands::locks::lockspace_name,
+    connect::connect,
+    exit::{Failure, LOST, OK, Outcome, USAGE},
+    output,
+};
+use calls::{Calls, Ended};
+use clap::Args;
+use grammar::Command;
+use input::{Input, Line};
+use mainstay_client::{Notice, asynchronous::Client};
+use show::{Screen, Shown};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// The lesson of the manual page.
+const LESSON: &str = "\
+Each line is a command; `help` lists them. What becomes of a call is told when it is known, while \
+later lines are read. When the input is a file or a pipe, a line about a lock waits until the call \
+before it on that lock has ended, except `cancel`; `wait` makes the next line wait for all calls; a \
+line that cannot be understood ends the session, and so does the end of the input once all calls \
+have ended. On a terminal, lines can be edited and repeated.
+
+Options of `lock`, `try` and `convert`: valblk reads the value block with the grant; quecvt, \
+headque, noorder, expedite, nodlckwt, nodlckblk and noqueuebast are the flags of these names; \
+wait=SECS gives up after a time; quiet asks for no notices when the lock blocks others; as=NAME \
+gives a new lock a name of its own, for a second lock on the same resource. A value is a word, \
+\"some words\", or 0x and hexadecimal digits.
+
+THE SIX MODES
+
+A lock says what its holder wants to do with a resource, and what others may do meanwhile. Start \
+`mainstay dev` and open a session on two of its nodes, in two terminals:
+
+  $ mainstay --socket DIR/n1.sock session      $ mainstay --socket DIR/n2.sock session
+
+EX, exclusive: I alone. Type `lock disk ex` on the left, and it is granted; type it on the right, \
+and nothing is said there, because it waits. On the left a notice appears: the lock blocks another. \
+`unlock disk` on the left, and the right has it, with a larger token.
+
+PR, protected read: readers together, no writer. `convert disk pr` on the right and `lock disk pr` \
+on the left are granted at once. `convert disk ex` on the left waits until the right lets go; it \
+keeps PR while it waits. `cancel disk` takes it back.
+
+PW, protected write: one writer, beside readers that take care (CR). It suits updates in place: \
+others may read on, nobody else may write.
+
+CR, concurrent read: I read, and bear with whoever writes. It conflicts only with EX.
+
+CW, concurrent write: I write, and bear with others who do. It conflicts with PR, PW and EX. \
+Neither CW nor PR is the stronger one.
+
+NL, null: I am interested. It conflicts with nothing, keeps the resource and its value block \
+alive, and is a place to convert from: `lock disk nl`, then `convert disk ex` and back.
+
+The modes together; + can be held at once:
+
+       NL  CR  CW  PR  PW  EX
+  NL   +   +   +   +   +   +
+  CR   +   +   +   +   +   -
+  CW   +   +   +   -   -   -
+  PR   +   +   -   +   -   -
+  PW   +   +   -   -   -   -
+  EX   +   -   -   -   -   -
+
+VALUE BLOCKS
+
+A few bytes belong to a resource. `value disk = \"generation 8\"` publishes them under PW or EX; \
+`value disk` reads them under any lock from CR up. A value is marked as possibly stale if a \
+later one may have been lost with its writer.
+
+DEADLOCKS
+
+On the left `lock A`, on the right `lock B`, on the left `lock B`, on the right `lock A`: each \
+waits for the other. One of them is refused at once, and told the whole circle.";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  mainstay session\n  \
+        printf 'lock A pr valblk\\nwait\\nconvert A ex\\n' | mainstay session\n  \
+        mainstay session --json < script.txt\n\n`mainstay help session` teaches the six modes.",
+    after_long_help = LESSON
+)]
+pub(crate) struct SessionArgs {
+    /// Take locks in this lockspace, which is made if it does not exist
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) lockspace: String,
+}
+
+pub(crate) async fn run(global: Global, args: SessionArgs) -> Outcome {
+    lockspace_name(&args.lockspace)?;
+    let client = connect(&global).await?;
+    let (input, printer) = Input::open()?;
+    let screen = Screen::new(global.json, printer);
+    let mut session = Session {
+        client: &client,
+        calls: Calls::new(&client, &args.lockspace).await?,
+        screen,
+        gate: None,
+        held: None,
+        script: input.is_script(),
+    };
+    let outcome = session.converse(input).await;
+    if outcome.is_ok() {
+        session.end().await;
+    }
+    outcome
+}
+
+/// No further line is read until then.
+struct Gate {
+    /// All calls have ended, or this lock's.
+    calls: Option<Option<String>>,
+    until: Option<Instant>,
+}
+
+struct Session<'a> {
+    client: &'a Client,
+    calls: Calls,
+    screen: Screen,
+    gate: Option<Gate>,
+    /// A line of a script that waits for the gate to open.
+    held: Option<Line>,
+    script: bool,
+}
+
+impl Session<'_> {
+    async fn converse(&mut self, mut input: Input) -> Outcome {
+        let mut notices = self.client.notices();
+        let mut ended = false;
+        loop {
+            self.open_gate();
+            if self.gate.is_none()
+                && let Some(line) = self.held.take()
+            {
+                self.obey(line).await?;
+                continue;
+            }
+            if ended && (self.gate.is_none() && !self.calls.under_way(None) || !self.script) {
+                return Ok(OK);
+            }
+            let until = self.gate.as_ref().and_then(|gate| gate.until);
+            tokio::select! {
+                // What has happened is told before more is asked for.
+                biased;
+                Some(call) = self.calls.next() => self.ended(call)?,
+                Some(notice) = notices.next() => self.noticed(notice)?,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+                line = input.next(), if self.gate.is_none() && !ended => match line {
+                    Some(line) => {
+                        if !self.obey(line).await? {
+                            return Ok(OK);
+                        }
+                    }
+                    None => ended = true,
+                },
+                () = output::reader_gone() => return Ok(OK),
+            }
+        }
+    }
+
+    fn open_gate(&mut self) {
+        let Some(gate) = &self.gate else { return };
+        let late = gate.until.is_some_and(|until| until <= Instant::now());
+        let done = match &gate.calls {
+            Some(label) => !self.calls.under_way(label.as_deref()),
+            None => false,
+        };
+        if late && let Some(label) = &gate.calls {
+            let waiting = self.calls.labels_under_way(label.as_deref());
+            self.screen.show(&Shown::StillWaiting { locks: waiting });
+        }
+        if late || done {
+            self.gate = None;
+        }
+    }
+
+    /// Whether the session goes on.
+    async fn obey(&mut self, line: Line) -> Result<bool, Failure> {
+        let command = match grammar::parse(&line.text) {
+            Ok(None) => return Ok(true),
+            Ok(Some(command)) => command,
+            Err(message) => return self.wrong(line.number, &message).map(|()| true),
+        };
+        if let Some(label) = command.needs_idle()
+            && self.calls.under_way(Some(label))
+        {
+            if !self.script {
+                let message =
+                    format!("a call on {label} is under way; `cancel {label}` takes it back");
+                return self.wrong(line.number, &message).map(|()| true);
+            }
+            self.gate = Some(Gate {
+                calls: Some(Some(label.to_owned())),
+                until: None,
+            });
+            self.held = Some(line);
+            return Ok(true);
+        }
+        match command {
+            Command::Quit => return Ok(false),
+            Command::Help => self.screen.help(),
+            Command::Locks => self.screen.show(&Shown::Locks {
+                locks: self.calls.list(),
+            }),
+            Command::Wait { label, limit } => {
+                self.gate = Some(Gate {
+                    calls: Some(label),
+                    until: limit.map(|limit| Instant::now() + limit),
+                });
+            }
+            Command::Sleep { time } => {
+                self.gate = Some(Gate {
+                    calls: None,
+                    until: Some(Instant::now() + time),
+                });
+            }
+            Command::Why { resource } => match self.calls.why(self.client, &resource).await {
+                Ok(sentences) => self.screen.show(&Shown::Why { sentences }),
+                Err(message) => self.wrong(line.number, &message)?,
+            },
+            Command::Space { name } => {
+                if let Err(message) = self.calls.choose_space(self.client, &name).await {
+                    self.wrong(line.number, &message)?;
+                }
+            }
+            Command::Priority { priority } => self.client.set_deadlock_priority(priority).await?,
+            call => {
+                if let Err(message) = self.calls.make(call) {
+                    self.wrong(line.number, &message)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// On a terminal people see what is wrong; a script must not go on as if nothing were.
+    fn wrong(&mut self, line: u64, message: &str) -> Result<(), Failure> {
+        if self.script {
+            return Err(Failure::new(USAGE, format!("line {line}: {message}")));
+        }
+        self.screen.show(&Shown::Error { line, message });
+        Ok(())
+    }
+
+    fn ended(&mut self, call: Ended) -> Result<(), Failure> {
+        let shown = self.calls.settle(call)?;
+        self.screen.show(&shown);
+        Ok(())
+    }
+
+    fn noticed(&mut self, notice: Notice) -> Result<(), Failure> {
+        let shown = match notice {
+            Notice::Blocking { handle, mode } => match self.calls.label_of(handle) {
+                Some(lock) => Shown::Blocking { lock, mode },
+                None => return Ok(()),
+            },
+            Notice::Suspended { reason } => Shown::Suspended { reason },
+            Notice::Resumed => Shown::Resumed,
+            Notice::Missed(count) => Shown::Missed { count },
+            Notice::SessionLost { reason, .. } => {
+                let text = format!("the session is lost, and all its locks with it: {reason}");
+                return Err(Failure::new(LOST, text));
+            }
+            Notice::Reconnected { .. } => return Ok(()),
+        };
+        self.screen.show(&shown);
+        Ok(())
+    }
+
+    /// Releases everything, so that whoever looks next finds it free.
+    async fn end(&mut self) {
+        let patience = Duration::from_secs(1);
+        // The daemon releases what is left when the session closes.
+        let _ = tokio::time::timeout(patience, self.calls.release_all()).await;
+    }
+}

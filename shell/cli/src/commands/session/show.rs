@@ -1,0 +1,202 @@
+//! What a session tells: as lines for people, or as JSON, one object a line.
+
+use super::{grammar::WORDS, input::Printer};
+use crate::{
+    commands::value::{text_of, to_hex},
+    output::{BAD, GOOD, HEAD, ODD, Table, paint},
+};
+use mainstay_base::{LockMode, Token, Value, ValueVersion};
+use mainstay_wire::deadlock::DeadlockReport;
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// Something to be told.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(super) enum Shown<'a> {
+    Granted {
+        lock: String,
+        call: &'static str,
+        mode: LockMode,
+        token: Token,
+        value: Option<ShownValue>,
+    },
+    Refused {
+        lock: String,
+        call: &'static str,
+        code: &'static str,
+        reason: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        deadlock: Option<Box<DeadlockReport>>,
+    },
+    Unlocked {
+        lock: String,
+        version: Option<ValueVersion>,
+    },
+    Cancelled {
+        lock: String,
+    },
+    Blocking {
+        lock: String,
+        mode: LockMode,
+    },
+    Suspended {
+        reason: String,
+    },
+    Resumed,
+    Missed {
+        count: u64,
+    },
+    StillWaiting {
+        locks: Vec<String>,
+    },
+    Locks {
+        locks: Vec<ListedLock>,
+    },
+    Why {
+        sentences: Vec<String>,
+    },
+    Error {
+        line: u64,
+        message: &'a str,
+    },
+}
+
+/// A lock of the session.
+#[derive(Debug, Serialize)]
+pub(super) struct ListedLock {
+    pub(super) lock: String,
+    pub(super) resource: String,
+    pub(super) mode: Option<LockMode>,
+    pub(super) token: Option<Token>,
+    /// The call that is under way.
+    pub(super) asked: Option<&'static str>,
+    pub(super) asked_mode: Option<LockMode>,
+}
+
+/// A value block.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownValue {
+    version: ValueVersion,
+    maybe_stale: bool,
+    hex: String,
+    text: Option<String>,
+}
+
+impl ShownValue {
+    pub(super) fn of(value: &Value) -> ShownValue {
+        let bytes = value.block.as_bytes();
+        ShownValue {
+            version: value.version,
+            maybe_stale: value.maybe_stale,
+            hex: to_hex(bytes),
+            text: text_of(bytes).map(str::to_owned),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = match &self.text {
+            Some(text) => format!("value \"{text}\", version {}", self.version.0),
+            None => format!("value 0x{}, version {}", self.hex, self.version.0),
+        };
+        if self.maybe_stale {
+            text.push_str(", possibly stale");
+        }
+        text
+    }
+}
+
+impl Shown<'_> {
+    fn text(&self) -> String {
+        match self {
+            Shown::Granted {
+                lock,
+                mode,
+                token,
+                value,
+                ..
+            } => {
+                let value = value.as_ref().map(|v| format!(", {}", v.text()));
+                let granted = paint(GOOD, "granted");
+                format!(
+                    "{granted}  {lock} {mode}, token {token}{}",
+                    value.unwrap_or_default()
+                )
+            }
+            Shown::Refused {
+                lock, call, reason, ..
+            } => format!("{}  {lock} ({call}): {reason}", paint(BAD, "refused")),
+            Shown::Unlocked { lock, version } => {
+                let version = version.map(|v| format!(", value has version {}", v.0));
+                format!("unlocked {lock}{}", version.unwrap_or_default())
+            }
+            Shown::Cancelled { lock } => format!("cancelled {lock}"),
+            Shown::Blocking { lock, mode } => {
+                format!("{} {lock}: another wants {mode}", paint(ODD, "blocking"))
+            }
+            Shown::Suspended { reason } => format!(
+                "{}: no lock may be relied on: {reason}",
+                paint(BAD, "suspended")
+            ),
+            Shown::Resumed => format!("{}: every lock is still held", paint(GOOD, "resumed")),
+            Shown::Missed { count } => format!("{count} notices were dropped"),
+            Shown::StillWaiting { locks } => {
+                format!("{} {}", paint(ODD, "still waiting"), locks.join(", "))
+            }
+            Shown::Locks { locks } if locks.is_empty() => "no locks".to_owned(),
+            Shown::Locks { locks } => table(locks),
+            Shown::Why { sentences } => sentences.join("\n"),
+            Shown::Error { message, .. } => format!("{} {message}", paint(BAD, "error:")),
+        }
+    }
+}
+
+fn table(locks: &[ListedLock]) -> String {
+    let mut table = Table::new(["LOCK", "RESOURCE", "MODE", "TOKEN", "UNDER WAY"]);
+    for lock in locks {
+        let mode = lock.mode.map_or("-".to_owned(), |mode| mode.to_string());
+        let token = lock.token.map_or("-".to_owned(), |token| token.to_string());
+        let asked = match (lock.asked, lock.asked_mode) {
+            (Some(asked), Some(mode)) => format!("{asked} {mode}"),
+            (Some(asked), None) => asked.to_owned(),
+            (None, _) => "-".to_owned(),
+        };
+        table.row([lock.lock.clone(), lock.resource.clone(), mode, token, asked]);
+    }
+    table.render().trim_end().to_owned()
+}
+
+/// Where it is told.
+pub(super) struct Screen {
+    json: bool,
+    printer: Printer,
+}
+
+impl Screen {
+    pub(super) fn new(json: bool, printer: Printer) -> Screen {
+        Screen { json, printer }
+    }
+
+    pub(super) fn show(&mut self, shown: &Shown<'_>) {
+        let text = match self.json {
+            true => serde_json::to_string(shown).expect("names and numbers are JSON"),
+            false => shown.text(),
+        };
+        self.printer.print(&text);
+    }
+
+    pub(super) fn help(&mut self) {
+        let mut table = Table::new(["COMMAND", ""]);
+        for (word, arguments, what) in WORDS {
+            table.row([format!("{word} {arguments}"), what.to_owned()]);
+        }
+        let mut text = table.render();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "{} `mainstay help session` explains options and modes.",
+            paint(HEAD, "More:")
+        );
+        self.printer.print(&text);
+    }
+}
