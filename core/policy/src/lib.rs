@@ -50,11 +50,13 @@ mod model;
 mod ordering;
 mod placement;
 mod plan;
+mod record;
 mod report;
 mod rules;
 mod run;
 mod states;
 mod unpack;
+pub mod whatif;
 
 pub use plan::{
     Contribution, Graph, Kind, NodeScore, Place, Plan, Report, Score, Step, StepWhy, Why,
@@ -106,21 +108,49 @@ pub fn plan(cib: &Cib, ask: Ask) -> Plan {
 #[must_use]
 pub fn run(cib: &Cib, ask: Ask) -> (Plan, Cib) {
     recite(cib, ask, |world, before| {
-        (Plan::of(world, before), run::play(world, run::Player::Node))
+        let played = run::play(world, run::Player::Node, &[]);
+        (Plan::of(world, before), played.cib)
+    })
+}
+
+/// A plan, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The plan.
+    pub plan: Plan,
+    /// The steps that were done, in that order.
+    pub done: Vec<String>,
+    /// The step that failed. Nothing was begun after it.
+    pub failed: Option<String>,
+    /// The configuration, and the status afterwards.
+    pub after: Cib,
+}
+
+/// Plans what is to be done, and plays it to its end, or to the first step of which a failure is given.
+#[must_use]
+pub fn run_with(cib: &Cib, ask: Ask, failing: &[whatif::OpResult]) -> Run {
+    recite(cib, ask, |world, before| {
+        let played = run::play(world, run::Player::Node, failing);
+        Run {
+            plan: Plan::of(world, before),
+            done: played.done,
+            failed: played.failed,
+            after: played.cib,
+        }
     })
 }
 
 /// The plan, and the states before and after it, in the normalised form in which plans of different
-/// engines can be compared.
+/// engines can be compared. The state afterwards is that at the first step of which a failure is given.
 #[must_use]
-pub fn verdict(cib: &Cib, ask: Ask) -> Verdict {
-    let (mut verdict, after) = recite(cib, ask, |world, before| {
+pub fn verdict(cib: &Cib, ask: Ask, failing: &[whatif::OpResult]) -> Verdict {
+    let (mut verdict, played) = recite(cib, ask, |world, before| {
         (
             Verdict::of(world, before),
-            run::play(world, run::Player::Reference),
+            run::play(world, run::Player::Reference, failing),
         )
     });
-    let after = state_of(&after, ask, false);
+    let after = state_of(&played.cib, ask, false);
     verdict.nodes_after = after.nodes;
     verdict.placements = after.services;
     verdict

@@ -1,14 +1,16 @@
-//! Playing a plan to its end, as if everything succeeded: the state of the cluster afterwards.
+//! Playing a plan to its end: the state of the cluster afterwards.
 
 use crate::{
     model::{Ax, FenceOp, Nx, Sx, Task, World},
-    states::rc,
+    record::{self, Counting, Done, histories},
+    states::{counts_by_operation, rc},
+    whatif::OpResult,
 };
 use mainstay_cib::{
     Attr, Cib,
-    status::{Lrm, LrmOp, LrmResource, LrmResources, NodeState},
+    status::{LrmResource, NodeState},
     text::Str,
-    value::{Membership, TransitionKey, TransitionMagic},
+    value::{Membership, truth},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,28 +24,70 @@ pub(crate) enum Player {
     Reference,
 }
 
-/// The configuration and the status that it has when the plan has been carried out.
-pub(crate) fn play(world: &World<'_>, player: Player) -> Cib {
-    let mut cib = world.cib.clone();
+/// What became of a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Played {
+    /// The configuration, and the status afterwards.
+    pub cib: Cib,
+    /// What was done, in that order.
+    pub done: Vec<String>,
+    /// What failed. Nothing was begun after it.
+    pub failed: Option<String>,
+}
+
+/// Plays a plan to its end, or to the first step of which a failure is given.
+pub(crate) fn play(world: &World<'_>, player: Player, failing: &[OpResult]) -> Played {
+    let mut played = Played {
+        cib: world.cib.clone(),
+        done: Vec::new(),
+        failed: None,
+    };
     for at in in_order(world) {
         let action = &world.actions[at];
         if action.pseudo {
             continue;
         }
+        let cib = &mut played.cib;
         match (action.task, action.service, action.node) {
-            (Task::Fence(op), None, Some(node)) if op != FenceOp::On => {
-                fence(&mut cib, world, node);
-            }
+            (Task::Fence(op), None, Some(node)) if op != FenceOp::On => fence(cib, world, node),
             (Task::Cancel, ..) if player == Player::Node => {}
-            (Task::Notify(..) | Task::ClearFailCount, ..) => {}
+            (Task::ClearFailCount, ..) => {}
             (Task::Delete | Task::Forget, Some(service), Some(node)) => {
-                forget(&mut cib, world, service, node);
+                forget(cib, world, service, node);
             }
-            (_, Some(service), Some(node)) => operate(&mut cib, world, (at, service, node)),
+            (task, Some(service), Some(node)) => {
+                let meant = action.target_rc.unwrap_or(rc::OK);
+                let result = failing.iter().find(|f| is_meant(world, at, f));
+                let rc = result.map_or(meant, |f| f.rc);
+                if rc == meant {
+                    if !matches!(task, Task::Notify(..)) {
+                        operate(cib, world, (at, service, node), rc, player);
+                    }
+                } else {
+                    operate(cib, world, (at, service, node), rc, player);
+                    played.failed = Some(world.label(at));
+                    return played;
+                }
+            }
             _ => {}
         }
+        played.done.push(world.label(at));
     }
-    cib
+    played
+}
+
+/// Whether a result is one of this action.
+fn is_meant(world: &World<'_>, at: Ax, result: &OpResult) -> bool {
+    let action = &world.actions[at];
+    let (Some(service), Some(node)) = (action.service, action.node) else {
+        return false;
+    };
+    let s = &world.services[service];
+    let names = [&*s.id, &*s.config.id];
+    names.contains(&result.service.as_str())
+        && *world.nodes[node].name == *result.node
+        && world.task_name(action.task) == result.task
+        && action.interval == result.interval
 }
 
 /// The actions of the graph, each behind those that it waits for.
@@ -106,15 +150,6 @@ fn fence(cib: &mut Cib, world: &World<'_>, node: Nx) {
     state.transient.clear();
 }
 
-fn histories<'c>(cib: &'c mut Cib, world: &World<'_>, node: Nx) -> &'c mut Vec<LrmResource> {
-    let state = state(cib, world, node);
-    let lrm = state.lrm.get_or_insert_with(Lrm::default);
-    &mut lrm
-        .resources
-        .get_or_insert_with(LrmResources::default)
-        .items
-}
-
 /// The name under which a node knows a service: without a number if numbers mean nothing.
 fn name_on(world: &World<'_>, service: Sx, list: &[LrmResource]) -> Str {
     let s = &world.services[service];
@@ -132,19 +167,60 @@ fn name_on(world: &World<'_>, service: Sx, list: &[LrmResource]) -> Str {
 }
 
 fn forget(cib: &mut Cib, world: &World<'_>, service: Sx, node: Nx) {
-    let list = histories(cib, world, node);
+    let list = histories(state(cib, world, node));
     let name = name_on(world, service, list);
     list.retain(|h| h.id != name);
 }
 
-fn operate(cib: &mut Cib, world: &World<'_>, (at, service, node): (Ax, Sx, Nx)) {
+/// Writes down that an operation ended with a result.
+fn operate(
+    cib: &mut Cib,
+    world: &World<'_>,
+    (at, service, node): (Ax, Sx, Nx),
+    rc: i32,
+    player: Player,
+) {
     let action = &world.actions[at];
     let config = &world.services[service].config;
-    let list = histories(cib, world, node);
+    // A service that took new parameters over is as if it had been started with them.
+    let task = match action.task {
+        Task::Reload => Task::Start,
+        other => other,
+    };
+    let end = |n: Nx| world.nodes[n].name.clone();
+    let done = Done {
+        task: world.task_name(task),
+        interval: action.interval,
+        rc,
+        target: action.target_rc.unwrap_or(rc::OK),
+        at: world.now,
+        migration: action
+            .migration
+            .map(|(source, target)| (end(source), end(target))),
+    };
+    // What could not be stopped is not tried again, nor is what could not be started, unless the
+    // cluster is told to.
+    let fatal = player == Player::Node
+        && match task {
+            Task::Start => {
+                world.cib.option("start-failure-is-fatal").and_then(truth) != Some(false)
+            }
+            Task::Stop => true,
+            _ => false,
+        };
+    let counting = Counting {
+        by_operation: counts_by_operation(cib),
+        fatal,
+    };
+    let state = state(cib, world, node);
+    if rc != done.target {
+        record::count_failure(state, &config.id, &done, counting);
+    }
+    let list = histories(state);
     let name = name_on(world, service, list);
     let place = list.iter().position(|h| h.id == name).unwrap_or_else(|| {
         list.push(LrmResource {
-            id: name.clone(),
+            id: name,
             agent: config.agent.clone(),
             class: config.class.clone(),
             provider: Some(config.provider.clone()).filter(|p| !p.is_empty()),
@@ -152,56 +228,5 @@ fn operate(cib: &mut Cib, world: &World<'_>, (at, service, node): (Ax, Sx, Nx)) 
         });
         list.len() - 1
     });
-    let history = &mut list[place];
-    // A service that took new parameters over is as if it had been started with them.
-    let task = match action.task {
-        Task::Reload => Task::Start,
-        other => other,
-    };
-    let task_name = world.task_name(task);
-    let key = format!("{name}_{task_name}_{}", action.interval);
-    let id = match task {
-        Task::MigrateTo | Task::MigrateFrom => key.clone(),
-        _ if action.interval > 0 => key.clone(),
-        _ => format!("{name}_last_0"),
-    };
-    let call = history
-        .ops
-        .iter()
-        .map(|o| o.call_id.or(0))
-        .max()
-        .unwrap_or(0)
-        .max(0)
-        + 1;
-    let result = action.target_rc.unwrap_or(rc::OK);
-    let by = TransitionKey {
-        action: 0,
-        transition: -1,
-        target_rc: result,
-        uuid: "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx".to_owned(),
-    };
-    let end = |n: Nx| Some(world.nodes[n].name.clone());
-    let op = LrmOp {
-        id: id.as_str().into(),
-        operation_key: Some(key.as_str().into()),
-        operation: task_name.into(),
-        transition_magic: Attr::of(TransitionMagic {
-            op_status: 0,
-            rc: result,
-            key: by.clone(),
-        }),
-        transition_key: Attr::of(by),
-        call_id: Attr::of(call),
-        rc_code: Attr::of(result),
-        op_status: Attr::of(0),
-        interval: Attr::of(action.interval),
-        last_rc_change: Attr::of(world.now),
-        migrate_source: action.migration.and_then(|(source, _)| end(source)),
-        migrate_target: action.migration.and_then(|(_, target)| end(target)),
-        ..LrmOp::default()
-    };
-    match history.ops.iter_mut().find(|o| *o.id == *id) {
-        Some(former) => *former = op,
-        None => history.ops.push(op),
-    }
+    record::write(&mut list[place], &done);
 }

@@ -47,7 +47,7 @@ Exit codes:
   64   the command line was wrong
   65   `convert`, `plan`: what was read cannot be used; `convert`: or cannot be said in the
        other notation
-  66   a file, node, service, cluster or lockspace that was named does not exist
+  66   a file, node, service, ticket, cluster or lockspace that was named does not exist
   69   the daemon cannot be reached, or cannot serve now
   70   something failed that should not; `node`: it stopped itself, see its log;
        `plan`: the plan does what no plan may do

@@ -5,7 +5,7 @@ use crate::{
     model::{Nx, Sx, World},
     rules::score,
 };
-use mainstay_cib::{status::LrmOp, value::Score};
+use mainstay_cib::{Cib, status::LrmOp, value::Score};
 
 /// Which failures count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,12 @@ fn is_key(text: &str) -> bool {
         .is_some_and(|(name, number)| !name.is_empty() && interval(number))
 }
 
+/// Whether failures are counted for each operation, as software with these features does; older one
+/// counts them for all together.
+pub(crate) fn counts_by_operation(cib: &Cib) -> bool {
+    !older_than(cib.feature_set.as_deref(), (3, 0, 13))
+}
+
 /// What the node's attributes say, for the service or for any instance that is like it.
 fn written(world: &World<'_>, service: Sx, node: Nx) -> (Score, i64) {
     let s = &world.services[service];
@@ -90,8 +96,7 @@ fn written(world: &World<'_>, service: Sx, node: Nx) -> (Score, i64) {
         (Some(name), true) => name.clone(),
         _ => world.plain_name(service),
     };
-    // Software that knows these features counts for each operation, older one for all.
-    let by_operation = !older_than(world.cib.feature_set.as_deref(), (3, 0, 13));
+    let by_operation = counts_by_operation(world.cib);
     let is_ours = |rest: &str| -> bool {
         let rest = match rest.rsplit_once('#') {
             Some((rest, operation)) if by_operation && is_key(operation) => rest,

@@ -14,7 +14,7 @@ mod recurring;
 mod running;
 
 pub(crate) use age::clear_fail_count;
-pub(crate) use failcount::{Count, fail_count, has_reached_threshold};
+pub(crate) use failcount::{Count, counts_by_operation, fail_count, has_reached_threshold};
 pub(crate) use history::rc;
 pub(crate) use membership::must_fence;
 pub(crate) use order::sorted;

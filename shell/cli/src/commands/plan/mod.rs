@@ -1,6 +1,7 @@
 //! `mainstay plan`
 
 mod show;
+mod whatif;
 mod why;
 
 use super::cib::{Notation, content, describe, document, guess, worst};
@@ -11,11 +12,11 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use mainstay_cib::{
-    Cib, Level, problem,
+    Cib, Document, Level, problem,
     validate::validate,
     value::{DateTime, FromText as _},
 };
-use mainstay_policy::{Ask, Dialect, Plan, lint, plan, verdict};
+use mainstay_policy::{Ask, Dialect, Plan, Run, lint, plan, run_with, status, verdict};
 use std::{
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -24,16 +25,21 @@ use std::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Reads Pacemaker's XML, Heartbeat 2's XML and the native form, with the status that \
-    stands in it, and says what a cluster in that state would do. Nothing is done.\n\n\
+    stands in it, and says what a cluster in that state would do. Nothing is done. What-if switches change the \
+    state before; --run plays the plan to its end.\n\n\
     What is not taken into account goes to standard error. A configuration with errors is refused; \
     `mainstay check` says more about it, and --force plans with what could be read.\n\n\
     Exits with 0 if a plan was made, whatever is in it; 65 if the configuration cannot be used; 66 if \
-    there is no such file, service or node; 70 if the plan does what no plan may do: a fault of \
+    there is no such file, service, node or ticket; 70 if the plan does what no plan may do: a fault of \
     mainstay, which is then shown, and which you are asked to report.\n\n\
     Examples:\n  mainstay plan cib.xml\n  mainstay plan cib.xml --why web\n  \
     mainstay plan cib.xml --why web node2\n  mainstay plan cib.xml --scores\n  \
     mainstay plan cib.xml --at '2026-12-24 18:00' --graph dot | dot -Tsvg > plan.svg\n  \
-    cibadmin -Q | mainstay plan - --json | jq '.report.changes'"
+    cibadmin -Q | mainstay plan - --json | jq '.report.changes'\n  \
+    mainstay plan cib.xml --node-fail node2 --run\n  \
+    mainstay plan cib.xml --op-inject web_monitor_10000@node1=7 --run --op-fail web_stop_0@node1=1 \
+    --write after.xml\n  \
+    mainstay plan after.xml --set no-quorum-policy=freeze --quorum false"
 )]
 pub(crate) struct PlanArgs {
     /// The file with configuration and status; `-` for standard input
@@ -65,6 +71,10 @@ pub(crate) struct PlanArgs {
     /// Plan in spite of errors in the configuration
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) play: whatif::Play,
+    #[command(flatten)]
+    pub(crate) what_if: whatif::WhatIf,
 }
 
 /// Whose rules hold where they differ.
@@ -99,26 +109,47 @@ fn moment(text: &str) -> Result<DateTime, String> {
 }
 
 pub(crate) fn run(global: &Global, args: &PlanArgs) -> Outcome {
-    let Some(cib) = load(args)? else {
+    let Some((mut document, notation)) = load(args)? else {
         return Ok(BAD_DATA);
     };
+    let now = now(&document.cib, args.at)?;
     let ask = Ask {
-        now: now(&cib, args.at)?,
+        now,
         dialect: match args.rules {
             Rules::Pacemaker => Dialect::Pacemaker,
             Rules::Heartbeat => Dialect::Heartbeat,
         },
     };
-    let plan = plan(&cib, ask);
-    let complaints = lint::lint(&cib, &plan);
-    for text in &plan.report.unsupported {
+    // A verdict tells the state before anything happened, too.
+    let before = (args.format == Format::Verdict).then(|| status(&document.cib, ask));
+    args.what_if.apply(&mut document.cib, now)?;
+    let cib = &document.cib;
+    let run = args
+        .play
+        .run
+        .then(|| run_with(cib, ask, &args.play.op_fail));
+    let planned = match &run {
+        Some(run) => &run.plan,
+        None => &plan(cib, ask),
+    };
+    let complaints = lint::lint(cib, planned);
+    for text in &planned.report.unsupported {
         let note = format_args!("{} not taken into account: ", paint(ODD, "note:"));
         output::note(format_args!("{note}{text}"));
     }
-    if args.format == Format::Verdict {
-        output::json(&verdict(&cib, ask))?;
+    if let Some(before) = before {
+        let mut verdict = verdict(cib, ask, &args.play.op_fail);
+        verdict.nodes_before = before.nodes;
+        verdict.before = before.services;
+        output::json(&verdict)?;
     } else {
-        print(global, args, ask, &plan, &complaints)?;
+        print(global, args, ask, (planned, run.as_ref()), &complaints)?;
+    }
+    if let Some(path) = &args.play.write {
+        if let Some(run) = run {
+            document.cib = run.after;
+        }
+        whatif::save(&document, notation, path)?;
     }
     if complaints.is_empty() {
         return Ok(OK);
@@ -131,7 +162,7 @@ fn print(
     global: &Global,
     args: &PlanArgs,
     ask: Ask,
-    plan: &Plan,
+    (plan, run): (&Plan, Option<&Run>),
     complaints: &[lint::Finding],
 ) -> Result<(), Failure> {
     if let Some(words) = &args.why {
@@ -150,23 +181,35 @@ fn print(
             Some(GraphForm::Dot) => output::print(&plan.graph.to_dot()),
             Some(GraphForm::Json) => return output::json(&plan.graph),
             None if global.json => {
-                return output::json(&serde_json::json!({
+                let mut value = serde_json::json!({
                     "at": DateTime(ask.now).to_text(),
                     "graph": plan.graph,
                     "report": plan.report,
                     "complaints": complaints.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                }));
+                });
+                if let Some(run) = run {
+                    value["run"] = serde_json::json!({
+                        "done": run.done,
+                        "failed": run.failed,
+                        "after": status(&run.after, ask),
+                    });
+                }
+                return output::json(&value);
             }
             None => output::print(&show::changes(plan, ask)),
         }
+    }
+    if let Some(run) = run {
+        output::print(&whatif::played(run, &status(&run.after, ask)));
     }
     Ok(())
 }
 
 /// The configuration, unless there are errors in it that nobody wants to pass over.
-fn load(args: &PlanArgs) -> Result<Option<Cib>, Failure> {
+fn load(args: &PlanArgs) -> Result<Option<(Document, Notation)>, Failure> {
     let text = content(&args.file)?;
-    let (document, mut problems) = document(&text, args.from.unwrap_or_else(|| guess(&text)));
+    let notation = args.from.unwrap_or_else(|| guess(&text));
+    let (document, mut problems) = document(&text, notation);
     if let Some(document) = &document {
         problems.extend(validate(&document.cib));
     }
@@ -178,7 +221,7 @@ fn load(args: &PlanArgs) -> Result<Option<Cib>, Failure> {
         output::note(describe(&args.file, problem));
     }
     let refused = worst(&problems).is_some() && !args.force;
-    Ok(document.filter(|_| !refused).map(|d| d.cib))
+    Ok(document.filter(|_| !refused).map(|d| (d, notation)))
 }
 
 /// The moment to plan for.

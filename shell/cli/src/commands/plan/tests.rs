@@ -30,13 +30,15 @@ fn args(dir: &Path, text: &str) -> PlanArgs {
         graph: None,
         format: Format::Text,
         force: false,
+        play: whatif::Play::default(),
+        what_if: whatif::WhatIf::default(),
     }
 }
 
 fn made(text: &str) -> Plan {
     let dir = tempfile::tempdir().expect("dir");
-    let cib = load(&args(dir.path(), text)).expect("read").expect("taken");
-    plan(&cib, Ask::at(0))
+    let loaded = load(&args(dir.path(), text)).expect("read").expect("taken");
+    plan(&loaded.0.cib, Ask::at(0))
 }
 
 fn plain(text: &str) -> String {
@@ -114,11 +116,77 @@ fn errors_leave_no_plan() {
 fn the_moment_is_told() {
     let dir = tempfile::tempdir().expect("dir");
     let dated = CLUSTER.replace("epoch=1", "epoch=1 execution-date=86400");
-    let cib = load(&args(dir.path(), &dated))
-        .expect("read")
-        .expect("taken");
+    let loaded = load(&args(dir.path(), &dated));
+    let (Document { cib, .. }, _) = loaded.expect("read").expect("taken");
     assert_eq!(now(&cib, None).expect("told"), 86_400);
     assert_eq!(now(&cib, Some(DateTime(7))).expect("told"), 7);
     assert_eq!(moment("1970-002"), Ok(DateTime(86_400)));
     assert!(moment("soon").is_err());
+}
+
+fn command(dir: &Path, words: &[&str]) -> PlanArgs {
+    use clap::Parser as _;
+    let file = dir.join("cib");
+    let file = file.to_str().expect("a name");
+    let words = [&["mainstay", "plan", file, "--at", "1970-01-01"], words].concat();
+    match crate::args::Cli::try_parse_from(words)
+        .expect("understood")
+        .command
+    {
+        crate::args::Command::Plan(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Protects the chain of what-if, playing, and playing on: the file that is written is the cluster
+/// afterwards, in the notation that was read.
+#[test]
+fn what_if_can_be_played_on() {
+    let dir = tempfile::tempdir().expect("dir");
+    let dir = dir.path();
+    std::fs::write(dir.join("cib"), CLUSTER).expect("written");
+    let global = Global {
+        socket: PathBuf::new(),
+        json: false,
+    };
+    let after = dir.join("cib");
+    let write = ["--run", "--write", after.to_str().expect("a name")];
+    let code = |words: &[&str]| run(&global, &command(dir, &[words, &write].concat()));
+    let places = || {
+        let text = std::fs::read_to_string(&after).expect("written");
+        let (document, _) = document(&text, Notation::Native);
+        let status = status(&document.expect("native").cib, Ask::at(0));
+        status.services["web"].join(" ")
+    };
+    assert_eq!(code(&[]).expect("ran"), OK);
+    assert_eq!(places(), "n2 Started");
+    assert_eq!(code(&["--node-down", "n2"]).expect("ran"), OK);
+    assert_eq!(places(), "n1 Started");
+    assert_eq!(
+        code(&["--set", "stop-all-resources=true"]).expect("ran"),
+        OK
+    );
+    assert_eq!(places(), "");
+    let wrong = code(&["--node-down", "n9"]).expect_err("refused");
+    assert_eq!(wrong.code, NOT_FOUND);
+}
+
+/// Protects what people read after `--run`: the step that failed, and where things are.
+#[test]
+fn what_failed_is_told() {
+    let dir = tempfile::tempdir().expect("dir");
+    std::fs::write(dir.path().join("cib"), CLUSTER).expect("written");
+    let args = command(dir.path(), &["--run", "--op-fail", "ip_start_0@n2=1"]);
+    let loaded = load(&args).expect("read").expect("taken");
+    let run = run_with(&loaded.0.cib, Ask::at(0), &args.play.op_fail);
+    let text = plain(&whatif::played(&run, &status(&run.after, Ask::at(0))));
+    assert!(
+        text.contains("Failed: start ip n2, after 4 steps"),
+        "{text}"
+    );
+    assert!(
+        text.contains("ip                  n2 Started (failed)"),
+        "{text}"
+    );
+    assert!(text.contains("web                 stopped"), "{text}");
 }
