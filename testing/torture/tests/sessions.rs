@@ -153,3 +153,32 @@ fn mistakes_and_losses_end_a_script() {
         assert!(error.contains("session is lost"), "{error}");
     });
 }
+
+/// Protects whoever learns conversions from it: one that agreed to be demoted says so when it is,
+/// and again when it is granted.
+#[test]
+fn a_demotion_is_told() {
+    run(secs(60), async {
+        let cluster = Cluster::of(3).start().await;
+        let (mut left, mut right) = (Talk::with(&cluster, 1), Talk::with(&cluster, 2));
+        for talk in [&mut left, &mut right] {
+            talk.say("lock A pr\n").await;
+            talk.expect("granted", "A").await;
+        }
+        left.say("convert A ex\n").await;
+        assert_eq!(right.expect("blocking", "A").await["mode"], "ex");
+        right.say("convert A ex convdeadlk\n").await;
+        right.expect("demoted", "A").await;
+        let granted = left.expect("granted", "A").await;
+        assert_eq!(
+            (&granted["mode"], &granted["demoted"]),
+            (&"ex".into(), &false.into())
+        );
+        left.say("unlock A\n").await;
+        let granted = right.expect("granted", "A").await;
+        assert_eq!(
+            (&granted["mode"], &granted["demoted"]),
+            (&"ex".into(), &true.into())
+        );
+    });
+}

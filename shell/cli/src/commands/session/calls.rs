@@ -10,10 +10,10 @@ use crate::{
 };
 use mainstay_base::{Flags, LockMode, ResourceName, Token, ValueBlock, ValueVersion};
 use mainstay_client::{
-    LockCall, LockError,
+    Granted, LockCall, LockError,
     asynchronous::{Client, Lockspace, RawSession},
 };
-use mainstay_wire::{client::Handle, lock::Granted};
+use mainstay_wire::client::Handle;
 use std::collections::BTreeMap;
 use tokio::task::JoinSet;
 
@@ -125,6 +125,16 @@ impl Calls {
         let mut locks = self.locks.iter();
         let found = locks.find(|(_, lock)| lock.handle == handle)?;
         Some(found.0.clone())
+    }
+
+    /// A lock that waits to be converted holds no more than NL.
+    pub(super) fn demoted(&mut self, handle: Handle) -> Option<String> {
+        let mut locks = self.locks.iter_mut();
+        let (label, lock) = locks.find(|(_, lock)| lock.handle == handle)?;
+        if let Some((mode, _)) = &mut lock.granted {
+            *mode = LockMode::Nl;
+        }
+        Some(label.clone())
     }
 
     pub(super) fn list(&self) -> Vec<ListedLock> {
@@ -300,6 +310,8 @@ impl Calls {
                     mode: granted.mode,
                     token: granted.token,
                     value: granted.value.as_ref().map(ShownValue::of),
+                    altmode: granted.altmode,
+                    demoted: granted.demoted,
                 });
             }
             Result_::Unlocked(Ok(version)) => {

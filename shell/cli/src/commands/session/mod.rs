@@ -30,7 +30,8 @@ line that cannot be understood ends the session, and so does the end of the inpu
 have ended. On a terminal, lines can be edited and repeated.
 
 Options of `lock`, `try` and `convert`: valblk reads the value block with the grant; quecvt, \
-headque, noorder, expedite, nodlckwt, nodlckblk and noqueuebast are the flags of these names; \
+headque, noorder, expedite, nodlckwt, nodlckblk, noqueuebast, altpr, altcw and convdeadlk are the \
+flags of these names; \
 wait=SECS gives up after a time; quiet asks for no notices when the lock blocks others; as=NAME \
 gives a new lock a name of its own, for a second lock on the same resource. A value is a word, \
 \"some words\", or 0x and hexadecimal digits.
@@ -261,6 +262,10 @@ impl Session<'_> {
         let shown = match notice {
             Notice::Blocking { handle, mode } => match self.calls.label_of(handle) {
                 Some(lock) => Shown::Blocking { lock, mode },
+                None => return Ok(()),
+            },
+            Notice::Demoted { handle } => match self.calls.demoted(handle) {
+                Some(lock) => Shown::Demoted { lock },
                 None => return Ok(()),
             },
             Notice::Suspended { reason } => Shown::Suspended { reason },

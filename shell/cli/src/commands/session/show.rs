@@ -20,6 +20,10 @@ pub(super) enum Shown<'a> {
         mode: LockMode,
         token: Token,
         value: Option<ShownValue>,
+        /// Not the asked mode, but the alternate.
+        altmode: bool,
+        /// The old mode had been given up while it waited.
+        demoted: bool,
     },
     Refused {
         lock: String,
@@ -39,6 +43,9 @@ pub(super) enum Shown<'a> {
     Blocking {
         lock: String,
         mode: LockMode,
+    },
+    Demoted {
+        lock: String,
     },
     Suspended {
         reason: String,
@@ -114,12 +121,16 @@ impl Shown<'_> {
                 mode,
                 token,
                 value,
+                altmode,
+                demoted,
                 ..
             } => {
                 let value = value.as_ref().map(|v| format!(", {}", v.text()));
                 let granted = paint(GOOD, "granted");
+                let alternate = if *altmode { ", the alternate" } else { "" };
+                let demoted = if *demoted { ", after a demotion" } else { "" };
                 format!(
-                    "{granted}  {lock} {mode}, token {token}{}",
+                    "{granted}  {lock} {mode}, token {token}{alternate}{demoted}{}",
                     value.unwrap_or_default()
                 )
             }
@@ -134,6 +145,10 @@ impl Shown<'_> {
             Shown::Blocking { lock, mode } => {
                 format!("{} {lock}: another wants {mode}", paint(ODD, "blocking"))
             }
+            Shown::Demoted { lock } => format!(
+                "{}  {lock} to nl, and waits on: others may have what its mode excluded",
+                paint(ODD, "demoted")
+            ),
             Shown::Suspended { reason } => format!(
                 "{}: no lock may be relied on: {reason}",
                 paint(BAD, "suspended")
