@@ -41,10 +41,12 @@ impl Flags {
     pub const ALTPR: Flags = Flags(0x8000);
     /// CW will do where the asked mode cannot be granted.
     pub const ALTCW: Flags = Flags(0x10000);
+    /// Unlock even while a request or conversion waits, which ends with it.
+    pub const FORCEUNLOCK: Flags = Flags(0x2_0000);
     /// Every flag of this release.
-    pub const ALL: Flags = Flags(0x1_bf79);
+    pub const ALL: Flags = Flags(0x3_bf79);
 
-    const NAMES: [(Flags, &'static str); 13] = [
+    const NAMES: [(Flags, &'static str); 14] = [
         (Flags::NOQUEUE, "NOQUEUE"),
         (Flags::VALBLK, "VALBLK"),
         (Flags::QUECVT, "QUECVT"),
@@ -58,6 +60,7 @@ impl Flags {
         (Flags::NOORDER, "NOORDER"),
         (Flags::ALTPR, "ALTPR"),
         (Flags::ALTCW, "ALTCW"),
+        (Flags::FORCEUNLOCK, "FORCEUNLOCK"),
     ];
 
     /// The bits that have no meaning in this release.

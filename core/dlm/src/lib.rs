@@ -19,6 +19,7 @@ mod catch_up;
 mod deadlock;
 mod demotion;
 mod directory;
+mod force;
 mod life;
 mod master;
 mod names;

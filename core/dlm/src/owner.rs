@@ -123,6 +123,7 @@ impl Dlm {
                 sent: false,
                 timed_out: false,
                 demoted: false,
+                forced: false,
                 ticket: None,
                 deadline: call.deadline,
                 blocking: call.blocking,
@@ -192,6 +193,9 @@ impl Dlm {
 
     /// A client asks to release a lock.
     pub fn unlock(&mut self, now: Instant, session: SessionId, request: u64, call: UnlockCall) {
+        if let Some(lock) = self.to_be_forced(session, &call) {
+            return self.unlock_by_force(now, lock, request, call);
+        }
         let lock = match self.idle_lock(session, call.handle) {
             Ok(lock) => lock,
             Err(why) => return self.done(session, request, Err(why)),
@@ -204,7 +208,8 @@ impl Dlm {
         let writer = owned.granted.is_some_and(LockMode::writes_value);
         let publishes = writer && call.value.is_some();
         owned.pending = Pending::Unlock {
-            flags: call.flags,
+            // Nothing waits, so there is nothing to force.
+            flags: call.flags.without(Flags::FORCEUNLOCK),
             value: call.value,
         };
         owned.request = request;
@@ -214,7 +219,7 @@ impl Dlm {
             self.submit(now, lock);
         } else {
             let invalidate = writer && call.flags.contains(Flags::IVVALBLK);
-            self.drop_lock(now, lock, invalidate);
+            self.let_go(now, lock, invalidate);
             self.done(session, request, Ok(Answer::Unlocked { version: None }));
         }
     }
@@ -325,6 +330,9 @@ impl Dlm {
                 let fresh = granted.value.is_some() || (owned.valblk && !writer);
                 owned.valblk = flags.contains(Flags::VALBLK) && fresh;
             }
+            Pending::Unlock { .. } if owned.forced => {
+                return self.granted_too_late(lock, granted);
+            }
             Pending::Unlock { .. } => {
                 // The release was restated as a conversion to NL that publishes: now it has.
                 let version = granted.value.as_ref().map(|v| v.version);
@@ -358,6 +366,9 @@ impl Dlm {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
+        if std::mem::take(&mut owned.forced) {
+            return; // Of the call that was ended.
+        }
         let mut why = why;
         if why == Refusal::Deadlock && demotion::agreed(owned) {
             let ends = owned.cancel.is_some() || owned.timed_out;
@@ -496,15 +507,23 @@ impl Dlm {
         }
     }
 
-    /// Removes a lock whatever its state, without a word to its client.
+    /// Removes a lock whose client died, whatever its state.
     pub(crate) fn drop_lock(&mut self, now: Instant, lock: LockId, invalidate: bool) {
         let Some(owned) = self.locks.get(&lock) else {
             return;
         };
-        let known_to_master = owned.sent || owned.granted.is_some();
         let writer = owned.valblk && owned.granted.is_some_and(LockMode::writes_value);
-        if known_to_master {
-            self.tell_dropped(now, lock, invalidate && writer);
+        self.let_go(now, lock, invalidate && writer);
+    }
+
+    /// Removes a lock whatever its state, without a word to its client. `invalidate`: the value
+    /// block is to be marked.
+    pub(crate) fn let_go(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        if owned.sent || owned.granted.is_some() {
+            self.tell_dropped(now, lock, invalidate);
         }
         self.erase(now, lock);
     }
@@ -574,7 +593,7 @@ impl Dlm {
         }
     }
 
-    fn find(&self, session: SessionId, handle: Handle) -> Option<LockId> {
+    pub(crate) fn find(&self, session: SessionId, handle: Handle) -> Option<LockId> {
         self.sessions.get(&session)?.get(&handle).copied()
     }
 
@@ -618,11 +637,11 @@ impl Dlm {
     }
 }
 
-fn invalid(why: Invalid) -> Refusal {
+pub(crate) fn invalid(why: Invalid) -> Refusal {
     Refusal::Invalid(why.to_string())
 }
 
-fn check_known(flags: Flags) -> Result<(), Refusal> {
+pub(crate) fn check_known(flags: Flags) -> Result<(), Refusal> {
     match flags.unknown() {
         0 => Ok(()),
         bits => Err(Refusal::Invalid(format!(

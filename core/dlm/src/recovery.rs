@@ -343,6 +343,7 @@ impl Dlm {
                 restated.push(lock);
             }
             owned.sent = owned.pending != Pending::None;
+            owned.forced = false;
             let ends = owned.cancel.is_some() || owned.timed_out;
             if owned.sent && (ends || self.deadlocks.is_condemned(lock)) {
                 cancels.push(lock);

@@ -384,6 +384,9 @@ pub(crate) struct Owned {
     pub(crate) timed_out: bool,
     /// It gave its mode up for NL while the pending conversion waits.
     pub(crate) demoted: bool,
+    /// It is being unlocked by force, and the master's answer to the call that this ended may come
+    /// first.
+    pub(crate) forced: bool,
     /// Its place in the master's queue.
     pub(crate) ticket: Option<i64>,
     pub(crate) deadline: Option<Instant>,

@@ -7,14 +7,14 @@ use mainstay_base::{
     BootId, Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName,
     SessionId, Token, Value, ValueBlock, ValueVersion,
 };
-use mainstay_dlm::{Dlm, LockCall, Out, UnlockCall};
+use mainstay_dlm::{ConvertCall, Dlm, LockCall, Out, UnlockCall};
 use mainstay_fencing::{Fenced, FencedRecord, Ledger, Proof, Vanished};
 use mainstay_membership::{Member, Pending, View, directory_node};
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::{Body, Message, ResourceId, RestatedLock},
     event::Reason,
-    lock::{Flags, Granted},
+    lock::{Flags, Granted, Refusal},
 };
 use std::collections::BTreeSet;
 
@@ -228,6 +228,86 @@ fn what_the_master_answered_is_restated() {
                 .any(|b| matches!(b, Body::Restate { locks, .. } if locks.len() == 1)),
             "{said:?}"
         );
+    }
+}
+
+/// Protects a release by force: what the master had said of the call that it ended is not taken for
+/// its answer to the release; the publication's own answer is, from the master or from the next one.
+#[test]
+fn an_answer_to_a_call_that_was_ended_by_force_is_not_the_releases() {
+    let version = ValueVersion(7);
+    for vanishes in [false, true] {
+        let (mut node, lock) = asking();
+        let granted = |mode, count| Body::Granted {
+            lock,
+            granted: Granted {
+                mode,
+                token: Token(Token::floor(Epoch(1)).0 + count),
+                value: Some(Value {
+                    block: ValueBlock::new([1; 32]).unwrap(),
+                    version: ValueVersion(5),
+                    maybe_stale: false,
+                }),
+            },
+        };
+        node.heard(MASTER, granted(LockMode::Pw, 1));
+        let convert = ConvertCall {
+            handle: Handle(1),
+            mode: LockMode::Ex,
+            flags: Flags::VALBLK,
+            blocking: false,
+            value: None,
+            deadline: None,
+        };
+        node.dlm.convert(NOW, CLIENT, 2, convert);
+        let unlock = UnlockCall {
+            handle: Handle(1),
+            flags: Flags::VALBLK | Flags::FORCEUNLOCK,
+            value: Some(ValueBlock::new([2; 32]).unwrap()),
+        };
+        node.dlm.unlock(NOW, CLIENT, 3, unlock);
+        let ended = |node: &mut Node| {
+            let mut out = Vec::new();
+            node.dlm.take_outputs(&mut out);
+            let ended = out.into_iter().filter_map(|out| match out {
+                Out::Done {
+                    request, result, ..
+                } => Some((request, result)),
+                _ => None,
+            });
+            ended.collect::<Vec<_>>()
+        };
+        let done = ended(&mut node);
+        assert!(done.contains(&(2, Err(Refusal::Released))), "{done:?}");
+        node.heard(MASTER, granted(LockMode::Ex, 2));
+        assert_eq!(ended(&mut node), [], "the release is not answered yet");
+        if vanishes {
+            let said = lose_master(&mut node);
+            let restated = said.iter().find_map(|body| match body {
+                Body::Restate { locks, .. } => locks.first(),
+                _ => None,
+            });
+            let restated = restated.expect("it is held until the master says otherwise");
+            assert_eq!(restated.granted.unwrap().0, LockMode::Ex);
+            assert_eq!(restated.pending, Some((LockMode::Nl, Flags::VALBLK)));
+            let down = Body::Granted {
+                lock,
+                granted: Granted {
+                    mode: LockMode::Nl,
+                    token: Token(Token::floor(Epoch(1)).0 + 2),
+                    value: Some(Value {
+                        block: ValueBlock::new([2; 32]).unwrap(),
+                        version,
+                        maybe_stale: false,
+                    }),
+                },
+            };
+            node.heard(OTHER, down);
+        } else {
+            node.heard(MASTER, Body::Unlocked { lock, version });
+        }
+        let version = Some(version);
+        assert_eq!(ended(&mut node), [(3, Ok(Answer::Unlocked { version }))]);
     }
 }
 

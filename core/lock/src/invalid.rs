@@ -95,8 +95,11 @@ pub enum Invalid {
 const FOR_REQUEST: Flags = Flags::ALL
     .without(Flags::QUECVT)
     .without(Flags::IVVALBLK)
-    .without(Flags::CONVDEADLK);
-const FOR_CONVERSION: Flags = Flags::ALL.without(Flags::EXPEDITE);
+    .without(Flags::CONVDEADLK)
+    .without(Flags::FORCEUNLOCK);
+const FOR_CONVERSION: Flags = Flags::ALL
+    .without(Flags::EXPEDITE)
+    .without(Flags::FORCEUNLOCK);
 
 fn only(flags: Flags, allowed: Flags, operation: &'static str) -> Result<(), Invalid> {
     let wrong = flags.without(allowed);
@@ -170,7 +173,8 @@ pub fn check_convert(from: LockMode, to: LockMode, flags: Flags) -> Result<(), I
 /// Checks the flags of an unlock.
 ///
 /// # Errors
-/// For flags other than VALBLK and IVVALBLK.
+/// For flags other than VALBLK, IVVALBLK and FORCEUNLOCK.
 pub fn check_unlock(flags: Flags) -> Result<(), Invalid> {
-    only(flags, Flags::VALBLK | Flags::IVVALBLK, "an unlock")
+    let allowed = Flags::VALBLK | Flags::IVVALBLK | Flags::FORCEUNLOCK;
+    only(flags, allowed, "an unlock")
 }

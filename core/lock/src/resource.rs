@@ -212,10 +212,12 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     }
 
     /// Gives up a granted lock. If it is PW or EX, IVVALBLK marks the value as possibly stale;
-    /// otherwise a `value` is published if this call or the lock's last one carried VALBLK.
+    /// otherwise a `value` is published if this call or the lock's last one carried VALBLK. With
+    /// FORCEUNLOCK the lock may also convert, and goes in the mode that it holds, or wait; what it
+    /// waits for ends without a word of its own.
     ///
     /// # Errors
-    /// For an unknown or pending lock, flags that do not fit, and a value that is missing (VALBLK
+    /// For an unknown lock, a pending one without FORCEUNLOCK, flags that do not fit, and a value that is missing (VALBLK
     /// in this call) or too long.
     pub fn unlock(
         &mut self,
@@ -225,9 +227,19 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         out: &mut Vec<Effect<K>>,
     ) -> Result<(), Invalid> {
         self.refuse_while_rebuilding()?;
-        let index = self.idle(key)?;
+        let (mode, valblk) = match self.idle(key) {
+            Ok(index) => (self.granted[index].mode, self.granted[index].valblk),
+            Err(Invalid::Busy) if flags.contains(Flags::FORCEUNLOCK) => {
+                check_unlock(flags)?;
+                let Some(held) = self.held_while_converting(key) else {
+                    self.force_unlock(key, false, out);
+                    return Ok(());
+                };
+                (held.mode, held.valblk)
+            }
+            Err(invalid) => return Err(invalid),
+        };
         check_unlock(flags)?;
-        let Held { mode, valblk, .. } = self.granted[index];
         if mode.writes_value() {
             self.check_publication(mode, flags, value)?;
             if flags.contains(Flags::IVVALBLK) {
@@ -238,9 +250,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 self.value.publish(value, self.last_token);
             }
         }
-        self.granted.remove(index);
-        self.held.remove(mode);
-        self.unlocked(key, out);
+        self.force_unlock(key, false, out);
         Ok(())
     }
 
@@ -439,6 +449,13 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         self.pending
             .as_ref()
             .is_some_and(|p| p.find_converting(key).is_some())
+    }
+
+    /// What a converting lock holds.
+    fn held_while_converting(&self, key: K) -> Option<Held<K>> {
+        let pending = self.pending.as_ref()?;
+        let index = pending.find_converting(key)?;
+        Some(pending.converting[index].held)
     }
 
     fn waits(&self, key: K) -> bool {

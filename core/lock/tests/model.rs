@@ -74,7 +74,14 @@ const CONVERT: &[Flags] = &[
     Flags::NODLCKWT,
     Flags::NODLCKBLK,
 ];
-const UNLOCK: &[Flags] = &[Flags::VALBLK, Flags::IVVALBLK, Flags::NOQUEUE];
+const UNLOCK: &[Flags] = &[
+    Flags::VALBLK,
+    Flags::VALBLK,
+    Flags::IVVALBLK,
+    Flags::FORCEUNLOCK,
+    Flags::FORCEUNLOCK,
+    Flags::NOQUEUE,
+];
 
 fn step() -> impl Strategy<Value = Step> {
     let value = || proptest::option::weighted(0.8, any::<u8>());

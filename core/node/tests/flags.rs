@@ -5,7 +5,7 @@
 
 mod world;
 
-use mainstay_base::{FencePolicy, LockMode, LockspaceId, NodeId, SessionId};
+use mainstay_base::{FencePolicy, LockMode, LockspaceId, NodeId, SessionId, ValueBlock};
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     lock::{Flags, Granted, Refusal},
@@ -282,4 +282,102 @@ fn contradictions_are_refused() {
     }
     let up = convert(&mut w, N2, LockMode::Ex, Flags::NONE);
     assert_eq!(w.granted(N2, up).mode, LockMode::Ex);
+}
+
+/// Unlocks by force; publishes, if there is something.
+fn force(w: &mut World, node: NodeId, value: Option<&[u8]>) -> u64 {
+    let mut flags = Flags::FORCEUNLOCK;
+    if value.is_some() {
+        flags |= Flags::VALBLK;
+    }
+    let value = value.map(|v| ValueBlock::new(v).expect("short"));
+    let handle = Handle(1);
+    let ask = Ask::Unlock {
+        handle,
+        flags,
+        value,
+    };
+    w.ask(node, u64::from(node.0), ask)
+}
+
+/// Protects FORCEUNLOCK: what waits ends, a cancel of it comes too late, the lock goes, and others go
+/// on; with the master near and far.
+#[test]
+fn a_waiting_lock_is_released_by_force() {
+    for (node, other) in [(N1, N2), (N2, N1), (N2, N3)] {
+        let (mut w, space) = cluster();
+        held(&mut w, space, other, LockMode::Pr);
+        let waits = lock(&mut w, space, node, LockMode::Ex, Flags::NONE);
+        w.run(SHORT);
+        let plain = unlock(&mut w, node, Flags::NONE);
+        assert_eq!(w.wait(node, plain), Err(Refusal::Busy));
+        let forced = force(&mut w, node, None);
+        assert_eq!(w.wait(node, waits), Err(Refusal::Released));
+        let released = Ok(Answer::Unlocked { version: None });
+        assert_eq!(w.wait(node, forced), released);
+        let again = unlock(&mut w, node, Flags::FORCEUNLOCK);
+        assert_eq!(w.wait(node, again), Err(Refusal::NoSuchLock));
+
+        held(&mut w, space, node, LockMode::Pr);
+        let upgrade = convert(&mut w, other, LockMode::Ex, Flags::NONE);
+        w.run(SHORT);
+        let waits = convert(&mut w, node, LockMode::Ex, Flags::NODLCKWT);
+        w.run(SHORT);
+        assert!(w.result(node, waits).is_none() && w.result(other, upgrade).is_none());
+        let forced = force(&mut w, node, None);
+        assert_eq!(w.wait(node, waits), Err(Refusal::Released));
+        assert_eq!(w.wait(node, forced), released);
+        w.granted(other, upgrade);
+        let forced = force(&mut w, other, None);
+        assert_eq!(w.wait(other, forced), released, "nothing waited");
+    }
+}
+
+/// Protects publications under FORCEUNLOCK: they are made from the mode that is held, by the master
+/// or by the next one; and what cannot be published is refused before anything has ended.
+#[test]
+fn a_release_by_force_publishes() {
+    for (node, other, dies) in [(N1, N2, false), (N2, N1, false), (N2, N3, true)] {
+        let (mut w, space) = cluster();
+        let writer = lock(&mut w, space, node, LockMode::Pw, Flags::VALBLK);
+        w.granted(node, writer);
+        let reader = lock(&mut w, space, other, LockMode::Cr, Flags::VALBLK);
+        w.granted(other, reader);
+        let waits = convert(&mut w, node, LockMode::Ex, Flags::VALBLK);
+        w.run(SHORT);
+        let long = force(&mut w, node, Some(&[7; 33]));
+        assert_eq!(w.wait(node, long).expect_err("too long").code(), "invalid");
+        assert!(w.result(node, waits).is_none(), "nothing has ended");
+        if dies {
+            w.kill(N1);
+        }
+        let forced = force(&mut w, node, Some(b"new"));
+        assert_eq!(w.wait(node, waits), Err(Refusal::Released));
+        match w.wait(node, forced) {
+            Ok(Answer::Unlocked { version: Some(_) }) => {}
+            other => panic!("not published: {other:?}"),
+        }
+        let up = convert(&mut w, other, LockMode::Pr, Flags::VALBLK);
+        let read = w.granted(other, up).value.expect("asked for");
+        assert_eq!(&read.block.as_bytes()[..3], b"new");
+        // A dead master may have shown another's later value to somebody.
+        assert_eq!(read.maybe_stale, dies);
+    }
+}
+
+/// Protects the mark that IVVALBLK sets: also where the lock itself never read the value, and its
+/// master is elsewhere.
+#[test]
+fn a_release_may_mark_the_value_wherever_its_master_is() {
+    for node in [N1, N2] {
+        let (mut w, space) = cluster();
+        let reader = lock(&mut w, space, N3, LockMode::Nl, Flags::VALBLK);
+        w.granted(N3, reader);
+        held(&mut w, space, node, LockMode::Pw);
+        let gone = unlock(&mut w, node, Flags::IVVALBLK);
+        w.wait(node, gone).expect("held");
+        w.run(SHORT);
+        let up = convert(&mut w, N3, LockMode::Pr, Flags::VALBLK);
+        assert!(w.granted(N3, up).value.expect("asked for").maybe_stale);
+    }
 }

@@ -98,7 +98,8 @@ pub enum Ask {
     Unlock {
         /// Which.
         handle: Handle,
-        /// VALBLK publishes `value` when leaving PW or EX; IVVALBLK marks it possibly stale.
+        /// VALBLK publishes `value` when leaving PW or EX; IVVALBLK marks it possibly stale;
+        /// FORCEUNLOCK ends a pending request or conversion with [`Refusal::Released`] first.
         flags: Flags,
         /// The value block to publish.
         value: Option<ValueBlock>,

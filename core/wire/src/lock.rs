@@ -76,6 +76,10 @@ pub enum Refusal {
     /// NL, not in its old mode.
     #[error("{0}; the lock was demoted while it waited, and is left in nl")]
     AfterDemotion(Box<Refusal>),
+    /// The lock was released by force (FORCEUNLOCK) while this call waited. Whether it had been
+    /// granted by then is not told.
+    #[error("the lock was released by force while this call waited")]
+    Released,
 }
 
 impl Refusal {
@@ -108,6 +112,7 @@ impl Refusal {
             Refusal::Leaving => "leaving",
             Refusal::Unavailable(_) => "unavailable",
             Refusal::Denied(_) => "denied",
+            Refusal::Released => "released",
         }
     }
 }

@@ -639,6 +639,13 @@ fn answers() -> Vec<(&'static str, ToClient)> {
             },
         ),
         (
+            "released",
+            ToClient::Done {
+                request: 4,
+                result: Err(Refusal::Released),
+            },
+        ),
+        (
             "event-deadlock-broken",
             ToClient::Event(Event {
                 number: 1,

@@ -21,6 +21,9 @@ impl World {
         let Some(lock) = client.locks.get_mut(&handle) else {
             return;
         };
+        if lock.phase == Phase::Releasing {
+            return; // Unlocked by force meanwhile.
+        }
         let Phase::Converting { from } = &mut lock.phase else {
             self.protocol(slot, "a demotion of a lock that converts not");
             return;
@@ -64,6 +67,10 @@ impl World {
         let Some(lock) = client.locks.get_mut(&handle) else {
             return;
         };
+        if lock.phase == Phase::Releasing {
+            self.stats.count("granted while unlocked by force");
+            return;
+        }
         lock.phase = Phase::Held(granted.mode);
         let res = lock.res;
         let told = std::mem::take(&mut lock.demoted);
@@ -137,6 +144,9 @@ impl World {
         let Some(lock) = client.locks.get_mut(&handle) else {
             return;
         };
+        if lock.phase == Phase::Releasing {
+            return; // Unlocked by force meanwhile.
+        }
         if let Phase::Converting { from } = lock.phase {
             lock.phase = Phase::Held(from);
         }

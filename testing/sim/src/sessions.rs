@@ -322,6 +322,10 @@ impl World {
                     self.granted(slot, &call, grant);
                 }
             }
+            // The answer to the unlock tells the rest.
+            (Call::Lock { .. } | Call::Convert { .. }, Err(Refusal::Released)) => {
+                self.stats.count("calls ended by force");
+            }
             (Call::Lock { handle, .. }, Err(refusal)) => {
                 self.count_refusal(&refusal);
                 if refusal == Refusal::NoSuchLockspace {
@@ -625,14 +629,16 @@ impl World {
         let Some(lock) = client.locks.get_mut(&handle) else {
             return;
         };
-        if !matches!(lock.phase, Phase::Held(_)) {
+        let forced = flags.contains(Flags::FORCEUNLOCK);
+        if lock.phase == Phase::Releasing || !forced && !matches!(lock.phase, Phase::Held(_)) {
             return;
         }
         lock.phase = Phase::Releasing;
+        lock.demoted = false;
         let res = lock.res;
         if value.is_some() && !self.books.life_valid(client.life, self.now) {
             value = None;
-            flags = Flags::NONE;
+            flags = flags.without(Flags::VALBLK);
         }
         if let Some(block) = &value {
             self.judge

@@ -514,14 +514,16 @@ impl Reference {
         value: Option<ValueBlock>,
         out: Out<'_>,
     ) -> bool {
-        let Some(at) = self.granted.iter().position(|l| l.key == key) else {
+        let pending = self.converting.iter().chain(&self.waiting);
+        let forced = pending.filter(|_| has(flags, Flags::FORCEUNLOCK));
+        let mut all = self.granted.iter().chain(forced);
+        let Some(lock) = all.find(|l| l.key == key).cloned() else {
             return false;
         };
         if has(flags, Flags::NOQUEUE) {
             return false;
         }
-        let lock = self.granted[at].clone();
-        if writes(lock.mode()) {
+        if lock.granted.is_some_and(|(mode, _)| writes(mode)) {
             if has(flags, Flags::IVVALBLK) {
                 self.value.maybe_stale = true;
             } else if has(flags, Flags::VALBLK) && value.is_none() {
@@ -532,7 +534,9 @@ impl Reference {
                 self.publish(value);
             }
         }
-        self.granted.remove(at);
+        for queue in [&mut self.granted, &mut self.converting, &mut self.waiting] {
+            queue.retain(|l| l.key != key);
+        }
         self.gone(key, out);
         true
     }

@@ -19,6 +19,12 @@ pub struct Bargains {
     busy: bool,
     /// The call under way has promised to let go.
     promised: bool,
+    /// The call under way may take the mode that the lock has.
+    agreed: bool,
+    /// The call under way publishes.
+    publishing: bool,
+    /// What is under way is the release.
+    leaving: bool,
     cancelling: bool,
     /// Somebody waits for it.
     in_the_way: bool,
@@ -51,6 +57,7 @@ impl Bargains {
             return;
         };
         self.busy = true;
+        self.leaving = true;
         if self.mode.is_some_and(LockMode::writes_value) && hands.valid && hands.dice.percent(60) {
             let value = Some(self.value(hands));
             let flags = Flags::VALBLK;
@@ -64,8 +71,32 @@ impl Bargains {
         }
     }
 
+    /// Lets go although a call waits. Publishes only where the mode can only have grown.
+    fn force(&mut self, hands: &mut Hands<'_>) {
+        let Some(handle) = self
+            .handle
+            .filter(|_| self.busy && !self.publishing && !self.leaving)
+        else {
+            return;
+        };
+        self.leaving = true;
+        let writer = self.mode.is_some_and(LockMode::writes_value) && hands.valid && !self.agreed;
+        let mut flags = Flags::FORCEUNLOCK;
+        let mut value = None;
+        if writer && hands.dice.percent(70) {
+            flags |= Flags::VALBLK;
+            value = Some(self.value(hands));
+        }
+        hands.command(Command::Unlock {
+            handle,
+            flags,
+            value,
+        });
+    }
+
     fn cancel(&mut self, hands: &mut Hands<'_>) {
-        if let Some(handle) = self.handle.filter(|_| self.busy && !self.cancelling) {
+        let may = self.busy && !self.cancelling && !self.leaving;
+        if let Some(handle) = self.handle.filter(|_| may) {
             self.cancelling = true;
             hands.command(Command::Cancel { handle });
         }
@@ -78,6 +109,8 @@ impl Bargains {
             .then(|| hands.dice.between(5, 800) as u32);
         self.busy = true;
         self.promised = false;
+        self.agreed = false;
+        self.publishing = false;
         let (Some(handle), Some(from)) = (self.handle, self.mode) else {
             let handle = hands.new_handle();
             let range = hands.terrain.bargains.clone();
@@ -102,7 +135,10 @@ impl Bargains {
         let mut value = None;
         if !from.covers(mode) {
             match hands.dice.below(10) {
-                0..6 => flags |= Flags::CONVDEADLK,
+                0..6 => {
+                    flags |= Flags::CONVDEADLK;
+                    self.agreed = true;
+                }
                 6 => {
                     flags |= Flags::NODLCKWT;
                     self.promised = true;
@@ -118,6 +154,7 @@ impl Bargains {
             }
         } else if from.writes_value() {
             value = Some(self.value(hands));
+            self.publishing = true;
         }
         hands.command(Command::Convert {
             handle,
@@ -177,8 +214,10 @@ impl Brain for Bargains {
             Happened::Demoted(_) => {
                 self.mode = Some(Nl);
                 self.in_the_way = false;
-                if hands.dice.percent(30) {
-                    self.cancel(hands);
+                match hands.dice.below(10) {
+                    0..3 => self.cancel(hands),
+                    3 => self.force(hands),
+                    _ => {}
                 }
             }
             Happened::Refused(_, refusal) => {
@@ -190,14 +229,18 @@ impl Brain for Bargains {
             Happened::CancelAnswered(_) => self.cancelling = false,
             Happened::Blocking(..) => {
                 self.in_the_way = true;
-                if self.busy && self.promised {
-                    self.cancel(hands);
+                if self.busy && (self.promised || hands.dice.percent(20)) {
+                    match hands.dice.percent(50) {
+                        true => self.cancel(hands),
+                        false => self.force(hands),
+                    }
                 }
             }
             Happened::Unlocked(_) => {
                 self.handle = None;
                 self.mode = None;
                 self.in_the_way = false;
+                self.leaving = false;
                 self.idle(hands);
             }
             Happened::Drain if self.mode.is_some() => self.release(hands),

@@ -1,0 +1,118 @@
+//! Unlocking by force: the owner lets go of a lock although a request or conversion waits.
+//!
+//! The waiting call ends at once, here; the master may not know yet, and may have answered it already.
+//! Where nothing is published, the lock is dropped, and whatever is still said of it finds nobody. A
+//! publication needs the master's answer; of those that come until then, one may be the ended call's.
+
+use crate::{
+    Dlm, UnlockCall,
+    owner::{check_known, invalid},
+    table::{Pending, State},
+};
+use mainstay_base::{Instant, LockId, LockMode, SessionId};
+use mainstay_lock::{Invalid, check_unlock};
+use mainstay_wire::{
+    client::Answer,
+    lock::{Flags, Granted, Refusal},
+};
+
+impl Dlm {
+    /// The lock of a call to unlock by force, if a request or conversion of it waits.
+    pub(crate) fn to_be_forced(&self, session: SessionId, call: &UnlockCall) -> Option<LockId> {
+        let lock = self.find(session, call.handle)?;
+        let owned = self.locks.get(&lock)?;
+        let waits = matches!(
+            owned.pending,
+            Pending::Request { .. } | Pending::Convert { .. }
+        );
+        (waits && call.flags.contains(Flags::FORCEUNLOCK)).then_some(lock)
+    }
+
+    /// Ends what a lock waits for, and releases it from the mode that it holds, if it holds any.
+    pub(crate) fn unlock_by_force(
+        &mut self,
+        now: Instant,
+        lock: LockId,
+        request: u64,
+        call: UnlockCall,
+    ) {
+        let fits = self.may_force(lock, &call);
+        let owned = self.locks.get_mut(&lock).expect("the caller found it");
+        let session = owned.session;
+        if let Err(why) = fits {
+            return self.done(session, request, Err(why));
+        }
+        let ended = owned.request;
+        let cancel = owned.cancel.take();
+        let was_sent = owned.sent;
+        if let Some(at) = owned.deadline.take() {
+            self.timers.remove(&(at, lock));
+        }
+        owned.ticket = None;
+        owned.demoted = false;
+        owned.timed_out = false;
+        owned.request = request;
+        owned.pending = Pending::Unlock {
+            flags: call.flags,
+            value: call.value,
+        };
+        let writer = owned.granted.is_some_and(LockMode::writes_value);
+        let wishes = call.flags.contains(Flags::VALBLK) || owned.valblk;
+        let invalidate = writer && call.flags.contains(Flags::IVVALBLK);
+        let publishes = writer
+            && wishes
+            && !invalidate
+            && matches!(&owned.pending, Pending::Unlock { value: Some(_), .. });
+        self.deadlocks.wait_ends(lock);
+        self.done(session, ended, Err(Refusal::Released));
+        if let Some(cancel) = cancel {
+            self.done(session, cancel, Err(Refusal::TooLate));
+        }
+        let owned = self.locks.get_mut(&lock).expect("found above");
+        if publishes {
+            let elsewhere = matches!(self.resources.get(owned.place).state, State::At(_));
+            owned.forced = was_sent && elsewhere;
+            owned.sent = false;
+            self.submit(now, lock);
+        } else {
+            self.let_go(now, lock, invalidate);
+            self.done(session, request, Ok(Answer::Unlocked { version: None }));
+        }
+    }
+
+    /// Checks all that the master would, for the waiting call must not end before it is certain that
+    /// the unlock is taken.
+    fn may_force(&self, lock: LockId, call: &UnlockCall) -> Result<(), Refusal> {
+        check_known(call.flags)?;
+        check_unlock(call.flags).map_err(invalid)?;
+        let owned = self.locks.get(&lock).expect("the caller found it");
+        let Some(from) = owned.granted.filter(|mode| mode.writes_value()) else {
+            return Ok(());
+        };
+        let max = self.value_len(&self.resources.peek(owned.place).id);
+        match &call.value {
+            Some(value) if value.as_bytes().len() > max => {
+                let len = value.as_bytes().len();
+                Err(invalid(Invalid::ValueTooLong { len, max }))
+            }
+            None if call.flags.contains(Flags::VALBLK) && !call.flags.contains(Flags::IVVALBLK) => {
+                Err(invalid(Invalid::ValueMissing { from }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A call that was ended by force had been granted. The lock is on its way out, from that mode.
+    pub(crate) fn granted_too_late(&mut self, lock: LockId, granted: Granted) {
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        owned.forced = false;
+        owned.granted = Some(granted.mode);
+        owned.token = granted.token;
+        owned.valblk = granted.value.is_some();
+        if granted.value.is_some() {
+            owned.value = granted.value;
+        }
+    }
+}
