@@ -8,14 +8,14 @@ use crate::{
     commands::locks::{lockspace_name, resource_name},
     exit::Failure,
 };
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use mainstay_base::{Flags, LockMode, ResourceName, Token, ValueBlock, ValueVersion};
 use mainstay_client::{
     Granted, LockCall, LockError,
     asynchronous::{Client, Lockspace, RawSession},
 };
 use mainstay_wire::client::Handle;
-use std::collections::BTreeMap;
-use tokio::task::JoinSet;
+use std::{collections::BTreeMap, pin::Pin};
 
 /// What a call asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,7 +67,8 @@ pub(super) struct Calls {
     raw: RawSession,
     space: Lockspace,
     locks: BTreeMap<String, Lock>,
-    under_way: JoinSet<Ended>,
+    /// Polled where notices are, so that a grant is told before a notice that came behind it.
+    under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Ended>>>>,
 }
 
 impl Calls {
@@ -76,7 +77,7 @@ impl Calls {
             raw: client.raw(),
             space: client.lockspace(lockspace).open().await?,
             locks: BTreeMap::new(),
-            under_way: JoinSet::new(),
+            under_way: FuturesUnordered::new(),
         })
     }
 
@@ -97,10 +98,7 @@ impl Calls {
 
     /// The next call that ends; nothing, if none is under way.
     pub(super) async fn next(&mut self) -> Option<Ended> {
-        match self.under_way.join_next().await? {
-            Ok(ended) => Some(ended),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        self.under_way.next().await
     }
 
     /// Whether calls are under way: any, or on that lock.
@@ -269,7 +267,7 @@ impl Calls {
         label: String,
         asked: Asked,
         mode: Option<LockMode>,
-        call: impl Future<Output = Result_> + Send + 'static,
+        call: impl Future<Output = Result_> + 'static,
     ) {
         if asked != Asked::Cancel
             && let Some(lock) = self.locks.get_mut(&label)
@@ -278,14 +276,14 @@ impl Calls {
             lock.asked = Some((asked, mode));
         }
         self.raw.flush();
-        self.under_way.spawn(async move {
+        self.under_way.push(Box::pin(async move {
             let result = call.await;
             Ended {
                 label,
                 asked,
                 result,
             }
-        });
+        }));
     }
 
     /// Takes in what came of a call, and tells what is to be shown of it.
@@ -350,8 +348,7 @@ impl Calls {
 
     /// Releases all locks, and waits until that is done.
     pub(super) async fn release_all(&mut self) {
-        self.under_way.abort_all();
-        while self.under_way.join_next().await.is_some() {}
+        self.under_way.clear();
         let held = self.locks.values().filter(|lock| lock.asked.is_none());
         let calls: Vec<_> = held
             .map(|lock| self.raw.raw_unlock(lock.handle, Flags::NONE, None))
