@@ -31,6 +31,10 @@ pub(crate) fn unpack<'a>(cib: &'a Cib, index: &'a Index<'a>, ask: Ask) -> World<
     };
     let first = Some("cib-bootstrap-options");
     collect(index, cib.options(), asked, first, &mut all);
+    // Nodes that a watchdog can reset need no device.
+    let has_watchdog = all
+        .get("have-watchdog")
+        .is_some_and(|v| truth(v) == Some(true));
     let may_panic = cib.no_quorum_panic.or(false);
     let mut world = World {
         cib,
@@ -45,7 +49,7 @@ pub(crate) fn unpack<'a>(cib: &'a Cib, index: &'a Index<'a>, ask: Ask) -> World<
         roots: Vec::new(),
         by_id: FixedMap::new(),
         tickets: BTreeMap::new(),
-        has_fencing_device: false,
+        has_fencing_device: has_watchdog,
         has_unfencing: knows_unfencing(cib),
         has_remote_nodes: false,
         locations: Vec::new(),
