@@ -56,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testing/mutants", &["base", "sim"]),
     ("testing/torture", &["base", "wire", "client"]),
     ("testing/compare", &["client"]),
+    ("testing/scheduler", &["base", "cib", "policy"]),
     (
         "testing/fuzz",
         &[

@@ -155,12 +155,13 @@ fn changed(world: &mut World<'_>, service: Sx, node: Nx, op: &LrmOp) -> bool {
         compare(world, service, node, op)
     };
     match change {
-        Change::None | Change::OnlySecrets | Change::Unknown => false,
+        Change::None | Change::OnlySecrets => false,
         Change::NeedsRestart => {
             restart(world, service, node, op);
             true
         }
-        Change::Some => {
+        // What was done with unknown parameters is done anew.
+        Change::Some | Change::Unknown => {
             if interval > 0 {
                 let task = world.task(&op.operation);
                 let at = actions::make(world, service, task, interval, Some(node), true);

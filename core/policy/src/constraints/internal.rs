@@ -314,12 +314,6 @@ fn after_previous(world: &mut World<'_>, previous: Sx, member: Sx, promotable: b
     order_by(world, (previous, Task::Start), (member, Task::Start), needs);
     let restart = flow::OPTIONAL | flow::RESTART;
     order_by(world, (member, Task::Stop), (previous, Task::Stop), restart);
-    let active = |s: Sx| !world.services[s].running_on.is_empty();
-    if active(member) && !active(previous) {
-        // A member that was put in before others must wait for their stop.
-        let flags = flow::IMPLIES_FIRST | flow::NEEDS_FIRST;
-        order_by(world, (member, Task::Stop), (previous, Task::Start), flags);
-    }
     if promotable {
         order_by(
             world,

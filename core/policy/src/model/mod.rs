@@ -315,11 +315,18 @@ impl World<'_> {
 
     /// Whether fencing a node is something that can be done now.
     pub(crate) fn can_fence(&self, node: Nx) -> bool {
+        self.can_fence_within(node, 0)
+    }
+
+    /// The same for a node inside of so many others. A guest cannot be inside of itself, whatever a
+    /// history says.
+    fn can_fence_within(&self, node: Nx, depth: usize) -> bool {
         if let Some(container) = self.container_of_guest(node) {
-            return self.services[container]
-                .running_on
-                .iter()
-                .all(|&n| self.nodes[n].online || self.can_fence(n));
+            return depth <= self.nodes.len()
+                && self.services[container]
+                    .running_on
+                    .iter()
+                    .all(|&n| self.nodes[n].online || self.can_fence_within(n, depth + 1));
         }
         self.options.fencing
             && self.has_fencing_device
