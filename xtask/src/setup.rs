@@ -24,7 +24,7 @@ enum Mend {
     Cargo(&'static str, &'static str),
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         what: "rustfmt",
         why: "the step `format`",
@@ -48,6 +48,12 @@ const NEEDS: [Need; 5] = [
         why: "the step `faults`: cutting links with network namespaces",
         there: || works("ip", &["-V"]),
         mend: Mend::Package("iproute2"),
+    },
+    Need {
+        what: "crm_simulate",
+        why: "the step `units`: comparing the policy engine with its reference",
+        there: || works("crm_simulate", &["--version"]),
+        mend: Mend::Package("pacemaker-cli-utils"),
     },
     Need {
         what: "cargo-deny",

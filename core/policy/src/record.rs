@@ -23,6 +23,8 @@ pub(crate) struct Done<'a> {
     pub at: i64,
     /// For a migration: from where to where.
     pub migration: Option<(Str, Str)>,
+    /// The digest of the parameters; if it is not known, they are taken to be what they were.
+    pub digest: Option<String>,
 }
 
 /// The histories of services on a node.
@@ -33,6 +35,9 @@ pub(crate) fn histories(state: &mut NodeState) -> &mut Vec<LrmResource> {
         .get_or_insert_with(LrmResources::default)
         .items
 }
+
+/// The digest of no parameters at all.
+const NO_PARAMETERS: &str = "f2317cad3d54cec5d7d7aa7d0bf35cf8";
 
 /// Adds an operation to the history of a service. Only the newest of its kind is kept, and the newest
 /// failure.
@@ -54,6 +59,9 @@ pub(crate) fn write(history: &mut LrmResource, done: &Done<'_>) {
         uuid: "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx".to_owned(),
     };
     let (source, target) = done.migration.clone().unzip();
+    let same = |o: &&LrmOp| *o.operation == *done.task && o.interval.or(0) == done.interval;
+    let former = || history.ops.iter().find(same)?.op_digest.clone();
+    let digest = done.digest.as_deref().map(Str::from).or_else(former);
     let op = LrmOp {
         operation_key: Some(key.as_str().into()),
         operation: done.task.into(),
@@ -68,6 +76,7 @@ pub(crate) fn write(history: &mut LrmResource, done: &Done<'_>) {
         op_status: Attr::of(0),
         interval: Attr::of(done.interval),
         last_rc_change: Attr::of(done.at),
+        op_digest: digest.or_else(|| Some(NO_PARAMETERS.into())),
         migrate_source: source,
         migrate_target: target,
         ..LrmOp::default()
@@ -109,6 +118,30 @@ pub(crate) fn count_failure(
     } else {
         String::new()
     };
+    let set = transient(state);
+    let count = format!("fail-count-{service}{operation}");
+    let former = set.get(&count).unwrap_or("0");
+    let next = if counting.fatal || former == "INFINITY" {
+        "INFINITY".to_owned()
+    } else {
+        former
+            .parse::<u32>()
+            .unwrap_or(0)
+            .saturating_add(1)
+            .to_string()
+    };
+    write_attribute(set, &count, &next);
+    let last = format!("last-failure-{service}{operation}");
+    write_attribute(set, &last, &done.at.to_string());
+}
+
+/// Gives a node a transient attribute.
+pub(crate) fn set_attribute(state: &mut NodeState, name: &str, value: &str) {
+    write_attribute(transient(state), name, value);
+}
+
+/// The set for transient attributes of a node.
+fn transient(state: &mut NodeState) -> &mut AttributeSet {
     let id = state.id.clone();
     if state.transient.is_empty() {
         state.transient.push(TransientAttributes {
@@ -120,20 +153,7 @@ pub(crate) fn count_failure(
     if sets.is_empty() {
         sets.push(AttributeSet::new(&format!("status-{id}")));
     }
-    let count = format!("fail-count-{service}{operation}");
-    let former = sets[0].get(&count).unwrap_or("0");
-    let next = if counting.fatal || former == "INFINITY" {
-        "INFINITY".to_owned()
-    } else {
-        former
-            .parse::<u32>()
-            .unwrap_or(0)
-            .saturating_add(1)
-            .to_string()
-    };
-    write_attribute(&mut sets[0], &count, &next);
-    let last = format!("last-failure-{service}{operation}");
-    write_attribute(&mut sets[0], &last, &done.at.to_string());
+    &mut sets[0]
 }
 
 fn write_attribute(set: &mut AttributeSet, name: &str, value: &str) {

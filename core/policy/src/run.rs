@@ -50,7 +50,11 @@ pub(crate) fn play(world: &World<'_>, player: Player, failing: &[OpResult]) -> P
         let cib = &mut played.cib;
         match (action.task, action.service, action.node) {
             (Task::Fence(op), None, Some(node)) if op != FenceOp::On => fence(cib, world, node),
-            (Task::Cancel, ..) if player == Player::Node => {}
+            (Task::Cancel | Task::ClearFailCount | Task::Shutdown | Task::Fence(_), ..)
+                if player == Player::Node =>
+            {
+                settle(cib, world, at);
+            }
             (Task::ClearFailCount, ..) => {}
             (Task::Delete | Task::Forget, Some(service), Some(node)) => {
                 forget(cib, world, service, node);
@@ -139,6 +143,59 @@ fn state<'c>(cib: &'c mut Cib, world: &World<'_>, node: Nx) -> &'c mut NodeState
     &mut nodes[at]
 }
 
+/// Does what the reference's player only tells of.
+fn settle(cib: &mut Cib, world: &World<'_>, at: Ax) {
+    let action = &world.actions[at];
+    match (action.task, action.service, action.node) {
+        (Task::Cancel, Some(service), Some(node)) => cancel(cib, world, (at, service, node)),
+        (Task::ClearFailCount, Some(service), Some(node)) => {
+            clear_failures(cib, world, service, node);
+        }
+        (Task::Shutdown, None, Some(node)) => fence(cib, world, node),
+        (Task::Fence(FenceOp::On), None, Some(node)) => unfence(cib, world, node),
+        _ => {}
+    }
+}
+
+/// What recurred does so no more.
+fn cancel(cib: &mut Cib, world: &World<'_>, (at, service, node): (Ax, Sx, Nx)) {
+    let action = &world.actions[at];
+    let Some(task) = action.cancels.map(|task| world.task_name(task)) else {
+        return;
+    };
+    let list = histories(state(cib, world, node));
+    let name = name_on(world, service, list);
+    for history in list.iter_mut().filter(|h| h.id == name) {
+        history
+            .ops
+            .retain(|o| *o.operation != *task || o.interval.or(0) != action.interval);
+    }
+}
+
+/// The failures of a service on a node count no more.
+fn clear_failures(cib: &mut Cib, world: &World<'_>, service: Sx, node: Nx) {
+    let plain = world.plain_name(service);
+    let own = &world.services[service].id;
+    let is_ours = |name: &str| {
+        let rest = name
+            .strip_prefix("fail-count-")
+            .or_else(|| name.strip_prefix("last-failure-"));
+        let rest = rest.map(|r| r.rsplit_once('#').map_or(r, |(r, _)| r));
+        rest.is_some_and(|r| *r == *plain || *r == **own)
+    };
+    let transient = &mut state(cib, world, node).transient;
+    for set in transient.iter_mut().flat_map(|t| &mut t.sets) {
+        set.pairs
+            .retain(|p| !p.name.as_deref().is_some_and(is_ours));
+    }
+}
+
+/// A node that was taken back says since when.
+fn unfence(cib: &mut Cib, world: &World<'_>, node: Nx) {
+    let state = state(cib, world, node);
+    record::set_attribute(state, "#node-unfenced", &world.now.to_string());
+}
+
 /// A node that was fenced is down, and what was done on it is over.
 fn fence(cib: &mut Cib, world: &World<'_>, node: Nx) {
     let state = state(cib, world, node);
@@ -197,6 +254,7 @@ fn operate(
         migration: action
             .migration
             .map(|(source, target)| (end(source), end(target))),
+        digest: Some(crate::digest::of(world, service, node, task, action.interval)),
     };
     // What could not be stopped is not tried again, nor is what could not be started, unless the
     // cluster is told to.

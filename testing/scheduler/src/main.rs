@@ -62,5 +62,9 @@ fn main() -> Result<ExitCode> {
         println!("  {grade:26} {count:5}  {percent:.1} %");
     }
     let all = reached.iter().all(|count| *count == compared);
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -17,7 +17,10 @@ pub const PROGRAM: &str = "crm_simulate";
 pub fn is_there() -> bool {
     let mut command = Command::new(PROGRAM);
     command.arg("--version").stdout(Stdio::null());
-    command.stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    command
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// Its verdict for a cluster; nothing if it refuses the configuration.
@@ -26,7 +29,10 @@ pub fn is_there() -> bool {
 /// If the program cannot be run, or says what is not understood.
 pub fn verdict(text: &str) -> Result<Option<Verdict>> {
     let folder = tempfile::tempdir().context("no place for the cluster")?;
-    let (cib, graph) = (folder.path().join("cib.xml"), folder.path().join("graph.xml"));
+    let (cib, graph) = (
+        folder.path().join("cib.xml"),
+        folder.path().join("graph.xml"),
+    );
     std::fs::write(&cib, text)?;
     let Some(shown) = simulate(&cib, &["-S", "-s", "--output-as=xml"])? else {
         return Ok(None);
@@ -36,7 +42,10 @@ pub fn verdict(text: &str) -> Result<Option<Verdict>> {
         return Ok(None);
     }
     let drawn = std::fs::read_to_string(&graph).context("it drew no graph")?;
-    let shown: String = shown.chars().filter(|c| *c >= ' ' || c.is_whitespace()).collect();
+    let shown: String = shown
+        .chars()
+        .filter(|c| *c >= ' ' || c.is_whitespace())
+        .collect();
     let shown = Document::parse(&shown).context("its output is no XML")?;
     let drawn = Document::parse(&drawn).context("its graph is no XML")?;
     read(shown.root_element(), drawn.root_element()).map(Some)
@@ -72,7 +81,10 @@ fn read(shown: Node<'_, '_>, drawn: Node<'_, '_>) -> Result<Verdict> {
             verdict.summary.push(names.change(action));
         }
     }
-    for score in child(shown, "allocations").iter().flat_map(|a| a.children()) {
+    for score in child(shown, "allocations")
+        .iter()
+        .flat_map(|a| a.children())
+    {
         if score.is_element() {
             verdict.scores.push(names.score(score));
         }
@@ -125,7 +137,6 @@ impl Names {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "as in the verdict")]
     fn status(
         &self,
         state: Node<'_, '_>,
@@ -137,7 +148,9 @@ impl Names {
             .collect();
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for service in state.descendants().filter(|n| n.has_tag_name("resource")) {
-            let list = places.entry(self.plain(text(service, "id")).to_owned()).or_default();
+            let list = places
+                .entry(self.plain(text(service, "id")).to_owned())
+                .or_default();
             let flags: Vec<&str> = [
                 ("failed", says(service, "failed")),
                 ("blocked", says(service, "blocked")),
@@ -165,7 +178,11 @@ impl Names {
 
     fn change(&self, action: Node<'_, '_>) -> String {
         if action.has_tag_name("node_action") {
-            return format!("{} {}", text(action, "task").to_lowercase(), text(action, "node"));
+            return format!(
+                "{} {}",
+                text(action, "task").to_lowercase(),
+                text(action, "node")
+            );
         }
         let service = self.plain(text(action, "resource"));
         let mut line = format!("{} {service}", text(action, "action"));
@@ -198,12 +215,22 @@ impl Names {
                 .unwrap_or(function),
         };
         let node = score.attribute("node").unwrap_or("none");
-        [stage, self.plain(text(score, "id")), node, text(score, "score")].map(str::to_owned)
+        [
+            stage,
+            self.plain(text(score, "id")),
+            node,
+            text(score, "score"),
+        ]
+        .map(str::to_owned)
     }
 }
 
 fn of_node(node: Node<'_, '_>) -> String {
-    let state = match (says(node, "unclean"), says(node, "pending"), says(node, "online")) {
+    let state = match (
+        says(node, "unclean"),
+        says(node, "pending"),
+        says(node, "online"),
+    ) {
         (true, _, true) => "unclean-online",
         (true, _, false) => "unclean",
         (false, true, _) => "pending",
@@ -265,7 +292,10 @@ fn draw(names: &Names, graph: Node<'_, '_>, verdict: &mut Verdict) -> Result<()>
     ] {
         list.sort();
     }
-    if graph.children().any(|n| n.is_element() && !n.has_tag_name("synapse")) {
+    if graph
+        .children()
+        .any(|n| n.is_element() && !n.has_tag_name("synapse"))
+    {
         bail!("the graph has something else than synapses");
     }
     Ok(())
@@ -353,10 +383,9 @@ fn reduced(actions: &BTreeMap<String, Drawn>) -> Vec<String> {
     let mut lines = Vec::new();
     for (first, thens) in &reach {
         for then in thens {
-            let between = |m: &&str| {
-                m != then && !reach[*m].contains(first) && reach[*m].contains(then)
-            };
-            if !thens.iter().any(|m| between(&m)) {
+            let between =
+                |m: &&str| m != then && !reach[*m].contains(first) && reach[*m].contains(then);
+            if !thens.iter().any(between) {
                 let (a, b) = (&actions[*first].label, &actions[*then].label);
                 lines.push(format!("{a} < {b}"));
             }

@@ -4,7 +4,7 @@ mod md5;
 
 use crate::{
     actions::op_def,
-    model::{Nx, Sx, Values, World},
+    model::{Nx, Sx, Task, Values, World},
     rules::{Asked, collect},
 };
 use mainstay_cib::{
@@ -86,6 +86,18 @@ pub(crate) fn compare(world: &mut World<'_>, service: Sx, node: Nx, op: &LrmOp) 
     }
 }
 
+/// The digest that the history of an operation gets if it is done now.
+pub(crate) fn of(world: &World<'_>, service: Sx, node: Nx, task: Task, interval: u64) -> String {
+    let (_, mut fields) = parameters(world, service, node);
+    of_operation(world, service, task, interval, node, &mut fields);
+    if interval > 0 {
+        let timeout = timeout(world, service, task, interval);
+        fields.insert("CRM_meta_timeout".into(), timeout.to_string().into());
+    }
+    filter(&mut fields);
+    digest(&fields)
+}
+
 /// The parameters of the agent on a node, and a copy to add to.
 fn parameters(world: &World<'_>, service: Sx, node: Nx) -> (Fields, Fields) {
     let s = &world.services[service];
@@ -117,7 +129,7 @@ fn parameters(world: &World<'_>, service: Sx, node: Nx) -> (Fields, Fields) {
 fn of_operation(
     world: &World<'_>,
     service: Sx,
-    task: crate::model::Task,
+    task: Task,
     interval: u64,
     node: Nx,
     fields: &mut Fields,
@@ -144,9 +156,9 @@ fn of_operation(
 }
 
 /// How long an operation may take, in milliseconds.
-fn timeout(world: &World<'_>, service: Sx, task: crate::model::Task, interval: u64) -> u64 {
+fn timeout(world: &World<'_>, service: Sx, task: Task, interval: u64) -> u64 {
     let config = &world.services[service].config;
-    let fence_monitor = (config.is_fencing() && task == crate::model::Task::Monitor)
+    let fence_monitor = (config.is_fencing() && task == Task::Monitor)
         .then(|| crate::unpack::parameter(world, config, "pcmk_monitor_timeout"))
         .flatten();
     let configured = match op_def(world, service, task, interval) {

@@ -164,6 +164,7 @@ fn end(cib: &mut Cib, result: &OpResult, now: i64) -> Result<(), Unknown> {
         target: 0,
         at: now,
         migration: None,
+        digest: None,
     };
     let is_probe = result.rc == 7 && result.interval == 0;
     if result.rc != 0 && !is_probe {

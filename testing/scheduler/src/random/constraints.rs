@@ -8,7 +8,17 @@ use super::{
 use crate::xml::{Tag, tag};
 
 const SCORES: &[&str] = &[
-    "INFINITY", "-INFINITY", "INFINITY", "-INFINITY", "1", "10", "100", "-10", "-100", "5000", "0",
+    "INFINITY",
+    "-INFINITY",
+    "INFINITY",
+    "-INFINITY",
+    "1",
+    "10",
+    "100",
+    "-10",
+    "-100",
+    "5000",
+    "0",
 ];
 
 /// Some constraints.
@@ -40,9 +50,14 @@ fn location(dice: &mut Dice, made: &Resources, nodes: &[Node]) -> Tag {
     let id = dice.id("loc");
     let mut location = tag("rsc_location").with("id", &id).with("rsc", name);
     if dice.percent(8) {
-        location.set("resource-discovery", dice.one(&["never", "exclusive", "always"]));
+        location.set(
+            "resource-discovery",
+            dice.one(&["never", "exclusive", "always"]),
+        );
     }
-    let guests = made.remote.iter().map(|(name, _)| name);
+    // A virtual machine does not run inside of itself.
+    let inside = |_: &&String| !name.starts_with("vm");
+    let guests = made.remote.iter().map(|(name, _)| name).filter(inside);
     let names: Vec<&String> = nodes.iter().map(|n| &n.name).chain(guests).collect();
     if dice.percent(65) {
         if let Some(role) = role_of(dice, *shape, 30) {
@@ -130,7 +145,10 @@ fn order(dice: &mut Dice, made: &Resources) -> Option<Tag> {
     }
     for (name, shape) in [("first-action", first_shape), ("then-action", then_shape)] {
         if shape == Shape::Promotable && dice.percent(40) {
-            order.set(name, dice.one(&["promote", "promote", "start", "demote", "stop"]));
+            order.set(
+                name,
+                dice.one(&["promote", "promote", "start", "demote", "stop"]),
+            );
         } else if dice.percent(6) {
             order.set(name, dice.one(&["start", "stop"]));
         }
@@ -175,7 +193,10 @@ fn ticket(dice: &mut Dice, made: &Resources) -> Tag {
         .with("id", dice.id("tick"))
         .with("rsc", name)
         .with("ticket", dice.one(&["east", "west"]))
-        .with("loss-policy", dice.one(&["stop", "demote", "fence", "freeze"]));
+        .with(
+            "loss-policy",
+            dice.one(&["stop", "demote", "fence", "freeze"]),
+        );
     if let Some(role) = role_of(dice, *shape, 50) {
         ticket.set("rsc-role", role);
     }

@@ -42,7 +42,10 @@ pub fn cluster(seed: u64) -> String {
     configuration.push(defaults(dice));
     let status = status::some(dice, &resources, &nodes);
     tag("cib")
-        .with("crm_feature_set", *dice.one(&["3.16.1", "3.16.1", "3.0.14", "3.0.5"]))
+        .with(
+            "crm_feature_set",
+            *dice.one(&["3.16.1", "3.16.1", "3.0.14", "3.0.5"]),
+        )
         .with("validate-with", "pacemaker-3.7")
         .with("epoch", 1)
         .with("num_updates", 0)
@@ -67,7 +70,10 @@ fn pairs(dice: &mut Dice, set: &'static str, values: &[(&str, String)]) -> Tag {
 
 fn pair(set: &str, name: &str, value: &str) -> Tag {
     let id = format!("{set}-{}", name.replace('#', "n"));
-    tag("nvpair").with("id", id).with("name", name).with("value", value)
+    tag("nvpair")
+        .with("id", id)
+        .with("name", name)
+        .with("value", value)
 }
 
 /// Adds a value in so many of a hundred cases.
@@ -87,7 +93,13 @@ const BOTH: &[&str] = &["true", "false"];
 
 fn options(dice: &mut Dice) -> Tag {
     let mut values = Vec::new();
-    maybe(dice, &mut values, 60, "stonith-enabled", &["true", "false", "false"]);
+    maybe(
+        dice,
+        &mut values,
+        60,
+        "stonith-enabled",
+        &["true", "false", "false"],
+    );
     let policies = ["stop", "freeze", "ignore", "suicide", "demote"];
     maybe(dice, &mut values, 25, "no-quorum-policy", &policies);
     maybe(dice, &mut values, 12, "symmetric-cluster", BOTH);
@@ -108,7 +120,13 @@ fn options(dice: &mut Dice) -> Tag {
     maybe(dice, &mut values, 15, "placement-strategy", &strategies);
     let strategies = ["migrate-on-red", "only-green", "progressive", "custom"];
     maybe(dice, &mut values, 10, "node-health-strategy", &strategies);
-    maybe(dice, &mut values, 5, "node-health-yellow", &["-5", "-INFINITY"]);
+    maybe(
+        dice,
+        &mut values,
+        5,
+        "node-health-yellow",
+        &["-5", "-INFINITY"],
+    );
     maybe(dice, &mut values, 5, "node-health-base", &["10", "-3"]);
     let sets = match values.is_empty() {
         true => Vec::new(),
@@ -123,7 +141,13 @@ fn configured(dice: &mut Dice, node: &Node) -> Tag {
     maybe(dice, &mut values, 8, "standby", &["on", "true", "off"]);
     maybe(dice, &mut values, 4, "maintenance", &["true"]);
     maybe(dice, &mut values, 40, "site", &["a", "b"]);
-    maybe(dice, &mut values, 30, "weight", &["10", "200", "-50", "INFINITY"]);
+    maybe(
+        dice,
+        &mut values,
+        30,
+        "weight",
+        &["10", "200", "-50", "INFINITY"],
+    );
     if !values.is_empty() {
         tag.push(pairs(dice, "instance_attributes", &values));
     }
@@ -138,7 +162,13 @@ fn configured(dice: &mut Dice, node: &Node) -> Tag {
 
 fn defaults(dice: &mut Dice) -> Tag {
     let mut values = Vec::new();
-    maybe(dice, &mut values, 30, "resource-stickiness", &["1", "100", "INFINITY", "0"]);
+    maybe(
+        dice,
+        &mut values,
+        30,
+        "resource-stickiness",
+        &["1", "100", "INFINITY", "0"],
+    );
     maybe(dice, &mut values, 10, "migration-threshold", &["1", "3"]);
     maybe(dice, &mut values, 8, "failure-timeout", &["60s", "10h"]);
     let tag = tag("rsc_defaults");

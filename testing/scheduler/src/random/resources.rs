@@ -138,7 +138,9 @@ fn leaf(dice: &mut Dice, id: String, shape: Shape, numbered: Option<u64>) -> Lea
 }
 
 fn primitive(dice: &mut Dice, leaf: &Leaf, inside: &[Tag]) -> Tag {
-    let mut tag = tag("primitive").with("id", &leaf.id).with("class", leaf.class);
+    let mut tag = tag("primitive")
+        .with("id", &leaf.id)
+        .with("class", leaf.class);
     if leaf.class == "ocf" {
         tag.set("provider", "pacemaker");
     }
@@ -210,15 +212,33 @@ fn operations(dice: &mut Dice, leaf: &Leaf) -> Tag {
 fn meta(dice: &mut Dice) -> Tag {
     let mut values = Vec::new();
     maybe(dice, &mut values, 12, "priority", &["0", "5", "10", "-1"]);
-    maybe(dice, &mut values, 20, "resource-stickiness", &["0", "1", "50", "INFINITY", "-5"]);
-    maybe(dice, &mut values, 12, "migration-threshold", &["1", "2", "5"]);
+    maybe(
+        dice,
+        &mut values,
+        20,
+        "resource-stickiness",
+        &["0", "1", "50", "INFINITY", "-5"],
+    );
+    maybe(
+        dice,
+        &mut values,
+        12,
+        "migration-threshold",
+        &["1", "2", "5"],
+    );
     maybe(dice, &mut values, 10, "failure-timeout", &["60s", "10h"]);
     maybe(dice, &mut values, 8, "target-role", &["Stopped", "Started"]);
     maybe(dice, &mut values, 7, "is-managed", BOTH);
     maybe(dice, &mut values, 3, "maintenance", &["true"]);
     let policies = ["stop_start", "stop_only", "block", "stop_unexpected"];
     maybe(dice, &mut values, 15, "multiple-active", &policies);
-    maybe(dice, &mut values, 10, "requires", &["nothing", "quorum", "fencing"]);
+    maybe(
+        dice,
+        &mut values,
+        10,
+        "requires",
+        &["nothing", "quorum", "fencing"],
+    );
     maybe(dice, &mut values, 15, "allow-migrate", BOTH);
     maybe(dice, &mut values, 8, "critical", BOTH);
     maybe(dice, &mut values, 5, "allow-unhealthy-nodes", BOTH);
@@ -236,7 +256,9 @@ fn lone(dice: &mut Dice, made: &mut Resources, number: u64) {
     let leaf = leaf(dice, format!("prim{number}"), Shape::Primitive, None);
     let inside = maybe_meta(dice, 60);
     let tag = if !made.templates.is_empty() && leaf.class == "ocf" && dice.percent(40) {
-        let mut tag = tag("primitive").with("id", &leaf.id).with("template", "template");
+        let mut tag = tag("primitive")
+            .with("id", &leaf.id)
+            .with("template", "template");
         fill(dice, &mut tag, &leaf);
         inside.into_iter().fold(tag, Tag::holding)
     } else {
@@ -275,7 +297,11 @@ fn group(
 
 fn clone(dice: &mut Dice, made: &mut Resources, number: u64) {
     let promotable = dice.percent(45);
-    let shape = if promotable { Shape::Promotable } else { Shape::Clone };
+    let shape = if promotable {
+        Shape::Promotable
+    } else {
+        Shape::Clone
+    };
     let unique = dice.percent(20);
     let max = dice.between(0, 5);
     let mut values = Vec::new();
@@ -295,15 +321,29 @@ fn clone(dice: &mut Dice, made: &mut Resources, number: u64) {
     maybe(dice, &mut values, 20, "ordered", BOTH);
     maybe(dice, &mut values, 30, "notify", BOTH);
     maybe(dice, &mut values, 8, "clone-min", &["1", "2"]);
-    maybe(dice, &mut values, 8, "target-role", &["Stopped", "Started", "Unpromoted"]);
-    maybe(dice, &mut values, 10, "resource-stickiness", &["0", "10", "INFINITY"]);
+    maybe(
+        dice,
+        &mut values,
+        8,
+        "target-role",
+        &["Stopped", "Started", "Unpromoted"],
+    );
+    maybe(
+        dice,
+        &mut values,
+        10,
+        "resource-stickiness",
+        &["0", "10", "INFINITY"],
+    );
     maybe(dice, &mut values, 6, "is-managed", BOTH);
     maybe(dice, &mut values, 8, "priority", &["5", "10"]);
     if !promotable {
         values.retain(|(_, value)| value != "Unpromoted");
     }
     let id = format!("clone{number}");
-    let mut clone = tag("clone").with("id", &id).holding(pairs(dice, "meta_attributes", &values));
+    let mut clone = tag("clone")
+        .with("id", &id)
+        .holding(pairs(dice, "meta_attributes", &values));
     let numbered = unique.then_some(max);
     if dice.percent(30) {
         let (group, leaves) = group(dice, made, number, shape, numbered);
@@ -374,11 +414,18 @@ fn bundle(dice: &mut Dice, made: &mut Resources, number: u64) {
         network.set("control-port", 3121);
     }
     if dice.percent(60) || own {
-        network.set("ip-range-start", format!("192.168.122.{}", 100 + 10 * number));
+        network.set(
+            "ip-range-start",
+            format!("192.168.122.{}", 100 + 10 * number),
+        );
     }
     bundle.push(network);
     if own {
-        let shape = if promoted { Shape::Promotable } else { Shape::Clone };
+        let shape = if promoted {
+            Shape::Promotable
+        } else {
+            Shape::Clone
+        };
         let leaf = leaf(dice, format!("inside{number}"), shape, None);
         bundle.push(primitive(dice, &leaf, &[]));
     }

@@ -16,7 +16,9 @@ pub(super) fn some(dice: &mut Dice, made: &Resources, nodes: &[Node]) -> Tag {
         for name in ["east", "west"] {
             if dice.percent(70) {
                 let granted = dice.one(super::BOTH);
-                let mut ticket = tag("ticket_state").with("id", name).with("granted", granted);
+                let mut ticket = tag("ticket_state")
+                    .with("id", name)
+                    .with("granted", granted);
                 if dice.percent(15) {
                     ticket.set("standby", "true");
                 }
@@ -31,7 +33,9 @@ pub(super) fn some(dice: &mut Dice, made: &Resources, nodes: &[Node]) -> Tag {
         .iter()
         .map(|_| dice.between(0, nodes.len() as u64))
         .collect();
-    let together = dice.percent(50).then(|| dice.between(0, nodes.len() as u64));
+    let together = dice
+        .percent(50)
+        .then(|| dice.between(0, nodes.len() as u64));
     for (number, node) in (1..).zip(nodes) {
         if dice.percent(5) {
             continue;
@@ -63,7 +67,8 @@ pub(super) fn some(dice: &mut Dice, made: &Resources, nodes: &[Node]) -> Tag {
                 .with("remote_node", "true");
             let mut resources = tag("lrm_resources");
             for leaf in &made.leaves {
-                let fits = leaf.class == "ocf" && leaf.guest.is_none();
+                let fits =
+                    leaf.class == "ocf" && leaf.guest.is_none() && !leaf.id.starts_with("vm");
                 if fits && leaf.shape != Shape::Bundle && dice.percent(40) {
                     let here = dice.percent(20);
                     if let Some(history) = history(dice, leaf, here, &Place { node: name, nodes }) {
@@ -100,7 +105,13 @@ fn attributes(dice: &mut Dice, made: &Resources, node: &str) -> Tag {
     let mut values = Vec::new();
     maybe(dice, &mut values, 4, "shutdown", &["1699999000"]);
     maybe(dice, &mut values, 2, "terminate", &["true"]);
-    maybe(dice, &mut values, 10, "#health-disk", &["red", "yellow", "green", "-20"]);
+    maybe(
+        dice,
+        &mut values,
+        10,
+        "#health-disk",
+        &["red", "yellow", "green", "-20"],
+    );
     let mut values: Vec<(String, String)> =
         values.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
     for leaf in &made.leaves {
@@ -111,13 +122,21 @@ fn attributes(dice: &mut Dice, made: &Resources, node: &str) -> Tag {
         if dice.percent(6) {
             let count = dice.one(&["1", "2", "INFINITY"]);
             let operation = dice.one(&["#monitor_10000", "#start_0", ""]);
-            values.push((format!("fail-count-{}{operation}", leaf.id), (*count).to_owned()));
+            values.push((
+                format!("fail-count-{}{operation}", leaf.id),
+                (*count).to_owned(),
+            ));
             let when = NOW - i64::try_from(dice.between(5, 200)).unwrap_or(5);
-            values.push((format!("last-failure-{}{operation}", leaf.id), when.to_string()));
+            values.push((
+                format!("last-failure-{}{operation}", leaf.id),
+                when.to_string(),
+            ));
         }
     }
-    let borrowed: Vec<(&str, String)> =
-        values.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
+    let borrowed: Vec<(&str, String)> = values
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.clone()))
+        .collect();
     let mut attributes = tag("transient_attributes").with("id", node);
     attributes.push(pairs(dice, "instance_attributes", &borrowed));
     attributes
@@ -182,7 +201,11 @@ fn history(dice: &mut Dice, leaf: &Leaf, at_home: bool, place: &Place<'_>) -> Op
         .with("class", leaf.class)
         .with("type", leaf.agent);
     if leaf.class == "ocf" {
-        let provider = if leaf.agent == "docker" { "heartbeat" } else { "pacemaker" };
+        let provider = if leaf.agent == "docker" {
+            "heartbeat"
+        } else {
+            "pacemaker"
+        };
         resource.set("provider", provider);
     }
     if leaf.guest.as_ref().is_some_and(|g| g.starts_with("guest")) {
@@ -190,19 +213,22 @@ fn history(dice: &mut Dice, leaf: &Leaf, at_home: bool, place: &Place<'_>) -> Op
     }
     let pending = dice.percent(3);
     let last = ops.len();
-    let mut seen = Vec::new();
+    // Of what was done once only the last is kept, and the last failure.
+    let mut kept: Vec<(String, Tag)> = Vec::new();
     for (call, op) in (1..).zip(&ops) {
         let failed = op.rc != op.expected && !(op.name == "monitor" && op.interval == 0);
         let name = match (op.interval, failed) {
             (0, true) => format!("{id}_last_failure_0"),
-            (0, false) => format!("{id}_{}_0", op.name),
+            (0, false) if op.migration.is_some() => format!("{id}_{}_0", op.name),
+            (0, false) => format!("{id}_last_0"),
             (interval, _) => format!("{id}_{}_{interval}", op.name),
         };
-        if seen.contains(&name) {
-            continue;
-        }
-        resource.push(recorded(dice, &id, &name, op, call, pending && call == last));
-        seen.push(name);
+        let done = recorded(dice, &id, &name, op, call, pending && call == last);
+        kept.retain(|(other, _)| *other != name);
+        kept.push((name, done));
+    }
+    for (_, done) in kept {
+        resource.push(done);
     }
     Some(resource)
 }
@@ -232,7 +258,11 @@ fn go_up(dice: &mut Dice, leaf: &Leaf, place: &Place<'_>, ops: &mut Vec<Done>) {
     }
     for recurring in leaf.recurring.iter().filter(|r| r.promoted == promoted) {
         let expected = if promoted { 8 } else { 0 };
-        let rc = if dice.percent(10) { failure(dice) } else { expected };
+        let rc = if dice.percent(10) {
+            failure(dice)
+        } else {
+            expected
+        };
         if dice.percent(85) {
             ops.push(done("monitor", recurring.interval, expected, rc));
         }
@@ -251,8 +281,15 @@ fn recorded(dice: &mut Dice, id: &str, name: &str, op: &Done, call: usize, pendi
         (false, false) if dice.percent(15) => 2,
         (false, false) => 4,
     };
-    let (rc, call) = if pending { (193, -1) } else { (op.rc, i64::try_from(call).unwrap_or(0)) };
-    let key = format!("{call}:1:{}:c3bd5e57-6b1d-4d7e-9c1e-0123456789ab", op.expected);
+    let (rc, call) = if pending {
+        (193, -1)
+    } else {
+        (op.rc, i64::try_from(call).unwrap_or(0))
+    };
+    let key = format!(
+        "{call}:1:{}:c3bd5e57-6b1d-4d7e-9c1e-0123456789ab",
+        op.expected
+    );
     let age = i64::try_from(dice.between(3, 300)).unwrap_or(3);
     let mut tag = tag("lrm_rsc_op")
         .with("id", name)
@@ -270,8 +307,12 @@ fn recorded(dice: &mut Dice, id: &str, name: &str, op: &Done, call: usize, pendi
         tag.set("migrate_source", source);
         tag.set("migrate_target", target);
     }
-    if op.name == "start" && dice.percent(3) {
-        tag.set("op-digest", "0123456789abcdef0123456789abcdef");
+    // What no parameters come to, and the same with the usual timeout; sometimes something else.
+    match dice.between(1, 100) {
+        1..=2 => tag.set("op-digest", "0123456789abcdef0123456789abcdef"),
+        3..=5 => {}
+        _ if op.interval == 0 => tag.set("op-digest", "f2317cad3d54cec5d7d7aa7d0bf35cf8"),
+        _ => tag.set("op-digest", "4811cef7f7f94e3a35a70be7916cb2fd"),
     }
     tag
 }
@@ -284,5 +325,12 @@ fn orphan(dice: &mut Dice) -> Tag {
         .with("class", "ocf")
         .with("provider", "pacemaker")
         .with("type", "Dummy")
-        .holding(recorded(dice, "former", "former_start_0", &started, 1, false))
+        .holding(recorded(
+            dice,
+            "former",
+            "former_start_0",
+            &started,
+            1,
+            false,
+        ))
 }
