@@ -254,7 +254,13 @@ fn operate(
         migration: action
             .migration
             .map(|(source, target)| (end(source), end(target))),
-        digest: Some(crate::digest::of(world, service, node, task, action.interval)),
+        digest: Some(crate::digest::of(
+            world,
+            service,
+            node,
+            task,
+            action.interval,
+        )),
     };
     // What could not be stopped is not tried again, nor is what could not be started, unless the
     // cluster is told to.

@@ -22,5 +22,5 @@ pub fn ours(text: &str) -> Result<Verdict, String> {
     let reading = mainstay_cib::read(text).map_err(|problems| problems.to_string())?;
     let cib = reading.document.cib;
     let now = cib.execution_date.get().unwrap_or(0);
-    Ok(mainstay_policy::verdict(&cib, Ask::at(now)))
+    Ok(mainstay_policy::verdict(&cib, Ask::at(now), &[]))
 }

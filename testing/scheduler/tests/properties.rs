@@ -53,7 +53,7 @@ fn the_linter_hardly_complains() {
 fn the_same_cluster_gives_the_same_plan() {
     for seed in 1..=SEEDS {
         let (cib, ask) = cluster(seed);
-        let text = |cib: &Cib| format!("{:?} {:?}", plan(cib, ask), verdict(cib, ask));
+        let text = |cib: &Cib| format!("{:?} {:?}", plan(cib, ask), verdict(cib, ask, &[]));
         assert_eq!(text(&cib), text(&cib.clone()), "seed {seed}");
     }
 }
