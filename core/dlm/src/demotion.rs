@@ -30,6 +30,7 @@ impl Dlm {
             *flags = flags.without(Flags::HEADQUE);
         }
         let (session, handle) = (owned.session, owned.handle);
+        self.promises.heeded(lock);
         if told && self.sessions.contains_key(&session) {
             self.out.push(Out::Demoted { session, handle });
         }

@@ -37,20 +37,13 @@ impl Dlm {
         call: UnlockCall,
     ) {
         let fits = self.may_force(lock, &call);
-        let owned = self.locks.get_mut(&lock).expect("the caller found it");
-        let session = owned.session;
+        let owned = self.locks.get(&lock).expect("the caller found it");
+        let (session, was_sent) = (owned.session, owned.sent);
         if let Err(why) = fits {
             return self.done(session, request, Err(why));
         }
-        let ended = owned.request;
-        let cancel = owned.cancel.take();
-        let was_sent = owned.sent;
-        if let Some(at) = owned.deadline.take() {
-            self.timers.remove(&(at, lock));
-        }
-        owned.ticket = None;
-        owned.demoted = false;
-        owned.timed_out = false;
+        self.end_waiting(lock);
+        let owned = self.locks.get_mut(&lock).expect("found above");
         owned.request = request;
         owned.pending = Pending::Unlock {
             flags: call.flags,
@@ -63,12 +56,6 @@ impl Dlm {
             && wishes
             && !invalidate
             && matches!(&owned.pending, Pending::Unlock { value: Some(_), .. });
-        self.deadlocks.wait_ends(lock);
-        self.done(session, ended, Err(Refusal::Released));
-        if let Some(cancel) = cancel {
-            self.done(session, cancel, Err(Refusal::TooLate));
-        }
-        let owned = self.locks.get_mut(&lock).expect("found above");
         if publishes {
             let elsewhere = matches!(self.resources.get(owned.place).state, State::At(_));
             owned.forced = was_sent && elsewhere;
@@ -77,6 +64,33 @@ impl Dlm {
         } else {
             self.let_go(now, lock, invalidate);
             self.done(session, request, Ok(Answer::Unlocked { version: None }));
+        }
+    }
+
+    /// Ends the request or conversion that a lock waits for, if it does. The master is not told.
+    pub(crate) fn end_waiting(&mut self, lock: LockId) {
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        if !matches!(
+            owned.pending,
+            Pending::Request { .. } | Pending::Convert { .. }
+        ) {
+            return;
+        }
+        owned.pending = Pending::None;
+        owned.ticket = None;
+        owned.demoted = false;
+        owned.timed_out = false;
+        let (session, ended) = (owned.session, owned.request);
+        let cancel = owned.cancel.take();
+        if let Some(at) = owned.deadline.take() {
+            self.timers.remove(&(at, lock));
+        }
+        self.deadlocks.wait_ends(lock);
+        self.done(session, ended, Err(Refusal::Released));
+        if let Some(cancel) = cancel {
+            self.done(session, cancel, Err(Refusal::TooLate));
         }
     }
 

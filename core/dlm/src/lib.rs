@@ -23,6 +23,7 @@ mod force;
 mod life;
 mod master;
 mod names;
+mod overdue;
 mod owner;
 mod plausible;
 mod recovery;
@@ -97,6 +98,23 @@ pub enum Out {
         session: SessionId,
         /// The lock.
         handle: Handle,
+    },
+    /// A client did not heed in time that its lock is in the way, as it had promised.
+    Overdue {
+        /// The client.
+        session: SessionId,
+        /// The lock.
+        handle: Handle,
+        /// On what.
+        resource: ResourceId,
+        /// In which mode it is held.
+        held: LockMode,
+        /// What it is in the way of.
+        mode: LockMode,
+        /// Since it was told.
+        waited: core::time::Duration,
+        /// The lock is gone, as the promise allowed.
+        released: bool,
     },
     /// Something happened that people may want to know.
     Event {
@@ -175,6 +193,7 @@ pub struct Dlm {
     delivering: u32,
     /// Locks that were demoted, whose conversions go to their masters after those rounds.
     demoted: VecDeque<LockId>,
+    promises: overdue::Promises,
     out: Vec<Out>,
     grants: u64,
 }
@@ -223,6 +242,7 @@ impl Dlm {
             effects: Vec::new(),
             delivering: 0,
             demoted: VecDeque::new(),
+            promises: overdue::Promises::default(),
             out: Vec::new(),
             grants: 0,
         }
@@ -335,7 +355,7 @@ impl Dlm {
                 self.submit_demoted(now);
             }
             Body::Unlocked { lock, version } => self.on_unlocked(now, lock, Some(version)),
-            Body::Blocking { lock, mode } => self.on_blocking(lock, mode),
+            Body::Blocking { lock, mode } => self.on_blocking(now, lock, mode),
             Body::NotMaster { resource, lock } => self.on_not_master(now, from, &resource, lock),
 
             Body::Restate {
@@ -390,6 +410,7 @@ impl Dlm {
             self.timers.pop_first();
             self.time_out(now, lock);
         }
+        self.promises_due(now);
         for _ in 0..FORGOTTEN_AT_ONCE {
             let Some(&(_, place)) = self.idle.front().filter(|(at, _)| *at <= now) else {
                 break;
@@ -409,7 +430,8 @@ impl Dlm {
         let timer = self.timers.first().map(|t| t.0);
         let idle = self.idle.front().map(|i| i.0);
         let search = self.deadlocks.deadline();
-        let due = [timer, idle, search, self.work_due()];
+        let promise = self.promises.deadline();
+        let due = [timer, idle, search, promise, self.work_due()];
         due.into_iter().flatten().min()
     }
 

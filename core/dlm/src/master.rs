@@ -271,7 +271,7 @@ impl Dlm {
                     Effect::Queued { ticket, .. } => self.on_queued(now, lock, ticket.0),
                     Effect::Refused { why, .. } => self.on_refused(now, lock, refusal(why)),
                     Effect::Unlocked { version, .. } => self.on_unlocked(now, lock, Some(version)),
-                    Effect::Blocking { mode, .. } => self.on_blocking(lock, mode),
+                    Effect::Blocking { mode, .. } => self.on_blocking(now, lock, mode),
                 }
             } else if self.is_member(key.life()) {
                 let body = match effect {

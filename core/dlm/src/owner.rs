@@ -347,6 +347,7 @@ impl Dlm {
             owned.value = Some(value.clone());
         }
         owned.since = now;
+        self.promises.heeded(lock);
         self.finish(now, lock, Ok(Answer::Granted(granted)), false);
     }
 
@@ -406,13 +407,14 @@ impl Dlm {
         }
     }
 
-    pub(crate) fn on_blocking(&mut self, lock: LockId, mode: LockMode) {
+    pub(crate) fn on_blocking(&mut self, now: Instant, lock: LockId, mode: LockMode) {
         let Some(owned) = self.locks.get(&lock) else {
             return;
         };
         let blocks = owned.granted.is_some_and(|held| !held.compatible(mode));
         if owned.blocking && blocks && !matches!(owned.pending, Pending::Unlock { .. }) {
             let (session, handle) = (owned.session, owned.handle);
+            self.promises.told(now, lock, mode);
             self.out.push(Out::Blocking {
                 session,
                 handle,
@@ -562,6 +564,7 @@ impl Dlm {
             return;
         };
         self.deadlocks.wait_ends(lock);
+        self.promises.forget(lock);
         if let Some(at) = owned.deadline {
             self.timers.remove(&(at, lock));
         }

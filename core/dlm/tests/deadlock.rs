@@ -149,7 +149,7 @@ impl World {
                     }
                     Out::Fatal(why) => panic!("{why}"),
                     Out::Event { .. } => self.violations += 1,
-                    Out::Blocking { .. } | Out::Demoted { .. } => {}
+                    Out::Blocking { .. } | Out::Demoted { .. } | Out::Overdue { .. } => {}
                 }
             }
         }

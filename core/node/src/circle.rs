@@ -1,7 +1,9 @@
-//! Telling a client that its call was refused because it waited in a circle.
+//! Telling a client that its call was refused because it waited in a circle, or that it keeps others
+//! waiting for longer than it had promised.
 
 use crate::Node;
 use mainstay_base::{LockspaceId, LockspaceName, SessionId, VictimPolicy};
+use mainstay_dlm::Out;
 use mainstay_wire::{
     client::ToClient,
     deadlock::{CycleWait, DeadlockReport, Waiter},
@@ -40,6 +42,41 @@ impl Node {
         }
         let result = Err(why);
         self.tell(session, ToClient::Done { request, result });
+    }
+
+    /// A client holds on to what it had promised to let go.
+    pub(crate) fn tell_overdue(&mut self, overdue: Out) {
+        let Out::Overdue {
+            session,
+            handle,
+            resource,
+            held,
+            mode,
+            waited,
+            released,
+        } = overdue
+        else {
+            return;
+        };
+        let overdue = ToClient::Overdue {
+            handle,
+            mode,
+            released,
+        };
+        self.tell(session, overdue);
+        let owner = self.sessions.get(&session).map(|s| s.owner.clone());
+        let owner = owner.unwrap_or_default();
+        let detail = format!(
+            "held in {held} and in the way of {mode}, by process {} ({})",
+            owner.pid, owner.command
+        );
+        let what = What::NoticeUnheeded {
+            lockspace: self.lockspace_name(resource.space),
+            name: resource.name,
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            released,
+        };
+        self.event(what, Reason::NoticeUnheeded, detail);
     }
 
     /// A lockspace's name, or its number if it is not known here.

@@ -105,6 +105,15 @@ impl Node {
                 self.dlm.set_deadlock_priority(session, priority);
                 self.answer(session, request, Answer::PrioritySet);
             }
+            Ask::SetResponseTime {
+                handle,
+                within_ms,
+                release,
+            } => {
+                let within = within_ms.map(|ms| Duration::from_millis(ms.into()));
+                self.dlm
+                    .set_response_time(session, request, handle, within, release);
+            }
             Ask::Leave => match self.privileged(session) {
                 Ok(()) => self.begin_leave(now, Some((session, request))),
                 Err(why) => self.refuse(session, request, why),

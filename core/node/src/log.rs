@@ -81,6 +81,7 @@ impl Node {
                 Out::Demoted { session, handle } => {
                     self.tell(session, ToClient::Demoted { handle });
                 }
+                overdue @ Out::Overdue { .. } => self.tell_overdue(overdue),
                 Out::Event {
                     what,
                     reason,

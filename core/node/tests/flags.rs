@@ -8,6 +8,7 @@ mod world;
 use mainstay_base::{FencePolicy, LockMode, LockspaceId, NodeId, SessionId, ValueBlock};
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
+    event::What,
     lock::{Flags, Granted, Refusal},
 };
 use std::time::Duration;
@@ -380,4 +381,137 @@ fn a_release_may_mark_the_value_wherever_its_master_is() {
         let up = convert(&mut w, N3, LockMode::Pr, Flags::VALBLK);
         assert!(w.granted(N3, up).value.expect("asked for").maybe_stale);
     }
+}
+
+fn promise(w: &mut World, node: NodeId, within_ms: Option<u32>, release: bool) {
+    let ask = Ask::SetResponseTime {
+        handle: Handle(1),
+        within_ms,
+        release,
+    };
+    let set = w.ask(node, u64::from(node.0), ask);
+    assert_eq!(w.wait(node, set), Ok(Answer::ResponseTimeSet));
+}
+
+fn overdue(w: &World, node: NodeId, released: bool) -> usize {
+    let told = ToClient::Overdue {
+        handle: Handle(1),
+        mode: LockMode::Ex,
+        released,
+    };
+    let all = w.hosts[&node].events.iter();
+    let events = all.filter(
+        |e| matches!(e.what, What::NoticeUnheeded { released: r, waited_ms: 200.., .. } if r == released),
+    );
+    assert_eq!(events.count(), heard(w, node, &told), "told and in the log");
+    heard(w, node, &told)
+}
+
+/// Protects waiters from owners who forget them: who promised to heed notices and does not is told,
+/// and named by an event, once per notice; the lock stays. Heeding in time, or taking the promise
+/// back, is no reason to complain.
+#[test]
+fn a_broken_promise_is_told() {
+    for (node, other) in [(N1, N2), (N2, N1)] {
+        let (mut w, space) = cluster();
+        held(&mut w, space, node, LockMode::Pr);
+        promise(&mut w, node, Some(200), false);
+        let waits = lock(&mut w, space, other, LockMode::Ex, Flags::NONE);
+        w.run(Duration::from_millis(150));
+        assert_eq!(overdue(&w, node, false), 0, "there is time left");
+        w.run(Duration::from_millis(600));
+        assert_eq!(overdue(&w, node, false), 1, "once");
+        assert!(w.result(other, waits).is_none(), "the lock was not taken");
+        let down = convert(&mut w, node, LockMode::Nl, Flags::NONE);
+        w.granted(node, down);
+        w.granted(other, waits);
+
+        let up = convert(&mut w, node, LockMode::Pr, Flags::NONE);
+        let gone = unlock(&mut w, other, Flags::NONE);
+        w.wait(other, gone).expect("held");
+        w.granted(node, up);
+        let waits = lock(&mut w, space, other, LockMode::Ex, Flags::NONE);
+        w.run(Duration::from_millis(150));
+        let down = convert(&mut w, node, LockMode::Nl, Flags::NONE);
+        w.granted(node, down);
+        w.granted(other, waits);
+        w.run(Duration::from_millis(600));
+        assert_eq!(overdue(&w, node, false), 1, "heeded in time");
+
+        let up = convert(&mut w, node, LockMode::Pr, Flags::NONE);
+        let gone = unlock(&mut w, other, Flags::NONE);
+        w.wait(other, gone).expect("held");
+        w.granted(node, up);
+        promise(&mut w, node, None, false);
+        lock(&mut w, space, other, LockMode::Ex, Flags::NONE);
+        w.run(Duration::from_millis(600));
+        assert_eq!(overdue(&w, node, false), 1, "taken back");
+    }
+}
+
+/// Protects waiters where the owner has allowed that its lock is taken: it is, with what it waits
+/// for, whatever it was writing is marked, and its handle is free.
+#[test]
+fn a_lock_is_taken_where_its_owner_allows_it() {
+    for (node, reader, other) in [(N1, N2, N3), (N2, N1, N3), (N2, N3, N1)] {
+        let (mut w, space) = cluster();
+        let writer = lock(&mut w, space, node, LockMode::Pw, Flags::VALBLK);
+        w.granted(node, writer);
+        held(&mut w, space, reader, LockMode::Cr);
+        promise(&mut w, node, Some(200), true);
+        let waits = convert(&mut w, node, LockMode::Ex, Flags::NODLCKWT);
+        w.run(SHORT);
+        let asked = lock(&mut w, space, other, LockMode::Ex, Flags::VALBLK);
+        w.until("its time is over", |w| w.result(node, waits).is_some());
+        assert_eq!(overdue(&w, node, true), 1);
+        assert_eq!(w.wait(node, waits), Err(Refusal::Released));
+        assert!(
+            w.result(other, asked).is_none(),
+            "{reader} has promised nothing"
+        );
+        let gone = unlock(&mut w, reader, Flags::NONE);
+        w.wait(reader, gone).expect("held");
+        let granted = w.granted(other, asked);
+        assert!(granted.value.expect("asked for").maybe_stale);
+        let gone = unlock(&mut w, node, Flags::NONE);
+        assert_eq!(w.wait(node, gone), Err(Refusal::NoSuchLock));
+        lock(&mut w, space, node, LockMode::Nl, Flags::EXPEDITE);
+    }
+}
+
+/// Protects callers from promises that cannot mean anything.
+#[test]
+fn an_empty_promise_is_refused() {
+    let (mut w, space) = cluster();
+    held(&mut w, space, N2, LockMode::Pr);
+    let quiet = Ask::Convert {
+        handle: Handle(1),
+        mode: LockMode::Pr,
+        flags: Flags::NONE,
+        blocking: false,
+        value: None,
+        timeout_ms: None,
+    };
+    let mut ask = |handle, within_ms, release| {
+        let ask = Ask::SetResponseTime {
+            handle: Handle(handle),
+            within_ms,
+            release,
+        };
+        let set = w.ask(N2, 2, ask);
+        w.wait(N2, set).map_err(|why| why.code())
+    };
+    assert_eq!(ask(1, Some(0), false), Err("invalid"));
+    assert_eq!(ask(1, None, true), Err("invalid"));
+    assert_eq!(ask(9, Some(5), false), Err("no-such-lock"));
+    assert_eq!(ask(1, None, false), Ok(Answer::ResponseTimeSet));
+    let set = w.ask(N2, 2, quiet);
+    w.granted(N2, set);
+    let ask = Ask::SetResponseTime {
+        handle: Handle(1),
+        within_ms: Some(5),
+        release: false,
+    };
+    let set = w.ask(N2, 2, ask);
+    assert_eq!(w.wait(N2, set).map_err(|why| why.code()), Err("invalid"));
 }

@@ -157,6 +157,17 @@ pub enum Ask {
         /// The priority.
         priority: u8,
     },
+    /// Promises to heed each blocking notice that a lock will get from now on: to convert to a mode
+    /// that suits, or to unlock. Answered by [`Answer::ResponseTimeSet`].
+    SetResponseTime {
+        /// Which lock; it must have been asked for with notices.
+        handle: Handle,
+        /// Within so many milliseconds of the notice, at least 1; `None` takes the promise back.
+        within_ms: Option<u32>,
+        /// When the time is over, the lock may be taken. Who asks so must have what the lock
+        /// protects fenced by its token: the lock ends although its owner may not have read so.
+        release: bool,
+    },
 }
 
 /// From daemon to client.
@@ -197,6 +208,15 @@ pub enum ToClient {
     Demoted {
         /// Which lock.
         handle: Handle,
+    },
+    /// A lock was in the way of others for longer than [`Ask::SetResponseTime`] had promised.
+    Overdue {
+        /// Which lock.
+        handle: Handle,
+        /// The mode that it is in the way of.
+        mode: LockMode,
+        /// The lock has been taken, as promised; its handle is free.
+        released: bool,
     },
 }
 
@@ -253,6 +273,8 @@ pub enum Answer {
         /// The lock was demoted to NL before, as [`ToClient::Demoted`] told.
         demoted: bool,
     },
+    /// To [`Ask::SetResponseTime`].
+    ResponseTimeSet,
 }
 
 /// Whom the client is talking to.

@@ -1,7 +1,7 @@
 //! What happened, and the named reason for it.
 
 use core::fmt;
-use mainstay_base::{Epoch, Incarnation, LinkId, LockspaceId, LockspaceName, NodeId};
+use mainstay_base::{Epoch, Incarnation, LinkId, LockspaceId, LockspaceName, NodeId, ResourceName};
 use serde::{Deserialize, Serialize};
 
 /// Why something happened. Every code has a page in `docs/runbook/`.
@@ -62,11 +62,13 @@ pub enum Reason {
     ProtocolViolation,
     /// Owners of locks waited for each other in a circle.
     Deadlock,
+    /// An owner did not heed in time that its lock is in the way.
+    NoticeUnheeded,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 27] = [
+    pub const ALL: [Reason; 28] = [
         Reason::Founded,
         Reason::Joined,
         Reason::LeftCleanly,
@@ -94,6 +96,7 @@ impl Reason {
         Reason::Stopping,
         Reason::ProtocolViolation,
         Reason::Deadlock,
+        Reason::NoticeUnheeded,
     ];
 
     /// The reason's stable name in logs, metrics and JSON.
@@ -127,6 +130,7 @@ impl Reason {
             Reason::Stopping => "stopping",
             Reason::ProtocolViolation => "protocol-violation",
             Reason::Deadlock => "deadlock",
+            Reason::NoticeUnheeded => "notice-unheeded",
         }
     }
 }
@@ -261,6 +265,17 @@ pub enum What {
         /// How many owners waited in the circle.
         owners: u64,
     },
+    /// A client of this node held on to a lock that is in others' way for longer than it had promised.
+    NoticeUnheeded {
+        /// Where.
+        lockspace: LockspaceName,
+        /// On what.
+        name: ResourceName,
+        /// Milliseconds since it was told.
+        waited_ms: u64,
+        /// The lock was taken, as the client had allowed.
+        released: bool,
+    },
 }
 
 impl fmt::Display for Event {
@@ -338,6 +353,18 @@ impl fmt::Display for Event {
             What::Stopped => f.write_str("this node stops")?,
             What::DeadlockBroken { owners } => {
                 write!(f, "a deadlock of {owners} owners is broken")?;
+            }
+            What::NoticeUnheeded {
+                lockspace,
+                name,
+                waited_ms,
+                released,
+            } => {
+                let end = if *released { ", and was taken" } else { "" };
+                write!(
+                    f,
+                    "a lock on {name} in {lockspace} has been in the way for {waited_ms} ms, longer than promised{end}"
+                )?;
             }
         }
         write!(f, " ({})", self.reason)?;

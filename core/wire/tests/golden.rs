@@ -473,6 +473,14 @@ fn asks() -> Vec<(&'static str, Ask)> {
             "set-deadlock-priority",
             Ask::SetDeadlockPriority { priority: 3 },
         ),
+        (
+            "set-response-time",
+            Ask::SetResponseTime {
+                handle,
+                within_ms: Some(500),
+                release: true,
+            },
+        ),
     ]
 }
 
@@ -644,6 +652,31 @@ fn answers() -> Vec<(&'static str, ToClient)> {
                 request: 4,
                 result: Err(Refusal::Released),
             },
+        ),
+        ("response-time-set", done(Answer::ResponseTimeSet)),
+        (
+            "overdue",
+            ToClient::Overdue {
+                handle: Handle(11),
+                mode: LockMode::Ex,
+                released: true,
+            },
+        ),
+        (
+            "event-notice-unheeded",
+            ToClient::Event(Event {
+                number: 1,
+                unix_ms: 2,
+                epoch: Epoch(3),
+                what: What::NoticeUnheeded {
+                    lockspace: LockspaceName::new("default").unwrap(),
+                    name: ResourceName::new("disk").unwrap(),
+                    waited_ms: 501,
+                    released: false,
+                },
+                reason: Reason::NoticeUnheeded,
+                detail: String::new(),
+            }),
         ),
         (
             "event-deadlock-broken",

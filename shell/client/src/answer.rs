@@ -109,7 +109,12 @@ pub(crate) fn vouched(answer: Answer) -> Option<Vouched> {
 pub(crate) fn done(answer: Answer) -> Option<()> {
     matches!(
         answer,
-        Answer::Cancelled | Answer::Subscribed | Answer::Left | Answer::Pong | Answer::PrioritySet
+        Answer::Cancelled
+            | Answer::Subscribed
+            | Answer::Left
+            | Answer::Pong
+            | Answer::PrioritySet
+            | Answer::ResponseTimeSet
     )
     .then_some(())
 }

@@ -12,6 +12,7 @@ use mainstay_wire::{
     event::Event,
     lock::Refusal,
 };
+use std::time::Duration;
 
 /// What the daemon's bytes meant.
 #[derive(Debug)]
@@ -31,6 +32,12 @@ pub(crate) enum Happening {
     /// A lock holds no more than NL from now on, and its conversion waits on.
     Demoted {
         handle: Handle,
+    },
+    /// A lock is in the way for longer than was promised, and may have been taken for it.
+    Overdue {
+        handle: Handle,
+        mode: LockMode,
+        released: bool,
     },
     Suspended {
         reason: String,
@@ -102,6 +109,7 @@ enum Kind {
     Ping,
     Graph,
     Priority,
+    ResponseTime,
 }
 
 type HasValue = bool;
@@ -124,6 +132,7 @@ impl Kind {
             Ask::Ping => Kind::Ping,
             Ask::Graph { .. } => Kind::Graph,
             Ask::SetDeadlockPriority { .. } => Kind::Priority,
+            Ask::SetResponseTime { .. } => Kind::ResponseTime,
         }
     }
 
@@ -140,6 +149,7 @@ impl Kind {
                 | (Kind::Cancel, Answer::Cancelled)
                 | (Kind::Graph, Answer::Graph(_))
                 | (Kind::Priority, Answer::PrioritySet)
+                | (Kind::ResponseTime, Answer::ResponseTimeSet)
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))
@@ -245,6 +255,20 @@ impl Machine {
                     lock.demoted = true;
                 }
                 Happening::Demoted { handle }
+            }
+            ToClient::Overdue {
+                handle,
+                mode,
+                released,
+            } => {
+                if released {
+                    self.locks.remove(&handle);
+                }
+                Happening::Overdue {
+                    handle,
+                    mode,
+                    released,
+                }
             }
             ToClient::Suspended { reason } => Happening::Suspended { reason },
             ToClient::Resumed => Happening::Resumed,
@@ -437,6 +461,16 @@ pub(crate) fn convert(handle: Handle, call: LockCall, value: Option<ValueBlock>)
         blocking: call.blocking,
         value,
         timeout_ms: call.timeout_ms(),
+    }
+}
+
+/// A promise to heed notices in the words of the protocol.
+pub(crate) fn promise(handle: Handle, within: Option<Duration>, release: bool) -> Ask {
+    let within_ms = within.map(|t| u32::try_from(t.as_millis()).unwrap_or(u32::MAX));
+    Ask::SetResponseTime {
+        handle,
+        within_ms,
+        release,
     }
 }
 

@@ -39,6 +39,16 @@ pub enum Notice {
         /// Which lock.
         handle: Handle,
     },
+    /// A lock was in the way of others for longer than was promised for it
+    /// (`set_response_time`).
+    Overdue {
+        /// Which lock.
+        handle: Handle,
+        /// The mode that it is in the way of.
+        mode: LockMode,
+        /// The lock has been taken, as the promise allowed.
+        released: bool,
+    },
     /// So many notices were dropped because this listener reads too slowly.
     Missed(u64),
 }

@@ -457,6 +457,20 @@ impl Session {
                     told.notices.push(Notice::Demoted { handle });
                 }
             }
+            Happening::Overdue {
+                handle,
+                mode,
+                released,
+            } => {
+                if let Some(wakers) = state.lock_wakers.remove(&handle) {
+                    told.wakers.extend(wakers);
+                }
+                told.notices.push(Notice::Overdue {
+                    handle,
+                    mode,
+                    released,
+                });
+            }
             Happening::Suspended { reason } => {
                 told.wakers.append(&mut state.lease_wakers);
                 told.notices.push(Notice::Suspended { reason });

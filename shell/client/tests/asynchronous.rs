@@ -4,8 +4,8 @@
 
 use mainstay_base::{Instant, Token};
 use mainstay_client::{
-    ClientBuilder, Flags, LeaseLost, LockCall, LockError, LockMode, LockspaceId, Notice,
-    Refusal, ResourceName, ValueBlock,
+    ClientBuilder, Flags, LeaseLost, LockCall, LockError, LockMode, LockspaceId, Notice, Refusal,
+    ResourceName, ValueBlock,
     asynchronous::{Client, Lockspace},
     now,
     testing::{FakeDaemon, Listener, Peer},

@@ -65,6 +65,7 @@ fn code(what: &What) -> &'static str {
         What::Reborn => "reborn",
         What::Stopped => "stopped",
         What::DeadlockBroken { .. } => "deadlock-broken",
+        What::NoticeUnheeded { .. } => "notice-unheeded",
     }
 }
 
@@ -77,6 +78,7 @@ fn is_trouble(what: &What) -> bool {
             | What::Refused { .. }
             | What::Reborn
             | What::DeadlockBroken { .. }
+            | What::NoticeUnheeded { .. }
     )
 }
 

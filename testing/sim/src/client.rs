@@ -344,6 +344,7 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Pong => "pong",
         Answer::Graph(_) => "graph",
         Answer::PrioritySet => "priority set",
+        Answer::ResponseTimeSet => "response time set",
         Answer::GrantedOtherwise { .. } => "granted otherwise",
     }
 }

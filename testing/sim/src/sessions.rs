@@ -279,6 +279,9 @@ impl World {
                 }
             }
             ToClient::Demoted { handle } => self.demoted(slot, handle),
+            ToClient::Overdue { .. } => {
+                self.protocol(slot, "a broken promise that it never gave");
+            }
             ToClient::Suspended { .. } => self.stats.count("suspended sessions"),
             ToClient::Resumed => self.stats.count("resumed sessions"),
             ToClient::SessionLost { .. } => self.lose_session(slot),

@@ -13,7 +13,7 @@ pub use {
 };
 
 use crate::{
-    ClientBuilder, ClusterEvent, ConnectError, Granted, LockCall, LockError, Notice,
+    ClientBuilder, ClusterEvent, ConnectError, Granted, Held, LockCall, LockError, Notice,
     answer::{self, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
@@ -173,6 +173,24 @@ impl Client {
     /// If the session is lost.
     pub fn set_deadlock_priority(&self, priority: u8) -> Result<(), LockError> {
         self.call(Ask::SetDeadlockPriority { priority }, answer::done)
+    }
+
+    /// Promises to heed each blocking notice that a lock will get from now on, within so long: to
+    /// convert to a mode that suits, or to release. `None` takes the promise back. An owner that is
+    /// late is told ([`Notice::Overdue`]), and an event names it. With `release` the lock is then
+    /// taken, and its guard is no lock any more: what it protects must be fenced by its token.
+    ///
+    /// # Errors
+    /// If the lock was asked for without notices, the time is under a millisecond, or the session is
+    /// lost.
+    pub fn set_response_time(
+        &self,
+        lock: &Held,
+        within: Option<Duration>,
+        release: bool,
+    ) -> Result<(), LockError> {
+        let ask = machine::promise(lock.handle(), within, release);
+        self.call(ask, answer::done)
     }
 
     /// What happens in the cluster from now on, after the last `backlog` (at most 1000) events that
@@ -346,6 +364,17 @@ impl RawSession {
             value,
         };
         Call::new(self.0.clone(), ask, answer::unlocked)
+    }
+
+    /// As `set_response_time` of the client, for a handle.
+    pub fn raw_set_response_time(
+        &self,
+        handle: Handle,
+        within: Option<Duration>,
+        release: bool,
+    ) -> Call<()> {
+        let ask = machine::promise(handle, within, release);
+        Call::new(self.0.clone(), ask, answer::done)
     }
 
     /// Cancels the pending request or conversion of a lock.

@@ -25,6 +25,7 @@ pub(super) enum Asked {
     Value,
     Unlock,
     Cancel,
+    Promise,
 }
 
 impl Asked {
@@ -35,6 +36,7 @@ impl Asked {
             Asked::Value => "value",
             Asked::Unlock => "unlock",
             Asked::Cancel => "cancel",
+            Asked::Promise => "promise",
         }
     }
 }
@@ -44,6 +46,7 @@ enum Result_ {
     Granted(Result<Granted, LockError>),
     Unlocked(Result<Option<ValueVersion>, LockError>),
     Cancelled(Result<(), LockError>),
+    Promised(Result<(), LockError>),
 }
 
 /// A call that has ended.
@@ -125,6 +128,15 @@ impl Calls {
         Some(found.0.clone())
     }
 
+    /// A lock that was in the way for too long; it may be gone.
+    pub(super) fn overdue(&mut self, handle: Handle, released: bool) -> Option<String> {
+        let label = self.label_of(handle)?;
+        if released {
+            self.locks.remove(&label);
+        }
+        Some(label)
+    }
+
     /// A lock that waits to be converted holds no more than NL.
     pub(super) fn demoted(&mut self, handle: Handle) -> Option<String> {
         let mut locks = self.locks.iter_mut();
@@ -195,6 +207,18 @@ impl Calls {
                 let call = self.raw.cancel(handle);
                 self.begin(label, Asked::Cancel, None, async {
                     Result_::Cancelled(call.await)
+                });
+                Ok(())
+            }
+            Command::Promise {
+                label,
+                within,
+                release,
+            } => {
+                let handle = self.find(&label)?.handle;
+                let call = self.raw.raw_set_response_time(handle, within, release);
+                self.begin(label, Asked::Promise, None, async {
+                    Result_::Promised(call.await)
                 });
                 Ok(())
             }
@@ -269,7 +293,7 @@ impl Calls {
         mode: Option<LockMode>,
         call: impl Future<Output = Result_> + 'static,
     ) {
-        if asked != Asked::Cancel
+        if !matches!(asked, Asked::Cancel | Asked::Promise)
             && let Some(lock) = self.locks.get_mut(&label)
             && lock.asked.is_none()
         {
@@ -320,16 +344,18 @@ impl Calls {
                 });
             }
             Result_::Cancelled(Ok(())) => return Ok(Shown::Cancelled { lock: label }),
+            Result_::Promised(Ok(())) => return Ok(Shown::Promised { lock: label }),
             Result_::Granted(Err(error))
             | Result_::Unlocked(Err(error))
-            | Result_::Cancelled(Err(error)) => error,
+            | Result_::Cancelled(Err(error))
+            | Result_::Promised(Err(error)) => error,
         };
         let Some(refusal) = error.refusal() else {
             return Err(error.into());
         };
         let busy = *refusal == mainstay_client::Refusal::Busy;
         if let Some(lock) = self.locks.get_mut(&label)
-            && asked != Asked::Cancel
+            && !matches!(asked, Asked::Cancel | Asked::Promise)
             && !busy
         {
             lock.asked = None;

@@ -30,6 +30,12 @@ pub(super) enum Command {
     Cancel {
         label: String,
     },
+    /// Heed each notice within a time, or no longer.
+    Promise {
+        label: String,
+        within: Option<Duration>,
+        release: bool,
+    },
     /// Read the value block, or publish another.
     Value {
         label: String,
@@ -64,6 +70,7 @@ impl Command {
     /// The lock that must have no call under way for this.
     pub(super) fn needs_idle(&self) -> Option<&str> {
         match self {
+            Command::Unlock { flags, .. } if flags.contains(Flags::FORCEUNLOCK) => None,
             Command::Convert { label, .. }
             | Command::Unlock { label, .. }
             | Command::Value { label, .. } => Some(label),
@@ -81,7 +88,7 @@ pub(super) struct How {
 }
 
 /// The words that begin a line, for completion and help: word, arguments, what it does.
-pub(super) const WORDS: [(&str, &str, &str); 15] = [
+pub(super) const WORDS: [(&str, &str, &str); 16] = [
     (
         "lock",
         "NAME [MODE] [OPTION…]",
@@ -99,13 +106,18 @@ pub(super) const WORDS: [(&str, &str, &str); 15] = [
     ),
     (
         "unlock",
-        "NAME [ivvalblk] [= VALUE]",
-        "release a lock, and publish a value",
+        "NAME [ivvalblk] [forceunlock] [= VALUE]",
+        "release a lock, even while a call waits, and publish a value",
     ),
     (
         "cancel",
         "NAME",
         "take back the request or conversion that waits",
+    ),
+    (
+        "promise",
+        "NAME SECS|off [release]",
+        "make way within a time when told to, or have the lock taken",
     ),
     (
         "value",
@@ -166,10 +178,15 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
             let label = words.wanted("unlock", "the name of a lock")?;
             let mut flags = Flags::NONE;
             while let Some(word) = words.plain()? {
-                if !word.eq_ignore_ascii_case("ivvalblk") {
-                    return Err(format!("`unlock` knows only `ivvalblk`, not `{word}`"));
-                }
-                flags |= Flags::IVVALBLK;
+                flags |= match word.to_ascii_lowercase().as_str() {
+                    "ivvalblk" => Flags::IVVALBLK,
+                    "forceunlock" => Flags::FORCEUNLOCK,
+                    _ => {
+                        return Err(format!(
+                            "`unlock` knows only `ivvalblk` and `forceunlock`, not `{word}`"
+                        ));
+                    }
+                };
             }
             let value = words.value()?;
             Command::Unlock {
@@ -181,6 +198,23 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         "cancel" => Command::Cancel {
             label: words.wanted("cancel", "the name of a lock")?,
         },
+        "promise" => {
+            let label = words.wanted("promise", "the name of a lock")?;
+            let word = words.wanted("promise", "a number of seconds, or `off`")?;
+            let within = match word.as_str() {
+                "off" => None,
+                _ => Some(seconds(&word)?),
+            };
+            let last = words.plain()?;
+            if let Some(word) = last.as_ref().filter(|word| *word != "release") {
+                return Err(format!("`promise` knows only `release`, not `{word}`"));
+            }
+            Command::Promise {
+                label,
+                within,
+                release: last.is_some(),
+            }
+        }
         "value" => Command::Value {
             label: words.wanted("value", "the name of a lock")?,
             value: words.value()?,
@@ -413,6 +447,21 @@ mod tests {
             value: Some(vec![0, 255]),
         };
         assert_eq!(parsed("unlock A =0x00ff"), unlocked);
+        let promised = |within, release| Command::Promise {
+            label: "A".to_owned(),
+            within,
+            release,
+        };
+        let half = Some(Duration::from_millis(500));
+        assert_eq!(parsed("promise A 0.5 release"), promised(half, true));
+        assert_eq!(parsed("promise A off"), promised(None, false));
+        let forced = Command::Unlock {
+            label: "A".to_owned(),
+            flags: Flags::FORCEUNLOCK,
+            value: None,
+        };
+        assert_eq!(parsed("unlock A forceunlock"), forced);
+        assert_eq!(forced.needs_idle(), None);
         let waited = |label: Option<&str>, limit: Option<u64>| Command::Wait {
             label: label.map(str::to_owned),
             limit: limit.map(Duration::from_secs),
@@ -436,6 +485,8 @@ mod tests {
             ("convert A xx", "nl, cr, cw, pr, pw or ex"),
             ("convert A ex as=B", "of an old one"),
             ("unlock A valblk", "only `ivvalblk`"),
+            ("promise A", "or `off`"),
+            ("promise A 1 kill", "only `release`"),
             ("unlock A =", "behind `=`"),
             ("unlock A = a b", "at `b`"),
             ("value A = 0x0", "not hexadecimal"),

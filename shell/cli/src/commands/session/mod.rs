@@ -268,6 +268,18 @@ impl Session<'_> {
                 Some(lock) => Shown::Demoted { lock },
                 None => return Ok(()),
             },
+            Notice::Overdue {
+                handle,
+                mode,
+                released,
+            } => match self.calls.overdue(handle, released) {
+                Some(lock) => Shown::Overdue {
+                    lock,
+                    mode,
+                    released,
+                },
+                None => return Ok(()),
+            },
             Notice::Suspended { reason } => Shown::Suspended { reason },
             Notice::Resumed => Shown::Resumed,
             Notice::Missed(count) => Shown::Missed { count },

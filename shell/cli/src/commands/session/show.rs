@@ -47,6 +47,15 @@ pub(super) enum Shown<'a> {
     Demoted {
         lock: String,
     },
+    Promised {
+        lock: String,
+    },
+    Overdue {
+        lock: String,
+        mode: LockMode,
+        /// It is gone.
+        released: bool,
+    },
     Suspended {
         reason: String,
     },
@@ -149,6 +158,18 @@ impl Shown<'_> {
                 "{}  {lock} to nl, and waits on: others may have what its mode excluded",
                 paint(ODD, "demoted")
             ),
+            Shown::Promised { lock } => format!("promised {lock}"),
+            Shown::Overdue {
+                lock,
+                mode,
+                released,
+            } => {
+                let end = if *released { ", and is gone" } else { "" };
+                format!(
+                    "{}  {lock} keeps {mode} waiting for longer than promised{end}",
+                    paint(BAD, "overdue")
+                )
+            }
             Shown::Suspended { reason } => format!(
                 "{}: no lock may be relied on: {reason}",
                 paint(BAD, "suspended")
