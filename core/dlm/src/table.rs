@@ -40,7 +40,8 @@ pub(crate) enum State {
 pub(crate) struct Resource {
     pub(crate) id: ResourceId,
     pub(crate) state: State,
-    /// Locks of own clients, in the order in which they were asked for.
+    /// Locks of own clients, in the order in which they were asked for, which is that of their
+    /// numbers.
     pub(crate) locks: ThinVec<LockId>,
     /// Calls of others that arrived before it was known who masters.
     pub(crate) held: ThinVec<(Life, Body)>,
@@ -76,7 +77,9 @@ impl Resource {
 
     /// A lock of an own client goes.
     pub(crate) fn remove_lock(&mut self, lock: LockId) {
-        self.locks.retain(|other| *other != lock);
+        if let Ok(place) = self.locks.binary_search(&lock) {
+            self.locks.remove(place);
+        }
         if self.locks.is_empty() {
             self.locks = ThinVec::new();
         }

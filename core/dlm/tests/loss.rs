@@ -178,13 +178,17 @@ fn asking() -> (Node, LockId) {
 
 fn lose_master(node: &mut Node) -> Vec<Body> {
     node.install(2, &[ME, OTHER], &[MASTER]);
+    prove_master_lost(node);
+    node.said(OTHER)
+}
+
+fn prove_master_lost(node: &mut Node) {
     node.epoch = 3;
     let mut settled = view(3, &[ME, OTHER], &[]);
     settled.members_since = Epoch(2);
     node.dlm.install(NOW, settled);
     node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeaseExpired));
     node.dlm.view_settled(NOW);
-    node.said(OTHER)
 }
 
 /// Protects exclusion: that a directory once named a node does not show that the node mastered the
@@ -541,13 +545,8 @@ fn a_change_of_the_members_is_caught_up_with_in_slices() {
     assert!(registered(&said), "{said:?}");
     assert!(slices >= 100, "{slices} slices");
     // Those that are left are restated after the proof, before the next entry of the log.
-    node.epoch = 3;
-    let mut settled = view(3, &[ME, OTHER], &[]);
-    settled.members_since = Epoch(2);
     node.dlm.work_off(NOW);
-    node.dlm.install(NOW, settled);
-    node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeaseExpired));
-    node.dlm.view_settled(NOW);
+    prove_master_lost(&mut node);
     let (said, _) = node.work_off(OTHER);
     let restated = said.iter().filter(|b| matches!(b, Body::Restate { .. }));
     assert_eq!(restated.count(), 99);

@@ -205,7 +205,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Some(pending) = self.pending.as_mut().filter(|p| !p.is_empty()) else {
             return;
         };
-        for c in &mut pending.converting {
+        for c in pending.converting.iter_mut() {
             if let Some(mode) = c.blocks(pending.wanted) {
                 tell(&mut c.held, mode, out);
             }

@@ -43,6 +43,7 @@ mod check;
 mod deadlock;
 mod grant;
 mod invalid;
+mod line;
 pub mod mode_tables;
 mod queue;
 mod recover;

@@ -1,11 +1,14 @@
 //! The three queues and what stands in them.
 
-use crate::{Flags, mode_tables::ModeCounts};
+use crate::{
+    Flags,
+    line::{Entry, Line},
+    mode_tables::ModeCounts,
+};
 use core::fmt;
 use mainstay_base::{LockMode, Mutant, Token};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 
 /// A waiting lock's place in its queue: smaller is nearer to the head. Owners keep it and restate
 /// it, so that a new master finds the old order again. Means nothing across queues or resources.
@@ -103,8 +106,8 @@ pub(crate) struct Waiting<K> {
 /// What waits: kept apart from the granted locks because most resources never need it.
 #[derive(Debug)]
 pub(crate) struct Pending<K> {
-    pub(crate) converting: VecDeque<Converting<K>>,
-    pub(crate) waiting: VecDeque<Waiting<K>>,
+    pub(crate) converting: Line<K, Converting<K>>,
+    pub(crate) waiting: Line<K, Waiting<K>>,
     /// Modes asked for in both queues.
     pub(crate) wanted: ModeCounts,
     /// How many in each queue have NOORDER: sweeps look past the head only if there are some.
@@ -114,11 +117,31 @@ pub(crate) struct Pending<K> {
     pub(crate) next_ticket: Ticket,
 }
 
+impl<K: Copy> Entry<K> for Converting<K> {
+    fn key(&self) -> K {
+        self.held.key
+    }
+
+    fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+}
+
+impl<K: Copy> Entry<K> for Waiting<K> {
+    fn key(&self) -> K {
+        self.key
+    }
+
+    fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+}
+
 impl<K> Default for Pending<K> {
     fn default() -> Self {
         Pending {
-            converting: VecDeque::new(),
-            waiting: VecDeque::new(),
+            converting: Line::default(),
+            waiting: Line::default(),
             wanted: ModeCounts::default(),
             converting_noorder: 0,
             waiting_noorder: 0,
@@ -126,9 +149,6 @@ impl<K> Default for Pending<K> {
         }
     }
 }
-
-/// An emptied queue keeps its buffer for the next contention, but not one of a rare crowd.
-const KEPT_CAPACITY: usize = 64;
 
 impl<K: Copy + Ord> Pending<K> {
     /// The ticket for the tail of a queue, or for the head of one whose first entry has `first`.
@@ -185,9 +205,6 @@ impl<K: Copy + Ord> Pending<K> {
         let entry = self.converting.remove(index)?;
         self.wanted.remove(entry.ask.mode);
         self.converting_noorder -= u32::from(entry.ask.flags.contains(Flags::NOORDER));
-        if self.converting.is_empty() && self.converting.capacity() > KEPT_CAPACITY {
-            self.converting = VecDeque::new();
-        }
         Some(entry)
     }
 
@@ -195,18 +212,15 @@ impl<K: Copy + Ord> Pending<K> {
         let entry = self.waiting.remove(index)?;
         self.wanted.remove(entry.ask.mode);
         self.waiting_noorder -= u32::from(entry.ask.flags.contains(Flags::NOORDER));
-        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_CAPACITY {
-            self.waiting = VecDeque::new();
-        }
         Some(entry)
     }
 
     pub(crate) fn find_converting(&self, key: K) -> Option<usize> {
-        self.converting.iter().position(|c| c.held.key == key)
+        self.converting.find(key)
     }
 
     pub(crate) fn find_waiting(&self, key: K) -> Option<usize> {
-        self.waiting.iter().position(|w| w.key == key)
+        self.waiting.find(key)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
