@@ -7,6 +7,7 @@ use mainstay_wire::{
     dlm::{MasteredLock, MasteredResource},
     report::LockspaceFilter,
 };
+use std::collections::BTreeMap;
 
 /// Counts of one lockspace on this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,20 +113,23 @@ impl Dlm {
         owned.collect()
     }
 
-    /// Counts of one lockspace.
+    /// Counts of the lockspaces of which anything is known here.
     #[must_use]
-    pub fn counts(&self, space: LockspaceId) -> SpaceCounts {
-        let mut counts = SpaceCounts::default();
-        for resource in self.resources.iter().filter(|r| r.id.space == space) {
-            counts.resources += 1;
-            counts.locks += resource.locks.len() as u64;
-            counts.mastered += u64::from(matches!(resource.state, State::Mine(_)));
+    pub fn counts(&self) -> BTreeMap<LockspaceId, SpaceCounts> {
+        let mut counts = BTreeMap::<LockspaceId, SpaceCounts>::new();
+        for resource in self.resources.iter() {
+            let space = counts.entry(resource.id.space).or_default();
+            space.resources += 1;
+            space.locks += resource.locks.len() as u64;
+            space.mastered += u64::from(matches!(resource.state, State::Mine(_)));
         }
-        let known = |entry| match entry {
-            Entry::At(_) => true,
-            Entry::Lost(life) => !is_rebuilt(&self.departed, life.life()),
-        };
-        counts.directory = self.resources.entries_in(space, known);
+        for (space, entry) in self.resources.entries() {
+            let known = match entry {
+                Entry::At(_) => true,
+                Entry::Lost(life) => !is_rebuilt(&self.departed, life.life()),
+            };
+            counts.entry(space).or_default().directory += u64::from(known);
+        }
         counts
     }
 

@@ -324,13 +324,11 @@ impl ResourceTable {
         std::mem::take(&mut self.change.gone)
     }
 
-    /// How many names of a lockspace this node is the directory of, as far as they pass a test.
-    pub(crate) fn entries_in(&self, space: LockspaceId, test: impl Fn(Entry) -> bool) -> u64 {
-        let here = self.iter().filter(|r| r.id.space == space);
-        let here = here.filter_map(|r| r.directory);
-        let elsewhere = self.elsewhere.iter().filter(|e| e.id.space == space);
-        let entries = here.chain(elsewhere.map(|e| e.entry));
-        entries.filter(|entry| test(*entry)).count() as u64
+    /// All that this node knows as a directory, as [`ResourceTable::peek`] would show it.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (LockspaceId, Entry)> {
+        let here = self.resources.iter();
+        let here = here.filter_map(|r| Some((r.id.space, r.directory?)));
+        here.chain(self.elsewhere.iter().map(|e| (e.id.space, e.entry)))
     }
 
     /// All places of resources.

@@ -552,11 +552,12 @@ impl Node {
                     .map(|r| u64::try_from(r.as_micros()).unwrap_or(u64::MAX)),
             })
             .collect();
+        let counts = self.dlm.counts();
         let mut lockspaces: Vec<LockspaceReport> = self
             .state
             .lockspaces()
             .map(|space| {
-                let counts = self.dlm.counts(space.id);
+                let counts = counts.get(&space.id).copied().unwrap_or_default();
                 LockspaceReport {
                     id: space.id,
                     name: space.name.clone(),

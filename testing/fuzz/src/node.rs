@@ -292,9 +292,8 @@ pub(crate) fn clients(data: &[u8]) {
             match world.victim() {
                 Some(node) => {
                     node.lock_manager().check();
-                    let left: u64 = (0..4)
-                        .map(|s| node.lock_manager().counts(LockspaceId(s)).locks)
-                        .sum();
+                    let counts = node.lock_manager().counts();
+                    let left: u64 = counts.values().map(|space| space.locks).sum();
                     assert_eq!(left, 0, "locks of clients that are gone");
                 }
                 None => assert!(leaves, "clients stopped the node: {:?}", world.stopped),
