@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod edited;
 pub mod random;
 pub mod reference;
 pub mod xml;
