@@ -228,9 +228,13 @@ pub(crate) fn collect(
             continue;
         }
         for pair in &set.pairs {
-            if let Some((name, Some(value))) = index.pair(pair)
-                && !into.contains_key(name)
-            {
+            let Some((name, Some(value))) = index.pair(pair) else {
+                continue;
+            };
+            // So the name is as if nobody had set it, here or in a set that counts more.
+            if value.eq_ignore_ascii_case("#default") {
+                into.remove(name);
+            } else if !into.contains_key(name) {
                 into.insert(name.clone(), value.clone());
             }
         }
@@ -267,6 +271,21 @@ mod tests {
         assert_eq!(whole("+7"), Some(7));
         assert_eq!(whole("high"), None);
         assert!(version("1.10") > version("1.9"));
+    }
+
+    /// Protects from taking the word for the default as a value.
+    #[test]
+    fn the_default_is_no_value() {
+        let cib = mainstay_cib::Cib::default();
+        let index = Index::new(&cib);
+        let mut set = AttributeSet::new("s");
+        set.set("target-role", "#default");
+        set.set("priority", "5");
+        let mut values = Values::new();
+        values.insert("target-role".into(), "Stopped".into());
+        collect(&index, &[set], Asked::default(), None, &mut values);
+        assert!(!values.contains_key("target-role"));
+        assert_eq!(values.get("priority").map(|v| &**v), Some("5"));
     }
 
     /// Protects patterns in constraints: parts of a match can name attributes.

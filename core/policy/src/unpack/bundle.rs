@@ -235,8 +235,12 @@ impl Maker<'_> {
 
     fn run_options(&self, number: u32, address: Option<&Str>) -> (String, String) {
         let id = &self.bundle.id;
-        let mut options = String::from(" --restart=no");
+        let mut options = String::new();
         let mut own_mounts = String::new();
+        // Podman restarts nothing by itself, and was never told not to.
+        if self.agent != "podman" {
+            options.push_str(" --restart=no");
+        }
         // Writing to a string cannot fail.
         if address.is_some() {
             let _ = write!(options, " -h {id}-{number}");
