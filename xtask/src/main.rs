@@ -55,6 +55,8 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Judge the policy engine by a folder of recorded clusters with a reference's verdicts
     Scheduler(scheduler::Scheduler),
+    /// Measure plans of large clusters beside Pacemaker's; wants crm_simulate
+    BenchScheduler(scheduler::Bench),
     /// Put the release binary, man pages and shell completions into target/dist
     Dist,
 }
@@ -78,6 +80,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Sim { arguments } => sim::forward(&arguments),
         Task::Fuzz(wish) => fuzz::fuzz(&wish),
         Task::Scheduler(wish) => scheduler::scheduler(&wish),
+        Task::BenchScheduler(wish) => scheduler::bench(&wish),
         Task::Dist => dist::dist(),
     }
 }

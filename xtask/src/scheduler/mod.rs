@@ -1,8 +1,12 @@
 //! Judging the policy engine by recorded states of clusters and what a reference made of them.
 
+mod bench;
+mod cluster;
 mod compare;
 mod differ;
 mod score;
+
+pub(crate) use bench::{Bench, bench};
 
 use crate::{
     dist::target_dir,
