@@ -86,5 +86,7 @@ fn hash(seed: u64) -> Result<String> {
 /// The test that each mutant is caught.
 pub(crate) fn mutants() -> Result<()> {
     let which = ["--package", "mainstay-mutants"];
-    run(tests(&which, Some(PROFILE)))
+    run(tests(&which, Some(PROFILE)))?;
+    let which = ["--package", "mainstay-policy-mutants"];
+    run(tests(&which, None))
 }

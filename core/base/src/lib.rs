@@ -27,7 +27,7 @@ pub use id::{
 pub use limits::*;
 pub use map::{FixedIndex, FixedMap, FixedSet, fixed_hash, fixed_mix};
 pub use mode::LockMode;
-pub use mutant::Mutant;
+pub use mutant::{Mutant, PlanMutant};
 pub use name::{LockspaceName, NameError, NodeName, ResourceName};
 pub use time::Instant;
 pub use token::Token;

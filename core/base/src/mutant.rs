@@ -87,12 +87,70 @@ impl Mutant {
     }
 }
 
+/// A deliberately broken variant of the policy engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlanMutant {
+    /// Services start elsewhere while their node is still being fenced.
+    StartBeforeFencing,
+    /// Orders between services bind nobody.
+    OrderForgotten,
+    /// A service that moves starts before it has stopped.
+    MoveWithoutStop,
+    /// Services do not stick to where they are.
+    StickinessIgnored,
+    /// However often a service fails on a node, it comes back there.
+    ThresholdIgnored,
+    /// Failures are never too old to count.
+    FailuresNeverExpire,
+    /// One more instance is promoted than shall be.
+    PromotedOneMore,
+    /// What must not be together may be.
+    AntiColocationIgnored,
+    /// Every ticket is taken for granted.
+    TicketIgnored,
+    /// Nodes are not asked what runs on them.
+    ProbesForgotten,
+}
+
+impl PlanMutant {
+    /// All of them.
+    pub const ALL: [PlanMutant; 10] = [
+        PlanMutant::StartBeforeFencing,
+        PlanMutant::OrderForgotten,
+        PlanMutant::MoveWithoutStop,
+        PlanMutant::StickinessIgnored,
+        PlanMutant::ThresholdIgnored,
+        PlanMutant::FailuresNeverExpire,
+        PlanMutant::PromotedOneMore,
+        PlanMutant::AntiColocationIgnored,
+        PlanMutant::TicketIgnored,
+        PlanMutant::ProbesForgotten,
+    ];
+
+    /// Whether this bug is switched on in this thread.
+    #[inline]
+    #[must_use]
+    pub fn active(self) -> bool {
+        #[cfg(feature = "mutants")]
+        return switch::PLAN.get() == Some(self);
+        #[cfg(not(feature = "mutants"))]
+        false
+    }
+
+    /// Switches a bug on in this thread, and every other of the engine off.
+    #[cfg(feature = "mutants")]
+    pub fn switch(mutant: Option<PlanMutant>) {
+        switch::PLAN.set(mutant);
+    }
+}
+
 #[cfg(feature = "mutants")]
 mod switch {
-    use super::Mutant;
+    use super::{Mutant, PlanMutant};
     use std::cell::Cell;
 
     thread_local! {
         pub(super) static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+        pub(super) static PLAN: Cell<Option<PlanMutant>> = const { Cell::new(None) };
     }
 }

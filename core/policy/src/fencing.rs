@@ -1,5 +1,7 @@
 //! The stage that fences nodes and shuts them down, and orders what depends on that.
 
+use mainstay_base::PlanMutant;
+
 use crate::{
     actions::{self, notify},
     constraints::{order, order_actions_of},
@@ -149,6 +151,9 @@ fn starts(world: &mut World<'_>, service: Sx, fencing: Ax) {
     let Some(target) = world.actions[fencing].node else {
         return;
     };
+    if PlanMutant::StartBeforeFencing.active() {
+        return;
+    }
     for at in world.services[service].actions.clone() {
         let action = &world.actions[at];
         match action.needs {

@@ -7,11 +7,12 @@ use crate::{
     model::{Discover, End, Kind, NodeKind, Nx, Replica, Sx, Task, World, flow},
     states::{must_fence, rc},
 };
+use mainstay_base::PlanMutant;
 use mainstay_cib::value::{Role, truth};
 
 /// Asks every node about every service whose state there is not known.
 pub(crate) fn all(world: &mut World<'_>) {
-    if !world.options.probes {
+    if !world.options.probes || PlanMutant::ProbesForgotten.active() {
         return;
     }
     for node in 0..world.nodes.len() {

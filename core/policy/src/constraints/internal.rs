@@ -7,6 +7,7 @@ use crate::{
     model::{Colocation, End, FenceOp, Kind, Needed, NodeKind, Nx, Replica, Sx, Task, World, flow},
     placement::has_utilization,
 };
+use mainstay_base::PlanMutant;
 use mainstay_cib::{
     text::Str,
     value::{Role, Score},
@@ -53,12 +54,14 @@ fn primitive(world: &mut World<'_>, service: Sx) {
     let unfences = !is_fencing && world.has_unfencing && s.requires == Needed::Unfencing;
     let container = s.container;
     let restart = flow::OPTIONAL | flow::IMPLIES_THEN | flow::RESTART;
-    order_by(
-        world,
-        (service, Task::Stop),
-        (service, Task::Start),
-        restart,
-    );
+    if !PlanMutant::MoveWithoutStop.active() {
+        order_by(
+            world,
+            (service, Task::Stop),
+            (service, Task::Start),
+            restart,
+        );
+    }
     if promotable || active_promoted {
         let first = flow::PROMOTED_IMPLIES_FIRST;
         order_by(world, (service, Task::Demote), (service, Task::Stop), first);

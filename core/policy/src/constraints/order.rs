@@ -5,6 +5,7 @@ use crate::{
     actions,
     model::{Ax, End, Kind, Order, Sx, Task, World, flow},
 };
+use mainstay_base::PlanMutant;
 use mainstay_cib::{
     constraints::Order as Written,
     text::Str,
@@ -136,6 +137,7 @@ fn inverse(task: Task) -> Task {
 fn flags_for(kind: OrderKind, first: Task, symmetry: Symmetry) -> u32 {
     let more = match (kind, symmetry) {
         (OrderKind::Optional, _) => 0,
+        _ if PlanMutant::OrderForgotten.active() => 0,
         (OrderKind::Serialize, _) => flow::SERIALIZE,
         (OrderKind::Mandatory, Symmetry::None) => flow::ASYMMETRICAL,
         (OrderKind::Mandatory, Symmetry::Backward) => flow::IMPLIES_FIRST,

@@ -5,6 +5,7 @@ use crate::{
     model::{Kind, Nx, Scores, Sx, World},
     report::Why,
 };
+use mainstay_base::PlanMutant;
 use mainstay_cib::value::{Role, Score};
 
 /// Which colocations count in a merge, as bits that can be combined.
@@ -619,7 +620,8 @@ fn apply_primitive(world: &mut World<'_>, dependent: Sx, primary: Sx, at: usize)
 fn to_location(world: &mut World<'_>, dependent: Sx, primary: Sx, at: usize) {
     let c = world.colocations[at].clone();
     let place = world.services[primary].home;
-    if place.is_none() && c.score < Score::ZERO {
+    let ignored = PlanMutant::AntiColocationIgnored.active();
+    if (place.is_none() || ignored) && c.score < Score::ZERO {
         return;
     }
     let attribute = &c.attribute;

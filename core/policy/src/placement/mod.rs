@@ -24,6 +24,7 @@ use crate::{
     report::{ScoreLine, Why},
     states::has_reached_threshold,
 };
+use mainstay_base::PlanMutant;
 use mainstay_cib::value::Score;
 
 /// Applies what is known of nodes and services before any place is decided on: constraints, failures,
@@ -98,6 +99,9 @@ fn stickiness(world: &mut World<'_>, service: Sx) {
         return;
     };
     let allowed = world.options.symmetric || s.allowed.get(node).is_some();
+    if PlanMutant::StickinessIgnored.active() {
+        return;
+    }
     if s.managed && s.stickiness > Score::ZERO && allowed {
         let score = s.stickiness;
         let group = s.parent.filter(|p| world.services[*p].kind == Kind::Group);

@@ -10,6 +10,7 @@ use crate::{
     report::{ScoreLine, Why},
     rules,
 };
+use mainstay_base::PlanMutant;
 use mainstay_cib::{
     text::Str,
     value::{Role, Score},
@@ -254,7 +255,8 @@ fn decide(world: &mut World<'_>, clone: Sx, instance: Sx, promoted: &mut u32) {
         score,
     });
     let c = &world.services[clone];
-    let room = *promoted < c.promoted_max || !c.managed;
+    let most = c.promoted_max + u32::from(PlanMutant::PromotedOneMore.active());
+    let room = *promoted < most || !c.managed;
     let node = (score >= Score::ZERO && room)
         .then(|| place_for_promotion(world, clone, instance))
         .flatten();

@@ -5,6 +5,7 @@ use crate::{
     model::{Nx, Sx, World},
     rules::score,
 };
+use mainstay_base::PlanMutant;
 use mainstay_cib::{Cib, status::LrmOp, value::Score};
 
 /// Which failures count.
@@ -23,6 +24,7 @@ pub(crate) fn fail_count(world: &World<'_>, service: Sx, node: Nx, which: Count)
     let (mut count, last) = written(world, service, node);
     let timeout = timeout(world, service, node, count);
     if which != Count::All
+        && !PlanMutant::FailuresNeverExpire.active()
         && count > Score::ZERO
         && last > 0
         && timeout > 0
@@ -133,7 +135,7 @@ fn written(world: &World<'_>, service: Sx, node: Nx) -> (Score, i64) {
 /// Whether a service failed so often on a node that it must go away from there: then what must go.
 pub(crate) fn has_reached_threshold(world: &World<'_>, service: Sx, node: Nx) -> Option<Sx> {
     let s = &world.services[service];
-    if s.threshold == Score::ZERO || s.failure_ignored {
+    if s.threshold == Score::ZERO || s.failure_ignored || PlanMutant::ThresholdIgnored.active() {
         return None;
     }
     let (count, _) = fail_count(world, service, node, Count::WithInside);
