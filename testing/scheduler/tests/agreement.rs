@@ -8,7 +8,7 @@ use mainstay_scheduler::{
 };
 
 /// How many clusters are compared; what follows takes a quarter of a minute.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 160;
 
 /// In how many of a hundred clusters each grade must be reached. The rest is known: releases of the
 /// reference differ, and some of its habits are accidents.

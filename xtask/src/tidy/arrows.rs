@@ -160,7 +160,7 @@ fn names<'a>(manifest: &'a Table, section: &str) -> impl Iterator<Item = &'a str
 /// The feature that builds known bugs in; cargo unites features of what is built together, so it is
 /// asked for in one crate, which is built apart from the rest.
 fn known_bugs(file: &File, folder: &str, manifest: &Table, findings: &mut Vec<Finding>) {
-    if folder == "testing/mutants" {
+    if matches!(folder, "testing/mutants" | "testing/policy-mutants") {
         return;
     }
     for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
@@ -170,7 +170,7 @@ fn known_bugs(file: &File, folder: &str, manifest: &Table, findings: &mut Vec<Fi
             let mutants = features.is_some_and(|f| f.iter().any(|f| f.as_str() == Some("mutants")));
             if mutants {
                 let what = format!("{folder} builds known bugs into {name}");
-                let mend = "take the feature `mutants` out; only testing/mutants asks for it";
+                let mend = "take the feature `mutants` out; only testing/mutants and testing/policy-mutants ask for it";
                 findings.push(file.finding(line_of(file, name), "arrows", what, mend));
             }
         }
