@@ -54,10 +54,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("testing/sim", &["base", "wire", "journal", "node"]),
     ("testing/mutants", &["base", "sim"]),
-    ("testing/policy-mutants", &["base", "policy", "scheduler"]),
     ("testing/torture", &["base", "wire", "client"]),
     ("testing/compare", &["client"]),
     ("testing/scheduler", &["base", "cib", "policy"]),
+    ("testing/policy-mutants", &["base", "policy", "scheduler"]),
     (
         "testing/fuzz",
         &[
