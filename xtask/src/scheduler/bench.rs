@@ -24,6 +24,9 @@ pub(crate) struct Bench {
     /// Small clusters only
     #[arg(long)]
     quick: bool,
+    /// Break the reference off after so many seconds, and go on without it
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    patience: u64,
     /// Leave out the curve of growth
     #[arg(long)]
     no_curve: bool,
@@ -64,11 +67,11 @@ struct Cost {
     kilobytes: u64,
 }
 
-/// What both needed for one cluster.
+/// What both needed for one cluster; nothing for the reference if it was broken off or not asked.
 struct Pair {
     shape: Shape,
     ours: Cost,
-    theirs: Cost,
+    theirs: Option<Cost>,
 }
 
 /// Measures, and prints tables.
@@ -87,10 +90,11 @@ pub(crate) fn bench(wish: &Bench) -> Result<ExitCode> {
     } else {
         &CLUSTERS
     };
+    let patience = Duration::from_secs(wish.patience);
     let mut pairs = Vec::new();
     for shape in clusters {
         eprintln!("  {shape}");
-        pairs.push(pair(&dir, *shape, wish.runs)?);
+        pairs.push(pair(&dir, *shape, wish.runs, Some(patience))?);
     }
     let mut curve = Vec::new();
     if !wish.no_curve {
@@ -99,24 +103,13 @@ pub(crate) fn bench(wish: &Bench) -> Result<ExitCode> {
             let shape = shape(CURVE_NODES, services, 5);
             eprintln!("  {shape}, for the curve");
             // How the reference grows is known where it does not take minutes.
-            let theirs = services <= 1000;
-            curve.push(point(&dir, shape, wish.runs, theirs)?);
+            let patience = (services <= 1000).then_some(patience);
+            curve.push(pair(&dir, shape, wish.runs, patience)?);
         }
     }
     if wish.json {
-        let pairs: Vec<_> = pairs.iter().map(Pair::json).collect();
-        let curve: Vec<_> = curve
-            .iter()
-            .map(|(shape, ours, theirs)| {
-                json!({
-                    "nodes": shape.nodes,
-                    "services": shape.services,
-                    "mainstay": ours.json(),
-                    "reference": theirs.map(Cost::json),
-                })
-            })
-            .collect();
-        let report = json!({ "clusters": pairs, "curve": curve });
+        let json = |list: &[Pair]| list.iter().map(Pair::json).collect::<Vec<_>>();
+        let report = json!({ "clusters": json(&pairs), "curve": json(&curve) });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&pairs, &curve);
@@ -131,47 +124,48 @@ impl Cost {
 }
 
 impl Pair {
-    fn times(&self) -> f64 {
-        self.theirs.seconds / self.ours.seconds
-    }
-
-    fn busy_times(&self) -> f64 {
-        self.theirs.busy / self.ours.busy
-    }
-
+    /// How many times as long the reference took, on the clock and on a processor, and which part of
+    /// its memory ours took.
     #[expect(clippy::cast_precision_loss, reason = "memory of machines is exact")]
-    fn memory(&self) -> f64 {
-        self.ours.kilobytes as f64 / self.theirs.kilobytes as f64
+    fn ratios(&self) -> Option<[f64; 3]> {
+        let theirs = self.theirs?;
+        Some([
+            theirs.seconds / self.ours.seconds,
+            theirs.busy / self.ours.busy,
+            self.ours.kilobytes as f64 / theirs.kilobytes as f64,
+        ])
     }
 
     fn json(&self) -> serde_json::Value {
+        let ratios = self.ratios();
         json!({
-            "cluster": self.shape.to_string(),
+            "nodes": self.shape.nodes,
+            "services": self.shape.services,
+            "group": self.shape.group,
             "mainstay": self.ours.json(),
-            "reference": self.theirs.json(),
-            "times_faster": self.times(),
-            "times_less_busy": self.busy_times(),
-            "memory_ratio": self.memory(),
+            "reference": self.theirs.map(Cost::json),
+            "times_faster": ratios.map(|r| r[0]),
+            "times_less_busy": ratios.map(|r| r[1]),
+            "memory_ratio": ratios.map(|r| r[2]),
         })
     }
 }
 
-type Point = (Shape, Cost, Option<Cost>);
-
-fn print(pairs: &[Pair], curve: &[Point]) {
+fn print(pairs: &[Pair], curve: &[Pair]) {
     println!(
         "| nodes × services | mainstay | {REFERENCE} | times faster | by processor time | memory |"
     );
     println!("|---|---:|---:|---:|---:|---:|");
     for pair in pairs {
+        let ratios = match pair.ratios() {
+            Some([times, busy, memory]) => format!("{times:.1} | {busy:.1} | {memory:.2}"),
+            None => "| |".to_owned(),
+        };
+        let theirs = pair.theirs.map_or("broken off".to_owned(), words);
         println!(
-            "| {} | {} | {} | {:.1} | {:.1} | {:.2} |",
+            "| {} | {} | {theirs} | {ratios} |",
             pair.shape,
-            words(pair.ours),
-            words(pair.theirs),
-            pair.times(),
-            pair.busy_times(),
-            pair.memory()
+            words(pair.ours)
         );
     }
     if curve.is_empty() {
@@ -181,15 +175,14 @@ fn print(pairs: &[Pair], curve: &[Point]) {
         "\n| nodes × services | mainstay | µs for each service | {REFERENCE} | µs for each service |"
     );
     println!("|---|---:|---:|---:|---:|");
-    for (shape, ours, theirs) in curve {
-        let (cost, each) = match theirs {
-            Some(theirs) => (words(*theirs), each(*theirs, *shape)),
-            None => Default::default(),
-        };
+    for pair in curve {
+        let theirs = pair.theirs.map(|t| (words(t), each(t, pair.shape)));
+        let (cost, per) = theirs.unwrap_or_default();
+        let ours = each(pair.ours, pair.shape);
         println!(
-            "| {shape} | {} | {} | {cost} | {each} |",
-            words(*ours),
-            self::each(*ours, *shape)
+            "| {} | {} | {ours} | {cost} | {per} |",
+            pair.shape,
+            words(pair.ours)
         );
     }
 }
@@ -209,36 +202,30 @@ fn words(cost: Cost) -> String {
     )
 }
 
-fn pair(dir: &Path, shape: Shape, runs: usize) -> Result<Pair> {
-    let (shape, ours, theirs) = point(dir, shape, runs, true)?;
-    let theirs = theirs.context("the reference was not measured")?;
-    Ok(Pair {
-        shape,
-        ours,
-        theirs,
-    })
-}
-
-/// Both by turns, so that a busy moment of the machine hits both.
-fn point(dir: &Path, shape: Shape, runs: usize, reference: bool) -> Result<Point> {
-    let file = dir.join(format!(
-        "{}-{}-{}.xml",
-        shape.nodes, shape.services, shape.group
-    ));
+/// Both by turns, so that a busy moment of the machine hits both; the reference only with patience.
+fn pair(dir: &Path, shape: Shape, runs: usize, patience: Option<Duration>) -> Result<Pair> {
+    let name = format!("{}-{}-{}.xml", shape.nodes, shape.services, shape.group);
+    let file = dir.join(name);
     fs::write(&file, shape.cib()).with_context(|| format!("cannot write {}", file.display()))?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut waits = patience.is_some();
     for _ in 0..runs {
         let mut plan = Command::new(binary());
         plan.arg("plan").arg(&file);
-        ours.push(measure(plan)?);
-        if reference {
+        ours.extend(measure(plan, None)?);
+        if waits {
             let mut simulate = Command::new(REFERENCE);
             simulate.args(["-R", "-Q", "-x"]).arg(&file);
-            theirs.push(measure(simulate)?);
+            let cost = measure(simulate, patience)?;
+            waits = cost.is_some();
+            theirs.extend(cost);
         }
     }
-    let theirs = reference.then(|| median(theirs));
-    Ok((shape, median(ours), theirs))
+    Ok(Pair {
+        shape,
+        ours: median(ours),
+        theirs: waits.then(|| median(theirs)),
+    })
 }
 
 /// The medians of the times, and the highest peak of memory.
@@ -253,8 +240,9 @@ fn median(mut costs: Vec<Cost>) -> Cost {
     }
 }
 
-/// Runs a program to its end, cold, and looks at its memory while it runs.
-fn measure(mut command: Command) -> Result<Cost> {
+/// Runs a program to its end, cold, and looks at its memory while it runs. Nothing if it took longer
+/// than anybody waits.
+fn measure(mut command: Command, patience: Option<Duration>) -> Result<Option<Cost>> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -270,6 +258,12 @@ fn measure(mut command: Command) -> Result<Cost> {
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
+        }
+        if patience.is_some_and(|p| start.elapsed() > p) {
+            child.kill()?;
+            child.wait()?;
+            eprintln!("    {program}: broken off");
+            return Ok(None);
         }
         if let Ok(text) = fs::read_to_string(&status_file) {
             kilobytes = peak(&text).unwrap_or(kilobytes).max(kilobytes);
@@ -289,7 +283,7 @@ fn measure(mut command: Command) -> Result<Cost> {
         kilobytes,
     };
     eprintln!("    {program}: {}", words(cost));
-    Ok(cost)
+    Ok(Some(cost))
 }
 
 /// The seconds that a process was on a processor; both programs have one thread.
