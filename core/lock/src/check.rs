@@ -1,7 +1,7 @@
 //! What always holds, asserted.
 
 use crate::{
-    Flags, Resource,
+    Flags, LockView, Resource,
     mode_tables::{ModeCounts, urgency},
 };
 use core::fmt::Debug;
@@ -74,6 +74,11 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             assert_eq!(
                 pending.converting_noorder as usize,
                 self.converting().filter(|l| noorder(l.flags)).count()
+            );
+            let promised = |lock: &LockView<K>| lock.flags.promises_to_let_go();
+            assert_eq!(
+                pending.promises as usize,
+                self.converting().filter(promised).count()
             );
             assert_eq!(
                 pending.waiting_noorder as usize,

@@ -202,7 +202,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
 
     /// Tells the converting locks that have promised to let go what others wait for them.
     pub(crate) fn tell_converting_blockers(&mut self, out: &mut Vec<Effect<K>>) {
-        let Some(pending) = self.pending.as_mut().filter(|p| !p.is_empty()) else {
+        let Some(pending) = self.pending.as_mut().filter(|p| p.promises > 0) else {
             return;
         };
         for c in pending.converting.iter_mut() {

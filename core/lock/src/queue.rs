@@ -113,6 +113,8 @@ pub(crate) struct Pending<K> {
     /// How many in each queue have NOORDER: sweeps look past the head only if there are some.
     pub(crate) converting_noorder: u32,
     pub(crate) waiting_noorder: u32,
+    /// How many conversions have promised to let go: notices look past the granted only if some have.
+    pub(crate) promises: u32,
     /// Never handed out yet; larger than any ticket in either queue.
     pub(crate) next_ticket: Ticket,
 }
@@ -145,6 +147,7 @@ impl<K> Default for Pending<K> {
             wanted: ModeCounts::default(),
             converting_noorder: 0,
             waiting_noorder: 0,
+            promises: 0,
             next_ticket: Ticket(1),
         }
     }
@@ -193,6 +196,7 @@ impl<K: Copy + Ord> Pending<K> {
     pub(crate) fn count_converting(&mut self, ask: Ask) {
         self.wanted.add(ask.mode);
         self.converting_noorder += u32::from(ask.flags.contains(Flags::NOORDER));
+        self.promises += u32::from(ask.flags.promises_to_let_go());
     }
 
     /// Enters a request into the counts; its place in the queue is the caller's business.
@@ -205,6 +209,7 @@ impl<K: Copy + Ord> Pending<K> {
         let entry = self.converting.remove(index)?;
         self.wanted.remove(entry.ask.mode);
         self.converting_noorder -= u32::from(entry.ask.flags.contains(Flags::NOORDER));
+        self.promises -= u32::from(entry.ask.flags.promises_to_let_go());
         Some(entry)
     }
 

@@ -309,3 +309,75 @@ fn calls_that_are_too_long_are_refused() {
     m.call(Ask::Ping).unwrap();
     assert_eq!(asks(&mut m), [Ask::Ping]);
 }
+
+/// Protects owners from taking an old mode for held: a demotion is known at once, survives the refusal
+/// of its conversion, and is over with the next call; an alternate is known as one.
+#[test]
+fn demotions_and_alternates_are_known() {
+    let mut m = Machine::default();
+    let handle = held(&mut m);
+    let ask = || convert(handle, call(LockMode::Ex), None);
+    let state = |m: &mut Machine| {
+        let lock = m.watched(handle).unwrap();
+        (lock.mode, lock.altmode, lock.demoted)
+    };
+    let request = m.call_on(handle, ask()).unwrap();
+    hear(&mut m, &ToClient::Demoted { handle });
+    assert_eq!(state(&mut m), (Some(LockMode::Nl), false, true));
+    let refused = Refusal::AfterDemotion(Box::new(Refusal::TimedOut));
+    assert_eq!(
+        (refused.code(), refused.cause()),
+        ("timed-out", &Refusal::TimedOut)
+    );
+    done(&mut m, request, Err(refused));
+    assert_eq!(state(&mut m), (Some(LockMode::Nl), false, true));
+    let request = m.call_on(handle, ask()).unwrap();
+    assert_eq!(state(&mut m), (Some(LockMode::Nl), false, false));
+    let otherwise = Answer::GrantedOtherwise {
+        granted: Granted {
+            mode: LockMode::Pr,
+            token: Token(6),
+            value: None,
+        },
+        altmode: true,
+        demoted: false,
+    };
+    done(&mut m, request, Ok(otherwise));
+    assert_eq!(state(&mut m), (Some(LockMode::Pr), true, false));
+    let request = m.call_on(handle, ask()).unwrap();
+    done(&mut m, request, granted(LockMode::Ex));
+    assert_eq!(state(&mut m), (Some(LockMode::Ex), false, false));
+}
+
+/// Protects against calls on what is gone: a lock that was taken for a broken promise is not released
+/// by its guard, nor by the end of the call that waited; one that was not taken goes on.
+#[test]
+fn a_lock_that_was_taken_is_gone() {
+    let mut m = Machine::default();
+    for released in [false, true] {
+        let handle = held(&mut m);
+        let ask = convert(handle, call(LockMode::Pr), None);
+        let request = m.call_on(handle, ask).unwrap();
+        sent(&mut m);
+        let mode = LockMode::Ex;
+        let overdue = ToClient::Overdue {
+            handle,
+            mode,
+            released,
+        };
+        hear(&mut m, &overdue);
+        let result = match released {
+            true => Err(Refusal::Released),
+            false => granted(LockMode::Pr),
+        };
+        done(&mut m, request, result);
+        m.release(handle);
+        let expected = if released {
+            vec![]
+        } else {
+            vec![unlock(handle)]
+        };
+        assert_eq!(asks(&mut m), expected);
+        assert_eq!(m.watched(handle).is_none(), released);
+    }
+}

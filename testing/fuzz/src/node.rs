@@ -306,7 +306,9 @@ pub(crate) fn clients(data: &[u8]) {
 fn call(feed: &mut Feed<'_>) -> Ask {
     let handle = Handle(u64::from(feed.byte() % 4));
     let mode = LockMode::ALL[usize::from(feed.byte() % 6)];
-    let flags = Flags(u32::from(feed.u16()) & Flags::ALL.0);
+    // Two bits without a meaning stand for the two flags that sixteen bits do not reach.
+    let bits = u32::from(feed.u16());
+    let flags = Flags((bits | (bits & 0x6) << 15) & Flags::ALL.0);
     let blocking = true;
     match feed.byte() % 4 {
         0 => Ask::Lock {
