@@ -46,7 +46,7 @@ Exit codes:
   2    `check`: there are errors
   64   the command line was wrong
   65   `convert`, `plan`: what was read cannot be used; `convert`: or cannot be said in the
-       other notation
+       other notation; `plan`: or its constraints contradict each other
   66   a file, node, service, ticket, cluster or lockspace that was named does not exist
   69   the daemon cannot be reached, or cannot serve now
   70   something failed that should not; `node`: it stopped itself, see its log;

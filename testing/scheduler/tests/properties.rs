@@ -1,8 +1,8 @@
 //! What holds for every plan, whatever the cluster.
 
-use mainstay_cib::Cib;
+use mainstay_cib::{Cib, constraints::Constraint};
 use mainstay_policy::{Ask, Kind, lint::lint, plan, run, status, verdict};
-use mainstay_scheduler::random;
+use mainstay_scheduler::{compare::differences, random};
 
 const SEEDS: u64 = 400;
 
@@ -42,9 +42,8 @@ fn the_linter_hardly_complains() {
         .filter(|(_, f)| f.rule != "circle")
         .map(|(seed, f)| format!("{seed}: {f}"))
         .collect();
-    // What is left alone, as everything is where fencing is wanted and no device is there, can be
-    // where a constraint does not want it.
-    assert!(others.len() <= 4, "{others:#?}");
+    // A virtual machine that runs inside of itself is all that is found, and it is in one of them.
+    assert!(others.len() <= 1, "{others:#?}");
     assert!(circles <= 45, "{circles} clusters with circles");
 }
 
@@ -112,4 +111,56 @@ fn what_was_started_runs() {
             }
         }
     }
+}
+
+/// The same cluster with its nodes in another order, and with those of its constraints that `turns`
+/// chooses.
+fn turned(mut cib: Cib, turns: fn(&Constraint) -> bool) -> Cib {
+    let Some(configuration) = &mut cib.configuration else {
+        return cib;
+    };
+    if let Some(nodes) = &mut configuration.nodes {
+        nodes.items.reverse();
+    }
+    if let Some(constraints) = &mut configuration.constraints {
+        let chosen = constraints.items.iter().filter(|c| turns(c));
+        let mut turned: Vec<Constraint> = chosen.cloned().collect();
+        for place in constraints.items.iter_mut().filter(|c| turns(c)) {
+            if let Some(last) = turned.pop() {
+                *place = last;
+            }
+        }
+    }
+    cib
+}
+
+/// The clusters whose plans change with the order of elements.
+fn differ_when_turned(turns: fn(&Constraint) -> bool) -> Vec<(u64, Vec<String>)> {
+    let seeds = 1..=SEEDS;
+    let differ = seeds.filter_map(|seed| {
+        let (cib, ask) = cluster(seed);
+        let turned = verdict(&turned(cib.clone(), turns), ask, &[]);
+        let differences = differences(&verdict(&cib, ask, &[]), &turned);
+        (!differences.is_empty()).then_some((seed, differences))
+    });
+    differ.collect()
+}
+
+/// Protects operators from plans that hang on how a file was written: the order of nodes, locations
+/// and tickets decides nothing.
+///
+/// The order of services does, by design: it breaks ties. So does the order of the states of nodes,
+/// as in the reference: what is active on several nodes is seen on the first one first.
+#[test]
+fn the_order_of_nodes_and_locations_decides_nothing() {
+    let turns = |c: &Constraint| matches!(c, Constraint::Location(_) | Constraint::Ticket(_));
+    let differ = differ_when_turned(turns);
+    assert!(differ.is_empty(), "{differ:#?}");
+}
+
+/// Protects operators as above: of orders and colocations, the order hardly ever decides.
+#[test]
+fn the_order_of_other_constraints_hardly_decides() {
+    let differ = differ_when_turned(|_| true);
+    assert!(100 * differ.len() as u64 <= 2 * SEEDS, "{differ:#?}");
 }

@@ -115,7 +115,8 @@ pub(super) fn banned(view: &View<'_>) -> Vec<String> {
         if !never || view.is_unmanaged(service) {
             continue;
         }
-        if view.next(service).iter().any(|p| *p.node == **node) {
+        let there = view.next(service).iter().any(|p| *p.node == **node);
+        if there && !view.may_stay(service, node) {
             wrong.push(format!(
                 "{service} shall be on {node}, from which {} bans it",
                 c.id

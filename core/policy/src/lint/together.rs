@@ -30,7 +30,8 @@ pub(super) fn apart(view: &View<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (c, a, b) in colocations(view).filter(|(c, ..)| c.score.get() == Some(Score::NEVER)) {
         for place in view.next(a) {
-            if view.next(b).iter().any(|p| p.node == place.node) {
+            let stay = view.may_stay(a, &place.node) && view.may_stay(b, &place.node);
+            if !stay && view.next(b).iter().any(|p| p.node == place.node) {
                 wrong.push(format!(
                     "{a} and {b} on {} in spite of {}",
                     place.node, c.id

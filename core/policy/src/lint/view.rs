@@ -133,6 +133,20 @@ impl<'a> View<'a> {
         self.now(service).any(|flags| flags.contains("unmanaged"))
     }
 
+    /// Whether a service may stay where it is now although it should not be there: where fencing is
+    /// wanted and there is no device, it could not be started elsewhere.
+    pub(super) fn may_stay(&self, service: &str, node: &str) -> bool {
+        let wanted = self.option("stonith-enabled") != Some(false);
+        let watchdog = self.option("have-watchdog") == Some(true);
+        let primitives = self.cib.resources().iter().flat_map(Resource::primitives);
+        let device = primitives
+            .into_iter()
+            .any(|p| p.class.as_deref() == Some("stonith"));
+        let now = self.plan.report.status.services.get(service);
+        let here = |text: &String| text.split(' ').next() == Some(node);
+        wanted && !watchdog && !device && now.is_some_and(|places| places.iter().any(here))
+    }
+
     /// Whether everything is left alone, by an option.
     pub(super) fn option(&self, name: &str) -> Option<bool> {
         truth(self.cib.option(name)?)

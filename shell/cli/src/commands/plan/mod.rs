@@ -154,8 +154,7 @@ pub(crate) fn run(global: &Global, args: &PlanArgs) -> Outcome {
     if complaints.is_empty() {
         return Ok(OK);
     }
-    complain(&args.file, &complaints);
-    Ok(INTERNAL)
+    Ok(complain(&args.file, &complaints))
 }
 
 fn print(
@@ -240,8 +239,22 @@ fn now(cib: &Cib, at: Option<DateTime>) -> Result<i64, Failure> {
     })
 }
 
-/// A plan that the linter does not let pass is our fault, and somebody should hear of it.
-fn complain(file: &Path, complaints: &[lint::Finding]) {
+/// Constraints may contradict each other. Whatever else the linter does not let pass is our fault,
+/// and somebody should hear of it. Returns the exit code.
+fn complain(file: &Path, complaints: &[lint::Finding]) -> u8 {
+    if let [circle] = complaints
+        && circle.rule == "circle"
+    {
+        let head =
+            "The steps of this plan wait for each other in a circle: it cannot be carried out.";
+        output::note(paint(BAD, head));
+        output::note(format_args!("  {}", circle.what));
+        output::note(
+            "Most often constraints contradict each other: look at the orders and colocations of \
+             these services.",
+        );
+        return BAD_DATA;
+    }
     let head = "This plan does what no plan may do. Do not rely on it.";
     output::note(paint(BAD, head));
     for complaint in complaints {
@@ -252,6 +265,7 @@ fn complain(file: &Path, complaints: &[lint::Finding]) {
          these lines, the output of `mainstay --version`, and {} (take passwords out of it first).",
         file.display()
     ));
+    INTERNAL
 }
 
 /// Refuses the name of a node that there is not.
