@@ -28,6 +28,8 @@ pub enum Mutant {
     UnprovedNotAwaited,
     /// The directory gives unknown names away before all members have registered theirs.
     DirectoryTooSure,
+    /// A node says that it has registered all it masters while it is still looking through it.
+    RegisteredTooEarly,
     /// Locks of a dead incarnation stay where they were.
     PurgeForgotten,
     /// Log messages leave before the records they depend on are durable.
@@ -48,7 +50,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 19] = [
+    pub const ALL: [Mutant; 20] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -60,6 +62,7 @@ impl Mutant {
         Mutant::RebuildTooEarly,
         Mutant::UnprovedNotAwaited,
         Mutant::DirectoryTooSure,
+        Mutant::RegisteredTooEarly,
         Mutant::PurgeForgotten,
         Mutant::SendBeforeDurable,
         Mutant::RepeatsDelivered,

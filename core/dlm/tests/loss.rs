@@ -551,3 +551,26 @@ fn a_change_of_the_members_is_caught_up_with_in_slices() {
     let restated = said.iter().filter(|b| matches!(b, Body::Restate { .. }));
     assert_eq!(restated.count(), 99);
 }
+
+/// Protects exclusion: a node does not say that it has registered all it masters between a change of
+/// the members and a proof that comes with it, nor before it has rebuilt what follows from that.
+#[test]
+fn what_a_proof_brings_is_registered_first() {
+    let mut node = member(own_resource().name, LockMode::Nl);
+    let registered = |said: &[Body]| said.iter().any(|b| matches!(b, Body::Registered { .. }));
+    node.said(OTHER);
+    node.epoch = 2;
+    node.dlm.install(NOW, view(2, &[ME, OTHER], &[]));
+    assert!(!registered(&node.said(OTHER)), "the proof may follow");
+    node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeftCleanly));
+    node.dlm.view_settled(NOW);
+    let (said, _) = node.work_off(OTHER);
+    assert!(!registered(&said), "{said:?}");
+    let done = Body::RestateDone {
+        node: MASTER,
+        incarnation: LIFE,
+    };
+    node.heard(OTHER, done);
+    let (said, _) = node.work_off(OTHER);
+    assert!(registered(&said), "{said:?}");
+}

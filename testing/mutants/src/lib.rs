@@ -44,6 +44,7 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::RebuildTooEarly
         | Mutant::UnprovedNotAwaited
         | Mutant::DirectoryTooSure
+        | Mutant::RegisteredTooEarly
         | Mutant::PurgeForgotten => Profile::Crashy,
     }
 }

@@ -23,6 +23,22 @@ pub fn is_there() -> bool {
         .is_ok_and(|s| s.success())
 }
 
+/// As [`is_there`], for tests: says loudly that one is skipped.
+///
+/// # Panics
+/// If it is not there although `CI` is set: nothing may be skipped then.
+#[must_use]
+#[expect(clippy::print_stdout, reason = "whoever runs the tests shall see it")]
+pub fn is_there_or_skipped() -> bool {
+    if is_there() {
+        return true;
+    }
+    let what = format!("{PROGRAM} is not installed: `cargo xtask setup`");
+    assert!(std::env::var_os("CI").is_none(), "{what}");
+    println!("SKIPPED: {what}");
+    false
+}
+
 /// Its verdict for a cluster; nothing if it refuses the configuration.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ fn one(world: &mut World<'_>, order: &Order) {
 }
 
 /// All actions of a service for a task.
-fn of_task(world: &World<'_>, service: Sx, task: Task, interval: u64) -> Vec<Ax> {
+pub(super) fn of_task(world: &World<'_>, service: Sx, task: Task, interval: u64) -> Vec<Ax> {
     let fits = |a: &&Ax| {
         let action = &world.actions[**a];
         action.task == task && action.interval == interval

@@ -4,6 +4,7 @@ use crate::{
     actions::find_all,
     constraints::order_actions_of,
     model::{Ax, End, Kind, Sx, Task, World, flow},
+    ordering::apply::of_task,
     placement::compatible,
 };
 
@@ -53,18 +54,7 @@ fn instead_of_stops(world: &mut World<'_>, at: usize) {
     }
     let thens = match order.then {
         End::Action(a) => vec![a],
-        End::Task(service, task, interval) => {
-            let fits = |a: &&Ax| {
-                let action = &world.actions[**a];
-                action.task == task && action.interval == interval
-            };
-            world.services[service]
-                .actions
-                .iter()
-                .filter(fits)
-                .copied()
-                .collect()
-        }
+        End::Task(service, task, interval) => of_task(world, service, task, interval),
     };
     for probe in probes {
         for &then in &thens {

@@ -160,6 +160,10 @@ fn dangling(world: &mut World<'_>, service: Sx, node: Nx) {
     world.services[service].dangling.push(node);
 }
 
+fn went_well(op: &LrmOp) -> bool {
+    op.rc_code.get() == Some(rc::OK) && op.op_status.get() == Some(status::DONE)
+}
+
 /// The first half failed: the service may be active on both nodes.
 pub(super) fn to_failed(world: &mut World<'_>, record: &Record<'_>) {
     let service = record.service;
@@ -171,8 +175,7 @@ pub(super) fn to_failed(world: &mut World<'_>, record: &Record<'_>) {
     let second = on_target.iter().find(|o| {
         &*o.operation == "migrate_from"
             && o.migrate_source.as_ref() == Some(&e.source_name)
-            && o.rc_code.get() == Some(rc::OK)
-            && o.op_status.get() == Some(status::DONE)
+            && went_well(o)
     });
     let newer = newer_state(
         world,
@@ -202,8 +205,7 @@ pub(super) fn from_failed(world: &mut World<'_>, record: &Record<'_>) {
     let first = on_source.iter().find(|o| {
         &*o.operation == "migrate_to"
             && o.migrate_target.as_ref() == Some(&e.target_name)
-            && o.rc_code.get() == Some(rc::OK)
-            && o.op_status.get() == Some(status::DONE)
+            && went_well(o)
     });
     let newer = newer_state(
         world,
