@@ -46,11 +46,13 @@ pub enum Mutant {
     DemotionNotTold,
     /// A call that waits is not tried with its alternate any more.
     AlternateTriedOnce,
+    /// A page of resources is filled with those that are found first, not with those that come first.
+    PageOfFirstFound,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 20] = [
+    pub const ALL: [Mutant; 21] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -71,6 +73,7 @@ impl Mutant {
         Mutant::DeadlockQueueUnseen,
         Mutant::DemotionNotTold,
         Mutant::AlternateTriedOnce,
+        Mutant::PageOfFirstFound,
     ];
 
     /// Whether this bug is switched on in this thread.

@@ -15,13 +15,14 @@ impl Dlm {
     /// Gives a lock's mode up for NL, so that its conversion can wait: its client hears of it before
     /// the master, and so before anybody is granted what it stopped. Should the master vanish, the
     /// lock is restated as it is now.
-    pub(crate) fn demote(&mut self, lock: LockId) {
+    pub(crate) fn demote(&mut self, now: Instant, lock: LockId) {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
         let told = !Mutant::DemotionNotTold.active();
-        if told {
-            owned.granted = Some(LockMode::Nl);
+        if told && let Some(held) = owned.granted.replace(LockMode::Nl) {
+            let space = self.resources.peek(owned.place).id.space;
+            self.contention.hold_ends(now, space, held, owned.since);
         }
         owned.demoted = true;
         owned.sent = false;

@@ -42,7 +42,7 @@ impl Dlm {
         if let Err(why) = fits {
             return self.done(session, request, Err(why));
         }
-        self.end_waiting(lock);
+        self.end_waiting(now, lock);
         let owned = self.locks.get_mut(&lock).expect("found above");
         owned.request = request;
         owned.pending = Pending::Unlock {
@@ -68,7 +68,7 @@ impl Dlm {
     }
 
     /// Ends the request or conversion that a lock waits for, if it does. The master is not told.
-    pub(crate) fn end_waiting(&mut self, lock: LockId) {
+    pub(crate) fn end_waiting(&mut self, now: Instant, lock: LockId) {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
@@ -78,6 +78,9 @@ impl Dlm {
         ) {
             return;
         }
+        let resource = &self.resources.peek(owned.place).id;
+        self.contention
+            .call_ends(now, lock, resource, owned.asked, false);
         owned.pending = Pending::None;
         owned.ticket = None;
         owned.demoted = false;

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod catch_up;
+mod contention;
 mod deadlock;
 mod demotion;
 mod directory;
@@ -28,6 +29,7 @@ mod owner;
 mod plausible;
 mod recovery;
 mod report;
+mod scan;
 mod table;
 mod work;
 
@@ -45,6 +47,8 @@ use mainstay_wire::{
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use contention::Contention;
+pub use contention::WaitView;
 use deadlock::Deadlocks;
 use life::{Life, PackedLife};
 use master::Key;
@@ -52,6 +56,7 @@ use names::Place;
 pub use owner::{ConvertCall, LockCall, UnlockCall};
 use recovery::Departure;
 pub use report::{OwnedView, SpaceCounts};
+pub use scan::{LOCKS_PER_QUEUE, Scan, Wanted};
 use table::{Owned, ResourceTable};
 use work::Works;
 
@@ -138,6 +143,8 @@ pub enum Out {
         /// The lock had given up its mode for NL before.
         demoted: bool,
     },
+    /// Mastered resources that were asked for by [`Dlm::scan`].
+    Scanned(Scan),
     /// What must hold does not: the node must stop rather than grant a lock wrongly.
     Fatal(String),
 }
@@ -184,6 +191,7 @@ pub struct Dlm {
     suspects: VecDeque<(Instant, Life, ResourceId)>,
     early: BTreeMap<NodeId, VecDeque<(BootId, Message)>>,
     deadlocks: Deadlocks,
+    contention: Contention,
     deferred: VecDeque<Deferred>,
     /// What is done in slices.
     works: Works,
@@ -237,6 +245,7 @@ impl Dlm {
             suspects: VecDeque::new(),
             early: BTreeMap::new(),
             deadlocks: Deadlocks::default(),
+            contention: Contention::default(),
             deferred: VecDeque::new(),
             works: Works::new(slice),
             effects: Vec::new(),
@@ -393,8 +402,11 @@ impl Dlm {
             Body::Query { .. }
             | Body::QueryPart { .. }
             | Body::QueryWaits { .. }
+            | Body::QueryResources { .. }
             | Body::QueryOwners { .. }
-            | Body::QuerySessions { .. } => {
+            | Body::QuerySessions { .. }
+            | Body::QueryContention { .. }
+            | Body::ContentionPart { .. } => {
                 self.violation(from, "a query reached the lock manager");
             }
         }

@@ -167,7 +167,7 @@ impl Dlm {
                 released: release,
             });
             if release {
-                self.end_waiting(lock);
+                self.end_waiting(now, lock);
                 // As if its client had died: it may have been about to publish.
                 self.drop_lock(now, lock, true);
             }

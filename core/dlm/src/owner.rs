@@ -4,7 +4,7 @@
 //! numbers. A call whose master is unknown or vanished stays unsent and goes out when there is one.
 
 use crate::{
-    Dlm, IDLE, Life, Out,
+    Dlm, IDLE, Life, Out, contention,
     deadlock::Verdict,
     demotion,
     names::Place,
@@ -131,6 +131,7 @@ impl Dlm {
                 yields: call.flags.contains(Flags::NODLCKBLK),
                 value: None,
                 since: now,
+                asked: now,
             },
         );
         if let Some(at) = call.deadline {
@@ -180,6 +181,7 @@ impl Dlm {
             value: call.value,
         };
         owned.request = request;
+        owned.asked = now;
         owned.sent = false;
         owned.timed_out = false;
         owned.blocking = call.blocking;
@@ -305,7 +307,8 @@ impl Dlm {
                 owned.sent = true;
                 self.master_local(now, lock);
             }
-            State::LookingUp | State::Forgetting | State::Lost(_) => {}
+            State::Lost(_) => self.contention.waits(owned.asked, lock),
+            State::LookingUp | State::Forgetting => {}
         }
     }
 
@@ -341,7 +344,11 @@ impl Dlm {
             }
             Pending::None => return,
         }
-        owned.granted = Some(granted.mode);
+        let held = owned.granted.replace(granted.mode);
+        if let Some(held) = held {
+            let space = self.resources.peek(owned.place).id.space;
+            self.contention.hold_ends(now, space, held, owned.since);
+        }
         owned.token = granted.token;
         if let Some(value) = &granted.value {
             owned.value = Some(value.clone());
@@ -359,6 +366,7 @@ impl Dlm {
             )
         {
             owned.ticket = Some(ticket);
+            self.contention.waits(owned.asked, lock);
             self.wait_begins(now, lock);
         }
     }
@@ -374,7 +382,7 @@ impl Dlm {
         if why == Refusal::Deadlock && demotion::agreed(owned) {
             let ends = owned.cancel.is_some() || owned.timed_out;
             if !ends && !self.deadlocks.is_condemned(lock) {
-                return self.demote(lock);
+                return self.demote(now, lock);
             }
             why = Refusal::Cancelled; // It is being taken back anyhow, and keeps its mode.
         }
@@ -469,6 +477,15 @@ impl Dlm {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");
         let (session, request) = (owned.session, owned.request);
         let pending = std::mem::replace(&mut owned.pending, Pending::None);
+        if let Pending::Request { .. } | Pending::Convert { .. } = pending {
+            let granted = result.is_ok();
+            if granted || result.as_ref().is_err_and(contention::may_have_waited) {
+                let resource = &self.resources.peek(owned.place).id;
+                let asked = owned.asked;
+                self.contention
+                    .call_ends(now, lock, resource, asked, granted);
+            }
+        }
         if let Some(at) = owned.deadline.take() {
             self.timers.remove(&(at, lock));
         }
@@ -563,6 +580,8 @@ impl Dlm {
         let Some(owned) = self.locks.remove(&lock) else {
             return;
         };
+        let resource = &self.resources.peek(owned.place).id;
+        self.contention.lock_goes(now, lock, resource, &owned);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);
         if let Some(at) = owned.deadline {

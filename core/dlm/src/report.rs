@@ -1,12 +1,15 @@
 //! What the lock manager tells of itself.
 
-use crate::{Dlm, catch_up::is_rebuilt, directory::Entry, master::Key, table::State};
+use crate::{
+    Dlm,
+    catch_up::is_rebuilt,
+    directory::Entry,
+    master::Key,
+    table::{Pending, State},
+};
 use mainstay_base::{Incarnation, Instant, LockId, LockspaceId, NodeId, SessionId, Token};
 use mainstay_lock::LockView;
-use mainstay_wire::{
-    dlm::{MasteredLock, MasteredResource},
-    report::LockspaceFilter,
-};
+use mainstay_wire::dlm::{MasteredLock, ResourceId};
 use std::collections::BTreeMap;
 
 /// Counts of one lockspace on this node.
@@ -29,74 +32,17 @@ pub struct OwnedView {
     pub lock: LockId,
     /// Its client.
     pub session: SessionId,
-    /// When it was granted or began to wait.
+    /// When it was granted, or, if it waits or converts, asked for.
     pub since: Instant,
 }
 
 impl Dlm {
-    /// Resources mastered here that a filter admits, by lockspace and name; and whether more were
-    /// left out for its limit. `waits`: only those on which somebody waits.
+    /// Own clients' locks on one resource, by number.
     #[must_use]
-    pub fn mastered_resources(
-        &self,
-        filter: &LockspaceFilter,
-        waits: bool,
-    ) -> (Vec<MasteredResource>, bool) {
-        let mut found: Vec<_> = self
-            .resources
-            .iter()
-            .filter_map(|resource| match &resource.state {
-                State::Mine(master) => Some((&resource.id, master)),
-                _ => None,
-            })
-            .filter(|(id, master)| {
-                let in_use = master.rebuilding.is_some() || !master.engine.is_empty();
-                let engine = &master.engine;
-                let idle = waits && engine.converting().chain(engine.waiting()).next().is_none();
-                in_use && !idle && filter.admits(id.space, &id.name)
-            })
-            .collect();
-        found.sort_unstable_by_key(|(id, _)| *id);
-        let limit = filter.limit as usize;
-        let truncated = found.len() > limit;
-        found.truncate(limit);
-        let resources = found
-            .into_iter()
-            .map(|(id, master)| {
-                let value = master.engine.value();
-                MasteredResource {
-                    resource: id.clone(),
-                    recovering: master.rebuilding.is_some(),
-                    token: master.engine.last_token(),
-                    value: (value.version.0 > 0 || value.maybe_stale).then_some(value),
-                    granted: master.engine.granted().map(lock_view).collect(),
-                    converting: master.engine.converting().map(lock_view).collect(),
-                    waiting: master.engine.waiting().map(lock_view).collect(),
-                }
-            })
-            .collect();
-        (resources, truncated)
-    }
-
-    /// Own clients' locks on resources that a filter admits, by number.
-    #[must_use]
-    pub fn owned_locks(&self, filter: &LockspaceFilter) -> Vec<OwnedView> {
-        let mut found: Vec<OwnedView> = self
-            .resources
-            .iter()
-            .filter(|resource| filter.admits(resource.id.space, &resource.id.name))
-            .flat_map(|resource| resource.locks.iter())
-            .filter_map(|lock| {
-                let owned = self.locks.get(lock)?;
-                Some(OwnedView {
-                    lock: *lock,
-                    session: owned.session,
-                    since: owned.since,
-                })
-            })
-            .collect();
-        found.sort_unstable_by_key(|view| view.lock);
-        found
+    pub fn owned_locks(&self, resource: &ResourceId) -> Vec<OwnedView> {
+        let place = self.resources.place(resource);
+        let locks = place.map(|place| self.resources.peek(place).locks.as_slice());
+        self.owners_of(locks.unwrap_or_default())
     }
 
     /// These of own clients' locks, as far as they exist.
@@ -107,7 +53,10 @@ impl Dlm {
             Some(OwnedView {
                 lock: *lock,
                 session: owned.session,
-                since: owned.since,
+                since: match owned.pending {
+                    Pending::Request { .. } | Pending::Convert { .. } => owned.asked,
+                    Pending::None | Pending::Unlock { .. } => owned.since,
+                },
             })
         });
         owned.collect()
@@ -166,7 +115,7 @@ impl Dlm {
     }
 }
 
-fn lock_view(view: LockView<Key>) -> MasteredLock {
+pub(crate) fn lock_view(view: LockView<Key>) -> MasteredLock {
     let (node, incarnation): (NodeId, Incarnation) = view.key.life();
     MasteredLock {
         node,

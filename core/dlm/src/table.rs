@@ -240,6 +240,11 @@ impl ResourceTable {
         self.resources.at(place).expect("a place in use")
     }
 
+    /// As [`ResourceTable::peek`], if the place is in use.
+    pub(crate) fn look(&self, place: Place) -> Option<&Resource> {
+        self.resources.at(place)
+    }
+
     pub(crate) fn remove(&mut self, place: Place) {
         let directory = self.get(place).directory;
         let resource = self.resources.remove(place).expect("found above");
@@ -397,6 +402,8 @@ pub(crate) struct Owned {
     pub(crate) yields: bool,
     /// The owner's copy of the value block, for the next master.
     pub(crate) value: Option<Value>,
-    /// When it was granted or began to wait.
+    /// When its mode was granted, or it was first asked for.
     pub(crate) since: Instant,
+    /// When its last request or conversion was asked for.
+    pub(crate) asked: Instant,
 }

@@ -11,6 +11,7 @@ use crate::{
     master::Key,
     names::{Place, Places},
     recovery::Rebuild,
+    scan::Scanning,
 };
 use mainstay_base::{Instant, LockId, Mutant};
 use mainstay_wire::event::{Reason, What};
@@ -98,6 +99,8 @@ pub(crate) struct Works {
     restating: VecDeque<Work>,
     /// What only a node does that may act.
     acting: VecDeque<Work>,
+    /// Reports that are being made; they come last.
+    pub(crate) scans: VecDeque<Scanning>,
 }
 
 impl Works {
@@ -112,6 +115,7 @@ impl Works {
             releasing: VecDeque::new(),
             restating: VecDeque::new(),
             acting: VecDeque::new(),
+            scans: VecDeque::new(),
         }
     }
 }
@@ -134,12 +138,17 @@ impl Dlm {
 
     /// When the next slice is due.
     pub(crate) fn work_due(&self) -> Option<Instant> {
+        let any = self.has_work() || !self.works.scans.is_empty();
+        any.then_some(self.works.at)
+    }
+
+    /// Whether there is anything to do but reports.
+    fn has_work(&self) -> bool {
         let works = &self.works;
-        let any = works.catching_up.is_some()
+        works.catching_up.is_some()
             || !works.releasing.is_empty()
             || !works.restating.is_empty()
-            || self.active && !works.acting.is_empty();
-        any.then_some(works.at)
+            || self.active && !works.acting.is_empty()
     }
 
     /// Does a slice of what is to be done.
@@ -179,6 +188,7 @@ impl Dlm {
                 self.works.acting.push_front(work);
             }
         }
+        self.scan_on(left);
         self.works.at = now;
     }
 
@@ -187,9 +197,9 @@ impl Dlm {
         self.works.catching_up.is_none() && self.works.restating.is_empty()
     }
 
-    /// Does all that can be done now.
+    /// Does all that can be done now, but for reports.
     pub fn work_off(&mut self, now: Instant) {
-        while self.work_due().is_some() {
+        while self.has_work() {
             self.work(now);
         }
     }

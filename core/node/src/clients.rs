@@ -92,9 +92,15 @@ impl Node {
                 lockspace,
                 pattern,
                 limit,
+                after,
             } => {
-                self.ask_locks(now, session, request, lockspace, pattern, limit);
+                self.ask_locks(now, session, request, lockspace, pattern, limit, after);
             }
+            Ask::Contention {
+                lockspace,
+                after,
+                limit,
+            } => self.ask_contention(now, session, request, lockspace, after, limit),
             Ask::Why { lockspace, name } => self.ask_why(now, session, request, lockspace, name),
             Ask::Graph {
                 lockspace,

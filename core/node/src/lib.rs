@@ -21,11 +21,13 @@ pub mod api;
 mod boot;
 mod circle;
 mod clients;
+mod contention;
 mod graph;
 mod leave;
 mod log;
 mod peers;
 mod query;
+mod status;
 mod why;
 mod wish;
 
@@ -159,7 +161,7 @@ impl Node {
         }
         if locks_only {
             self.dlm.tick(now);
-            self.pump_locks();
+            self.pump_locks(now);
         } else {
             self.run_timers(now);
             self.settle(now);
@@ -237,7 +239,7 @@ impl Node {
             let before = self.out.len();
             let mut busy = self.pump_log(now);
             self.settle_activity(now);
-            busy |= self.pump_locks();
+            busy |= self.pump_locks(now);
             self.pursue_leaving(now);
             if self.over || !(busy || self.out.len() > before) {
                 break;

@@ -57,8 +57,8 @@ impl Node {
     }
 
     /// Takes everything out of the lock manager; whether there was anything.
-    pub(crate) fn pump_locks(&mut self) -> bool {
-        let mut outputs = Vec::new();
+    pub(crate) fn pump_locks(&mut self, now: Instant) -> bool {
+        let (mut outputs, mut scans) = (Vec::new(), Vec::new());
         self.dlm.take_outputs(&mut outputs);
         let any = !outputs.is_empty();
         for output in outputs {
@@ -81,6 +81,7 @@ impl Node {
                 Out::Demoted { session, handle } => {
                     self.tell(session, ToClient::Demoted { handle });
                 }
+                Out::Scanned(scan) => scans.push(scan),
                 overdue @ Out::Overdue { .. } => self.tell_overdue(overdue),
                 Out::Event {
                     what,
@@ -96,6 +97,9 @@ impl Node {
                 } => self.tell_victim(session, request, policy, &circle, demoted),
                 Out::Fatal(detail) => self.stop(Reason::ProtocolViolation, false, detail),
             }
+        }
+        for scan in scans {
+            self.on_scanned(now, scan);
         }
         any
     }
@@ -186,7 +190,7 @@ impl Node {
                 // What was decided under the old view leaves under its epoch, and what is to be
                 // restated under it too.
                 self.dlm.work_off(now);
-                self.pump_locks();
+                self.pump_locks(now);
                 let changes = self.state.apply(index, &command);
                 self.changed(now, changes);
             }
@@ -258,7 +262,7 @@ impl Node {
                         // life joined.
                         Ok(proof) if self.joined && proof.record().epoch > self.joined_at() => {
                             self.dlm.recover(now, proof);
-                            self.pump_locks();
+                            self.pump_locks(now);
                         }
                         Ok(_) => {}
                         Err(error) => {
@@ -348,7 +352,7 @@ impl Node {
             self.joined = true;
             self.settle_activity(now);
             self.dlm.install(now, View::clone(view));
-            self.pump_locks();
+            self.pump_locks(now);
         }
         // If this life was a member and is none any more, the membership agent says so.
     }

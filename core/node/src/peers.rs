@@ -173,11 +173,21 @@ impl Node {
             match codec::decode::<Message>("lock message", limit, &message) {
                 Ok(message) => match message.body {
                     Body::Query { query, filter } => {
-                        self.on_query(now, from, query, &filter, false);
+                        self.on_query(now, from, query, filter, false, true);
                     }
                     Body::QueryWaits { query, filter } => {
-                        self.on_query(now, from, query, &filter, true);
+                        self.on_query(now, from, query, filter, true, false);
                     }
+                    Body::QueryResources { query, filter } => {
+                        self.on_query(now, from, query, filter, false, false);
+                    }
+                    Body::QueryContention {
+                        query,
+                        space,
+                        after,
+                        limit,
+                    } => self.on_query_contention(now, from, query, space, after, limit),
+                    part @ Body::ContentionPart { .. } => self.on_contention_part(now, from, part),
                     Body::QueryOwners { query, locks } => {
                         self.on_query_owners(now, from, query, &locks);
                     }

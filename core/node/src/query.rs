@@ -2,36 +2,36 @@
 
 use crate::{
     Node,
+    contention::Gathered,
     why::{self, Masterless},
 };
 use core::time::Duration;
 use mainstay_base::{
-    Instant, LockId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
+    Instant, LockId, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
 };
-use mainstay_dlm::OwnedView;
+use mainstay_dlm::{LOCKS_PER_QUEUE, OwnedView, Scan, Wanted};
 use mainstay_wire::{
     client::Answer,
-    dlm::{Body, MasteredLock, MasteredResource, OwnedLock},
+    dlm::{Body, MasteredLock, MasteredResource, OwnedLock, ResourceId},
     lock::Refusal,
-    report::{
-        LinkReport, LockReport, LocksReport, LockspaceFilter, LockspaceReport, MemberReport,
-        MemberState, OwnerReport, PendingFence, ResourceReport, StatusReport, WhyReport,
-    },
+    report::{LockReport, LocksReport, LockspaceFilter, OwnerReport, ResourceReport, WhyReport},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long members may take to answer.
 const PATIENCE: Duration = Duration::from_millis(1000);
+/// How long they may take to look through all that they master, beside their work.
+const PATIENCE_SCAN: Duration = Duration::from_millis(2000);
 /// Most resources in a report.
 const LIMIT_MAX: u32 = 10_000;
 /// Bytes of resources in one message between nodes, which may exceed it by one resource.
 const PART_LEN: usize = 32 << 10;
 /// Owners in one message between nodes, each of at most some 300 bytes.
 const PART_OWNERS: usize = 128;
-/// Locks of one queue that travel in a report; a longer one is cut. They take some 30 bytes each.
-const LOCKS_PER_QUEUE: usize = 500;
 /// Most locks of one node whose owners are asked for, so that question and answer fit a message.
 const OWNERS_ASKED: usize = 4096;
+/// Locks after which a page of resources ends, but for those of its last one.
+const PAGE_LOCKS: usize = 3000;
 /// Most clients of a resource without a master that a sentence names.
 const CLIENTS_TOLD: usize = 16;
 
@@ -41,8 +41,8 @@ pub(crate) struct Query {
     session: SessionId,
     request: u64,
     kind: Kind,
-    limit: usize,
-    awaited: BTreeSet<NodeId>,
+    pub(crate) limit: usize,
+    pub(crate) awaited: BTreeSet<NodeId>,
     /// Did not answer in time what was asked first.
     silent: BTreeSet<NodeId>,
     pub(crate) give_up_at: Instant,
@@ -52,24 +52,64 @@ pub(crate) struct Query {
     /// The owners of the gathered locks have been asked for.
     asked_owners: bool,
     truncated: bool,
+    /// A member has more to tell of what comes after this.
+    complete_to: Option<ResourceId>,
+    pub(crate) contention: Gathered,
 }
 
 #[derive(Debug)]
 pub(crate) enum Kind {
+    /// Resources page by page; their owners are asked for afterwards.
     Locks,
     Why {
         lockspace: LockspaceName,
         name: ResourceName,
     },
     Graph,
+    /// How long is waited and held; then what is in the way of the longest waits, and whose that is.
+    Contention,
     /// What has been found out about a resource; whether its waiters stand in a circle is missing.
     Circles(Box<WhyReport>),
 }
 
 impl Kind {
-    /// Only resources on which somebody waits matter; their owners are asked for afterwards.
+    /// Only resources on which somebody waits matter.
     fn waits(&self) -> bool {
         matches!(self, Kind::Graph | Kind::Circles(_))
+    }
+
+    /// The owners are asked for when it is known of which locks.
+    fn asks_owners(&self) -> bool {
+        !matches!(self, Kind::Why { .. })
+    }
+}
+
+impl Query {
+    /// Puts what was gathered in order, and leaves out what does not fit or may have gaps.
+    fn cut(&mut self) {
+        self.resources
+            .sort_by(|a, b| a.1.resource.cmp(&b.1.resource));
+        let count = self.resources.len();
+        if let Some(to) = &self.complete_to {
+            self.resources.retain(|(_, found)| found.resource <= *to);
+        }
+        self.resources.truncate(self.limit);
+        if matches!(self.kind, Kind::Locks) {
+            let mut locks = 0;
+            let fits = self.resources.iter().take_while(|(_, found)| {
+                let room = locks < PAGE_LOCKS;
+                locks += found.granted.len() + found.converting.len() + found.waiting.len();
+                room
+            });
+            let fits = fits.count();
+            self.resources.truncate(fits);
+        } else {
+            let long = |queue: &Vec<MasteredLock>| queue.len() >= LOCKS_PER_QUEUE;
+            let mut found = self.resources.iter().map(|(_, found)| found);
+            self.truncated |=
+                found.any(|r| long(&r.granted) || long(&r.converting) || long(&r.waiting));
+        }
+        self.truncated |= self.resources.len() < count;
     }
 }
 
@@ -82,8 +122,17 @@ impl Node {
         lockspace: Option<LockspaceName>,
         pattern: Option<String>,
         limit: u32,
+        after: Option<(LockspaceName, ResourceName)>,
     ) {
-        match self.filter(lockspace, pattern, limit) {
+        let filter = self.filter(lockspace, pattern, limit).and_then(|filter| {
+            let after = after.map(|(space, name)| match self.state.lockspace(&space) {
+                Some(space) => Ok((space.id, name)),
+                None => Err(Refusal::NoSuchLockspace),
+            });
+            let after = after.transpose()?;
+            Ok(LockspaceFilter { after, ..filter })
+        });
+        match filter {
             Ok(filter) => self.gather(now, session, request, Kind::Locks, filter),
             Err(why) => self.refuse(session, request, why),
         }
@@ -109,6 +158,8 @@ impl Node {
             lockspace,
             pattern,
             limit,
+            after: None,
+            only: Vec::new(),
         })
     }
 
@@ -124,9 +175,9 @@ impl Node {
             return self.refuse(session, request, Refusal::NoSuchLockspace);
         };
         let filter = LockspaceFilter {
-            lockspace: Some(id),
-            pattern: Some(pattern(&name)),
             limit: LIMIT_MAX,
+            only: vec![(id, name.clone())],
+            ..LockspaceFilter::default()
         };
         self.gather(now, session, request, Kind::Why { lockspace, name }, filter);
     }
@@ -139,63 +190,84 @@ impl Node {
         kind: Kind,
         filter: LockspaceFilter,
     ) {
+        let (waits, owners) = (kind.waits(), !kind.asks_owners());
+        let limit = filter.limit as usize;
+        let query = self.open_query(now + PATIENCE_SCAN, session, request, kind, limit);
+        for node in self.other_members() {
+            let filter = filter.clone();
+            let body = match (waits, owners) {
+                (true, _) => Body::QueryWaits { query, filter },
+                (false, true) => Body::Query { query, filter },
+                (false, false) => Body::QueryResources { query, filter },
+            };
+            self.say(node, body);
+        }
+        self.on_query(now, self.config.me, query, filter, waits, owners);
+    }
+
+    pub(crate) fn other_members(&self) -> Vec<NodeId> {
+        let members = self.state.view().nodes().into_iter();
+        members.filter(|node| *node != self.config.me).collect()
+    }
+
+    /// Begins a report, for which all members are asked.
+    pub(crate) fn open_query(
+        &mut self,
+        give_up_at: Instant,
+        session: SessionId,
+        request: u64,
+        kind: Kind,
+        limit: usize,
+    ) -> u64 {
         let query = self.next_query;
         self.next_query += 1;
-        let waits = kind.waits();
-        let me = self.config.me;
-        let members: Vec<NodeId> = self.state.view().nodes();
-        let others: Vec<NodeId> = members.into_iter().filter(|n| *n != me).collect();
+        let others = self.other_members().into_iter();
         self.queries.insert(
             query,
             Query {
                 session,
                 request,
                 kind,
-                limit: filter.limit as usize,
-                awaited: others.iter().copied().chain([me]).collect(),
+                limit,
+                awaited: others.chain([self.config.me]).collect(),
                 silent: BTreeSet::new(),
-                give_up_at: now + PATIENCE,
+                give_up_at,
                 resources: Vec::new(),
                 owners: BTreeMap::new(),
                 sessions: BTreeMap::new(),
                 asked_owners: false,
                 truncated: false,
+                complete_to: None,
+                contention: Gathered::default(),
             },
         );
-        for node in others {
-            let filter = filter.clone();
-            let body = match waits {
-                true => Body::QueryWaits { query, filter },
-                false => Body::Query { query, filter },
-            };
-            self.say(node, body);
-        }
-        let (resources, owners, truncated) = self.own_part(now, &filter, waits);
-        self.on_query_part(now, me, query, resources, owners, truncated, true);
+        query
     }
 
-    fn own_part(
-        &self,
+    /// Goes on with a report by asking all members for these resources, and then for the owners.
+    pub(crate) fn gather_only(
+        &mut self,
         now: Instant,
-        filter: &LockspaceFilter,
-        waits: bool,
-    ) -> (Vec<MasteredResource>, Vec<OwnedLock>, bool) {
-        let (mut resources, mut truncated) = self.dlm.mastered_resources(filter, waits);
-        for resource in &mut resources {
-            for queue in [
-                &mut resource.granted,
-                &mut resource.converting,
-                &mut resource.waiting,
-            ] {
-                truncated |= waits && queue.len() > LOCKS_PER_QUEUE;
-                queue.truncate(LOCKS_PER_QUEUE);
-            }
-        }
-        let owners = match waits {
-            true => Vec::new(),
-            false => self.owned_locks(now, &self.dlm.owned_locks(filter)),
+        query: u64,
+        only: Vec<(LockspaceId, ResourceName)>,
+    ) {
+        let filter = LockspaceFilter {
+            limit: LIMIT_MAX,
+            only,
+            ..LockspaceFilter::default()
         };
-        (resources, owners, truncated)
+        let others = self.other_members();
+        let Some(found) = self.queries.get_mut(&query) else {
+            return;
+        };
+        found.silent.append(&mut found.awaited);
+        found.awaited = others.iter().copied().chain([self.config.me]).collect();
+        found.give_up_at = now + PATIENCE;
+        for node in others {
+            let filter = filter.clone();
+            self.say(node, Body::QueryResources { query, filter });
+        }
+        self.on_query(now, self.config.me, query, filter, false, false);
     }
 
     pub(crate) fn owned_locks(&self, now: Instant, views: &[OwnedView]) -> Vec<OwnedLock> {
@@ -211,16 +283,48 @@ impl Node {
         owned.collect()
     }
 
+    /// A member, or this node itself, wants to know of resources. Looking for them takes slices of
+    /// time; [`Node::on_scanned`] goes on. `owners`: of those that are named, also whose they are.
     pub(crate) fn on_query(
         &mut self,
         now: Instant,
-        from: NodeId,
+        asker: NodeId,
         query: u64,
-        filter: &LockspaceFilter,
+        filter: LockspaceFilter,
         waits: bool,
+        owners: bool,
     ) {
-        let (resources, owners, truncated) = self.own_part(now, filter, waits);
-        self.say_parts(from, query, resources, owners, truncated);
+        if owners && !filter.only.is_empty() {
+            let ids = filter.only.iter().map(|(space, name)| ResourceId {
+                space: *space,
+                name: name.clone(),
+            });
+            let views: Vec<OwnedView> = ids.flat_map(|id| self.dlm.owned_locks(&id)).collect();
+            let owners = self.owned_locks(now, &views);
+            if asker == self.config.me {
+                self.on_query_part(now, asker, query, Vec::new(), owners, false, false);
+            } else {
+                self.say_parts(asker, query, Vec::new(), owners, false, false);
+            }
+        }
+        let wanted = Wanted {
+            asker,
+            query,
+            filter,
+            waits,
+        };
+        self.dlm.scan(now, wanted);
+    }
+
+    /// Resources that a member, or this node itself, wanted to know of.
+    pub(crate) fn on_scanned(&mut self, now: Instant, scan: Scan) {
+        let (asker, query) = (scan.wanted.asker, scan.wanted.query);
+        let (resources, truncated) = (scan.resources, scan.truncated);
+        if asker == self.config.me {
+            self.on_query_part(now, asker, query, resources, Vec::new(), truncated, true);
+        } else {
+            self.say_parts(asker, query, resources, Vec::new(), truncated, true);
+        }
     }
 
     pub(crate) fn say_parts(
@@ -230,6 +334,7 @@ impl Node {
         mut resources: Vec<MasteredResource>,
         mut owners: Vec<OwnedLock>,
         truncated: bool,
+        ends: bool,
     ) {
         loop {
             let mut len = 0;
@@ -241,7 +346,7 @@ impl Node {
             let fits = fits.count();
             let rest = resources.split_off(fits);
             let rest_owners = owners.split_off(owners.len().min(PART_OWNERS));
-            let last = rest.is_empty() && rest_owners.is_empty();
+            let all = rest.is_empty() && rest_owners.is_empty();
             self.say(
                 from,
                 Body::QueryPart {
@@ -249,10 +354,10 @@ impl Node {
                     resources,
                     owners,
                     truncated,
-                    last,
+                    last: all && ends,
                 },
             );
-            if last {
+            if all {
                 break;
             }
             (resources, owners) = (rest, rest_owners);
@@ -273,6 +378,20 @@ impl Node {
             return;
         };
         gathering.truncated |= truncated;
+        if truncated
+            && last
+            && let Some(own) = gathering
+                .resources
+                .iter()
+                .filter(|(node, _)| *node == from)
+                .map(|(_, found)| found)
+                .chain(&resources)
+                .map(|found| &found.resource)
+                .max()
+            && gathering.complete_to.as_ref().is_none_or(|to| own < to)
+        {
+            gathering.complete_to = Some(own.clone());
+        }
         gathering
             .resources
             .extend(resources.into_iter().map(|r| (from, r)));
@@ -287,17 +406,22 @@ impl Node {
         }
     }
 
-    /// All have answered, or have had their time: asks for the owners, or finishes.
-    fn gathered(&mut self, now: Instant, query: u64) {
-        match self.queries.get(&query) {
-            Some(found) if found.kind.waits() && !found.asked_owners => {
-                self.ask_owners(now, query);
-            }
-            _ => self.finish_query(now, query),
+    /// All have answered, or have had their time: asks for what is missing, or finishes.
+    pub(crate) fn gathered(&mut self, now: Instant, query: u64) {
+        let Some(found) = self.queries.get_mut(&query) else {
+            return;
+        };
+        if matches!(found.kind, Kind::Contention) && !found.contention.merged {
+            return self.ask_about_waits(now, query);
         }
+        if found.asked_owners || !found.kind.asks_owners() {
+            return self.finish_query(now, query);
+        }
+        found.cut();
+        self.ask_owners(now, query);
     }
 
-    /// Asks for the owners of the locks of a graph.
+    /// Asks for the owners of the gathered locks.
     fn ask_owners(&mut self, now: Instant, number: u64) {
         let view = std::sync::Arc::clone(self.state.view());
         let me = self.config.me;
@@ -348,7 +472,7 @@ impl Node {
         let sessions = views.iter().map(|v| (v.lock, v.session)).collect();
         self.say(from, Body::QuerySessions { query, sessions });
         let owners = self.owned_locks(now, &views);
-        self.say_parts(from, query, Vec::new(), owners, false);
+        self.say_parts(from, query, Vec::new(), owners, false, true);
     }
 
     pub(crate) fn on_query_sessions(
@@ -378,14 +502,10 @@ impl Node {
     }
 
     fn finish_query(&mut self, now: Instant, query: u64) {
-        let Some(mut query) = self.queries.remove(&query) else {
+        let Some(query) = self.queries.remove(&query) else {
             return;
         };
-        query
-            .resources
-            .sort_by(|a, b| a.1.resource.cmp(&b.1.resource));
-        let mut truncated = query.truncated || query.resources.len() > query.limit;
-        query.resources.truncate(query.limit);
+        let mut truncated = query.truncated;
         let all: Vec<ResourceReport> = query
             .resources
             .iter()
@@ -401,9 +521,9 @@ impl Node {
                 let mut resources = all;
                 let mut room = mainstay_base::CLIENT_MESSAGE_LEN_MAX / 2;
                 let fits = resources.iter().take_while(|r| {
-                    let size = mainstay_wire::codec::to_vec(*r).len();
-                    room = room.saturating_sub(size);
-                    room > 0
+                    let any = room > 0;
+                    room = room.saturating_sub(mainstay_wire::codec::to_vec(*r).len());
+                    any
                 });
                 let fits = fits.count();
                 truncated |= fits < resources.len();
@@ -423,7 +543,7 @@ impl Node {
                     .is_some_and(|r| !(r.converters.is_empty() && r.waiters.is_empty()));
                 let masterless = match resource {
                     Some(_) => Masterless::default(),
-                    None => self.masterless(now, &name, &query.owners),
+                    None => self.masterless(now, &query.owners),
                 };
                 let report = why::explain(resource, &masterless, &lockspace, &name, &silent);
                 if waits && let Ok(filter) = self.filter(None, None, LIMIT_MAX) {
@@ -440,6 +560,11 @@ impl Node {
                 crate::graph::fit(&mut graph);
                 Answer::Graph(Box::new(graph))
             }
+            Kind::Contention => {
+                let graph = crate::graph::draw(&query.resources, &all, &query.sessions);
+                let report = self.contention_report(query.contention, query.limit, &graph, silent);
+                Answer::Contention(Box::new(report))
+            }
             Kind::Circles(mut report) => {
                 let graph = crate::graph::draw(&query.resources, &all, &query.sessions);
                 why::explain_circles(&mut report, &graph);
@@ -450,15 +575,8 @@ impl Node {
     }
 
     /// What can be said of a resource that nobody masters.
-    fn masterless(
-        &self,
-        now: Instant,
-        name: &ResourceName,
-        owners: &BTreeMap<(NodeId, u64), OwnedLock>,
-    ) -> Masterless {
-        // The members were asked by a pattern: of an odd name, it matches others too.
-        let exact = pattern(name).as_bytes() == name.as_bytes() && !name.as_bytes().contains(&b'?');
-        let owners = owners.iter().filter(|_| exact).take(CLIENTS_TOLD);
+    fn masterless(&self, now: Instant, owners: &BTreeMap<(NodeId, u64), OwnedLock>) -> Masterless {
+        let owners = owners.iter().take(CLIENTS_TOLD);
         let clients = owners.map(|((node, lock), owned)| {
             let node = self.name(*node);
             match owned.owner.pid {
@@ -510,106 +628,8 @@ impl Node {
             waiters: found.waiting.iter().map(lock).collect(),
         }
     }
-
-    pub(crate) fn status(&self, now: Instant) -> StatusReport {
-        let view = self.state.view();
-        let me = self.config.me;
-        let peers = self.membership.peers(now);
-        let members = self
-            .config
-            .nodes
-            .iter()
-            .map(|spec| {
-                let peer = peers.iter().find(|p| p.node == spec.id);
-                let heard = peer.and_then(|p| p.heard);
-                let fresh = heard.is_some_and(|h| h < self.config.timings.dead);
-                let state = if view.member(spec.id).is_some() {
-                    MemberState::Member
-                } else if spec.id == me || fresh {
-                    MemberState::Joining
-                } else {
-                    MemberState::Absent
-                };
-                MemberReport {
-                    name: spec.name.clone(),
-                    id: spec.id,
-                    state,
-                    incarnation: self.state.incarnation(spec.id),
-                    votes: spec.votes,
-                    heard_ms: heard.map(millis),
-                }
-            })
-            .collect();
-        let links = peers
-            .iter()
-            .flat_map(|peer| peer.links.iter().map(move |link| (peer.node, link)))
-            .map(|(peer, link)| LinkReport {
-                peer: self.name(peer),
-                link: link.link,
-                up: link.up,
-                rtt_us: link
-                    .rtt
-                    .map(|r| u64::try_from(r.as_micros()).unwrap_or(u64::MAX)),
-            })
-            .collect();
-        let counts = self.dlm.counts();
-        let mut lockspaces: Vec<LockspaceReport> = self
-            .state
-            .lockspaces()
-            .map(|space| {
-                let counts = counts.get(&space.id).copied().unwrap_or_default();
-                LockspaceReport {
-                    id: space.id,
-                    name: space.name.clone(),
-                    value_len: space.value_len,
-                    mastered: counts.mastered,
-                    resources: counts.resources,
-                    locks: counts.locks,
-                    directory: counts.directory,
-                }
-            })
-            .collect();
-        lockspaces.sort_by_key(|space| space.id);
-        let pending_fences = self
-            .membership
-            .why_pending(now)
-            .into_iter()
-            .map(|p| PendingFence {
-                node: self.name(p.node),
-                incarnation: p.incarnation,
-                waits_for: p.waits_for,
-            })
-            .collect();
-        StatusReport {
-            cluster: self.config.cluster.clone(),
-            cluster_id: self.state.id(),
-            epoch: view.epoch,
-            quorate: view.quorate,
-            node: self.name(me),
-            active: self.active,
-            lease_ms: millis(self.lease.since(now)),
-            leader: self.leader().map(|node| self.name(node)),
-            term: self.term,
-            votes: self.state.votes_of_members(),
-            votes_total: self.config.nodes.iter().map(|n| n.votes).sum(),
-            members,
-            pending_fences,
-            links,
-            lockspaces,
-            sessions: self.sessions.len() as u64,
-        }
-    }
 }
 
-/// A pattern that the name itself is sure to match; of an odd name it matches others, too.
-fn pattern(name: &ResourceName) -> String {
-    let plain = |b: u8| b.is_ascii_graphic() && b != b'*';
-    let bytes = name.as_bytes().iter();
-    bytes
-        .map(|&b| if plain(b) { char::from(b) } else { '?' })
-        .collect()
-}
-
-fn millis(d: Duration) -> u64 {
+pub(crate) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,7 @@
 //! has been answered.
 
 use crate::{
+    contention::ContentionReport,
     event::Event,
     lock::{Flags, Granted, Refusal},
     report::{GraphReport, LocksReport, StatusReport, WhyReport},
@@ -120,6 +121,8 @@ pub enum Ask {
         pattern: Option<String>,
         /// At most so many resources, 1 to 10 000.
         limit: u32,
+        /// Only resources after this one, by lockspace and name, to go on where an answer ended.
+        after: Option<(LockspaceName, ResourceName)>,
     },
     /// Who waits for whom on one resource. Answered by [`Answer::Why`].
     Why {
@@ -167,6 +170,15 @@ pub enum Ask {
         /// When the time is over, the lock may be taken. Who asks so must have what the lock
         /// protects fenced by its token: the lock ends although its owner may not have read so.
         release: bool,
+    },
+    /// How long locks are waited for and held, and where. Answered by [`Answer::Contention`].
+    Contention {
+        /// Only in this lockspace.
+        lockspace: Option<LockspaceName>,
+        /// Lockspaces after this one, to go on where an answer ended.
+        after: Option<LockspaceName>,
+        /// At most so many of each: waits, resources, lockspaces; 1 to 1000.
+        limit: u32,
     },
 }
 
@@ -275,6 +287,8 @@ pub enum Answer {
     },
     /// To [`Ask::SetResponseTime`].
     ResponseTimeSet,
+    /// To [`Ask::Contention`].
+    Contention(Box<ContentionReport>),
 }
 
 /// Whom the client is talking to.

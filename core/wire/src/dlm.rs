@@ -2,6 +2,7 @@
 //! between two lives of nodes; each message carries the epoch its sender had installed.
 
 use crate::{
+    contention::{HotResource, OpenWait, SpaceTimes},
     deadlock::{Charge, Found, Hop, ProbeId, WaitId, Waiter},
     lock::{Flags, Granted, Refusal},
     report::{LockspaceFilter, OwnerReport},
@@ -342,6 +343,41 @@ pub enum Body {
         /// The owner wants blocking notices.
         blocking: bool,
     },
+    /// As [`Body::Query`], but without owners.
+    QueryResources {
+        /// Comes back with the answer.
+        query: u64,
+        /// Which resources.
+        filter: LockspaceFilter,
+    },
+    /// How long do your clients wait for locks and hold them? Answered by [`Body::ContentionPart`].
+    QueryContention {
+        /// Comes back with the answer.
+        query: u64,
+        /// Only in this lockspace.
+        space: Option<LockspaceId>,
+        /// Lockspaces after this one.
+        after: Option<LockspaceId>,
+        /// At most so many of each.
+        limit: u32,
+    },
+    /// Part of the answer to [`Body::QueryContention`].
+    ContentionPart {
+        /// The query.
+        query: u64,
+        /// By number.
+        spaces: Vec<SpaceTimes>,
+        /// There are lockspaces after those.
+        truncated: bool,
+        /// Most contended first.
+        hot: Vec<HotResource>,
+        /// How far back `hot` reaches, in milliseconds.
+        hot_ms: u64,
+        /// Longest first.
+        waits: Vec<OpenWait>,
+        /// This was the last part.
+        last: bool,
+    },
 }
 
 /// A lock as its owner restates it to a new master.
@@ -409,6 +445,6 @@ pub struct OwnedLock {
     pub lock: LockId,
     /// Its client.
     pub owner: OwnerReport,
-    /// Milliseconds since it was granted or began to wait.
+    /// Milliseconds since it was granted, or since its pending call was made.
     pub age_ms: u64,
 }

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod contention;
 pub mod deadlock;
 pub mod dlm;
 pub mod event;

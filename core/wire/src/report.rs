@@ -124,13 +124,19 @@ pub struct LockspaceFilter {
     pub pattern: Option<String>,
     /// At most so many resources.
     pub limit: u32,
+    /// Only those after this one, by lockspace and name.
+    pub after: Option<(LockspaceId, ResourceName)>,
+    /// Only these, if there are any.
+    pub only: Vec<(LockspaceId, ResourceName)>,
 }
 
 impl LockspaceFilter {
     /// Whether a resource is to be shown.
     #[must_use]
     pub fn admits(&self, space: LockspaceId, name: &ResourceName) -> bool {
+        let later = |(s, n): &(LockspaceId, ResourceName)| (space, name) > (*s, n);
         self.lockspace.is_none_or(|s| s == space)
+            && self.after.as_ref().is_none_or(later)
             && self
                 .pattern
                 .as_ref()
@@ -165,10 +171,20 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 pub struct LocksReport {
     /// By lockspace and name.
     pub resources: Vec<ResourceReport>,
-    /// More resources matched than the limit allowed.
+    /// More resources matched than the limit allowed, or than fit one answer: ask again, to go on
+    /// after the last of these.
     pub truncated: bool,
     /// Members that did not answer in time, by name; their resources are missing.
     pub silent: Vec<NodeName>,
+}
+
+impl LocksReport {
+    /// Where to go on, if there is more.
+    #[must_use]
+    pub fn next(&self) -> Option<(LockspaceName, ResourceName)> {
+        let last = self.resources.last().filter(|_| self.truncated)?;
+        Some((last.lockspace.clone(), last.name.clone()))
+    }
 }
 
 /// One resource and its queues.
@@ -209,7 +225,7 @@ pub struct LockReport {
     pub token: Token,
     /// Who owns it.
     pub owner: OwnerReport,
-    /// Milliseconds since it was granted, or since it began to wait.
+    /// Milliseconds since it was granted, or, if it waits or converts, since it was asked for.
     pub age_ms: u64,
 }
 
@@ -274,7 +290,7 @@ pub struct GraphWait {
     pub granted: Option<LockMode>,
     /// The mode asked for.
     pub requested: LockMode,
-    /// Milliseconds since it began to wait, or since the lock was granted if it converts.
+    /// Milliseconds since it was asked for.
     pub age_ms: u64,
     /// What is in its way: holders, and the next ahead in the queue.
     pub blockers: Vec<GraphBlocker>,

@@ -14,13 +14,15 @@ use mainstay_wire::{
     dlm::{Body, MasteredLock, MasteredResource, Message, OwnedLock, ResourceId, RestatedLock},
     event::{Event, Reason, What},
     lock::{Flags, Granted, Refusal},
-    report::{GraphBlocker, GraphOwner, GraphReport, GraphWait, LockspaceFilter, OwnerReport},
+    report::{LockspaceFilter, OwnerReport},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
 #[path = "golden/check.rs"]
 mod check;
+#[path = "golden/reports.rs"]
+mod reports;
 
 fn resource() -> ResourceId {
     ResourceId {
@@ -225,6 +227,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
                     lockspace: Some(LockspaceId(3)),
                     pattern: Some("vm-*".to_owned()),
                     limit: 100,
+                    after: Some((LockspaceId(3), resource().name)),
+                    only: vec![(LockspaceId(4), resource().name)],
                 },
             },
         ),
@@ -253,6 +257,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
     ]
     .into_iter()
     .chain(deadlock_bodies())
+    .chain(reports::bodies())
     .collect()
 }
 
@@ -297,9 +302,8 @@ fn deadlock_bodies() -> Vec<(&'static str, Body)> {
         priority: 2,
     };
     let filter = LockspaceFilter {
-        lockspace: None,
-        pattern: None,
         limit: 100,
+        ..LockspaceFilter::default()
     };
     vec![
         (
@@ -443,6 +447,7 @@ fn asks() -> Vec<(&'static str, Ask)> {
                 lockspace: Some(name.clone()),
                 pattern: None,
                 limit: 5,
+                after: Some((name.clone(), resource().name)),
             },
         ),
         (
@@ -481,6 +486,14 @@ fn asks() -> Vec<(&'static str, Ask)> {
                 release: true,
             },
         ),
+        (
+            "contention",
+            Ask::Contention {
+                lockspace: None,
+                after: Some(LockspaceName::new("default").unwrap()),
+                limit: 5,
+            },
+        ),
     ]
 }
 
@@ -506,32 +519,6 @@ fn circle() -> DeadlockReport {
             lock: LockId(900),
             wait: 31,
         }],
-    }
-}
-
-fn graph() -> GraphReport {
-    GraphReport {
-        owners: vec![GraphOwner {
-            node: NodeName::new("n1").unwrap(),
-            session: Some(SessionId(9)),
-            owner: job(),
-        }],
-        waits: vec![GraphWait {
-            waiter: 0,
-            lockspace: LockspaceName::new("default").unwrap(),
-            name: resource().name,
-            lock: LockId(900),
-            granted: Some(LockMode::Cr),
-            requested: LockMode::Ex,
-            age_ms: 1500,
-            blockers: vec![GraphBlocker {
-                owner: 0,
-                held: Some(LockMode::Pr),
-            }],
-        }],
-        circles: vec![vec![0, 1]],
-        truncated: true,
-        silent: vec![NodeName::new("n2").unwrap()],
     }
 }
 
@@ -621,7 +608,7 @@ fn answers() -> Vec<(&'static str, ToClient)> {
         ),
         ("event", ToClient::Event(event)),
         ("events-missed", ToClient::EventsMissed(3)),
-        ("graph", done(Answer::Graph(Box::new(graph())))),
+        ("graph", done(Answer::Graph(Box::new(reports::graph())))),
         ("priority-set", done(Answer::PrioritySet)),
         (
             "deadlock-cycle",
@@ -654,6 +641,10 @@ fn answers() -> Vec<(&'static str, ToClient)> {
             },
         ),
         ("response-time-set", done(Answer::ResponseTimeSet)),
+        (
+            "contention",
+            done(Answer::Contention(Box::new(reports::contention()))),
+        ),
         (
             "overdue",
             ToClient::Overdue {

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Why(commands::locks::WhyArgs),
     /// Show who waits for whom, everywhere: as text, JSON or for Graphviz
     Graph(commands::graph::GraphArgs),
+    /// Show the longest waits, the most contended resources, and how long locks are waited for and held
+    Contention(commands::contention::ContentionArgs),
     /// Follow what happens in the cluster, with reasons
     Events(commands::events::EventsArgs),
     /// Measure how fast locks are here, beside the machine's own limits

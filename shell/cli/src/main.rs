@@ -54,6 +54,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Locks(args) => block_on(commands::locks::locks(global, args)),
         Command::Why(args) => block_on(commands::locks::why(global, args)),
         Command::Graph(args) => block_on(commands::graph::run(global, args)),
+        Command::Contention(args) => block_on(commands::contention::run(global, args)),
         Command::Events(args) => block_on(commands::events::run(global, args)),
         Command::Bench(args) => block_on(commands::bench::run(global, args)),
         Command::Check(args) => commands::check::run(&global, &args),

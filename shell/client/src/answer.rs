@@ -4,6 +4,7 @@ use crate::{LockError, core::SpaceId};
 use mainstay_base::{Incarnation, LockMode, NodeId, Token, Value, ValueVersion};
 use mainstay_wire::{
     client::Answer,
+    contention::ContentionReport,
     lock::Refusal,
     report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
@@ -94,6 +95,13 @@ pub(crate) fn why(answer: Answer) -> Option<WhyReport> {
 pub(crate) fn graph(answer: Answer) -> Option<GraphReport> {
     match answer {
         Answer::Graph(report) => Some(*report),
+        _ => None,
+    }
+}
+
+pub(crate) fn contention(answer: Answer) -> Option<ContentionReport> {
+    match answer {
+        Answer::Contention(report) => Some(*report),
         _ => None,
     }
 }

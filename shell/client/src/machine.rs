@@ -110,6 +110,7 @@ enum Kind {
     Graph,
     Priority,
     ResponseTime,
+    Contention,
 }
 
 type HasValue = bool;
@@ -133,6 +134,7 @@ impl Kind {
             Ask::Graph { .. } => Kind::Graph,
             Ask::SetDeadlockPriority { .. } => Kind::Priority,
             Ask::SetResponseTime { .. } => Kind::ResponseTime,
+            Ask::Contention { .. } => Kind::Contention,
         }
     }
 
@@ -150,6 +152,7 @@ impl Kind {
                 | (Kind::Graph, Answer::Graph(_))
                 | (Kind::Priority, Answer::PrioritySet)
                 | (Kind::ResponseTime, Answer::ResponseTimeSet)
+                | (Kind::Contention, Answer::Contention(_))
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

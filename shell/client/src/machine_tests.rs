@@ -304,6 +304,7 @@ fn calls_that_are_too_long_are_refused() {
         lockspace: None,
         pattern,
         limit: 1,
+        after: None,
     };
     assert!(matches!(m.call(ask), Err(Refusal::Invalid(_))));
     m.call(Ask::Ping).unwrap();

@@ -31,7 +31,8 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::DeadlockJudgedByAll
         | Mutant::DeadlockQueueUnseen
         | Mutant::DemotionNotTold
-        | Mutant::AlternateTriedOnce => Profile::Quiet,
+        | Mutant::AlternateTriedOnce
+        | Mutant::PageOfFirstFound => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

@@ -346,5 +346,6 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::PrioritySet => "priority set",
         Answer::ResponseTimeSet => "response time set",
         Answer::GrantedOtherwise { .. } => "granted otherwise",
+        Answer::Contention(_) => "contention",
     }
 }

@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// How often an audit is repeated before its complaint counts; a node may rejoin meanwhile.
 const AUDITS: u32 = 40;
 
+/// Resources that an audit asks for at a time: few, so that the pages have much to get wrong.
+const AUDIT_PAGE: u32 = 4;
+
 /// How often the cluster may be found not whole when it is to be audited: pauses may strike late.
 const RELAPSES: u32 = 60;
 
@@ -65,6 +68,8 @@ pub struct Run {
     /// When the present stage ends, or must have ended.
     until: u64,
     asked: bool,
+    /// What the pages of an audit have brought so far.
+    audited: Vec<ResourceReport>,
     /// How often an audit may still be repeated in this stage.
     audits_left: u32,
     /// How often the cluster was not whole when it was to be audited.
@@ -82,6 +87,7 @@ impl Run {
             stage: Stage::Fire,
             until,
             asked: false,
+            audited: Vec::new(),
             audits_left: AUDITS,
             relapses: 0,
         }
@@ -114,6 +120,7 @@ impl Run {
         self.until = self.world.now + lasts;
         self.asked = false;
         self.audits_left = AUDITS;
+        self.audited.clear();
         self.world
             .trace
             .note(self.world.now, "stage", &[stage as u64], || {
@@ -234,11 +241,26 @@ impl Run {
             let ask = Ask::Locks {
                 lockspace: None,
                 pattern: None,
-                limit: 10_000,
+                limit: AUDIT_PAGE,
+                after: self
+                    .audited
+                    .last()
+                    .map(|last| (last.lockspace.clone(), last.name.clone())),
             };
             self.world.ask(*slot, ask, Call::Audit);
             self.asked = true;
             self.until = self.world.now + 10 * SEC;
+            return false;
+        }
+        if let Some(Ok(page)) = self.world.audits.last()
+            && page.silent.is_empty()
+            && page.next().is_some()
+        {
+            let page = self.world.audits.pop().and_then(Result::ok);
+            self.audited
+                .extend(page.into_iter().flat_map(|page| page.resources));
+            self.asked = false;
+            self.until = self.world.now;
             return false;
         }
         let now = self.world.now;
@@ -248,9 +270,10 @@ impl Run {
                 format!("masters keep silent in an audit: {:?}", report.silent)
             }
             Some(Ok(report)) => {
-                let known: Vec<(Res, &ResourceReport)> = report
-                    .resources
+                let known: Vec<(Res, &ResourceReport)> = self
+                    .audited
                     .iter()
+                    .chain(&report.resources)
                     .filter_map(|r| Some((self.world.terrain.find(&r.lockspace, &r.name)?, r)))
                     .collect();
                 let node = self.world.hosts[0].id;
@@ -281,6 +304,7 @@ impl Run {
             self.world.stats.count("audits repeated");
             self.asked = false;
             self.until = now + SEC;
+            self.audited.clear();
             self.world.audits.clear();
         }
         false

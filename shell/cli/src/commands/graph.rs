@@ -75,7 +75,7 @@ fn check(report: &GraphReport) -> Result<(), Failure> {
     }
 }
 
-fn who(owner: &GraphOwner) -> String {
+pub(crate) fn who(owner: &GraphOwner) -> String {
     match (owner.owner.pid, owner.session) {
         (0, None) => format!("an unknown process on {}", owner.node),
         (0, Some(session)) => format!("session {session} on {}", owner.node),

@@ -3,18 +3,20 @@
 use crate::{
     args::Global,
     connect::connect,
-    exit::{Failure, NOT_FOUND, OK, Outcome},
+    exit::{Failure, INTERNAL, NOT_FOUND, OK, Outcome},
     output::{self, FAINT, GOOD, ODD, Table, paint, span},
 };
 use clap::Args;
-use mainstay_base::{LockspaceName, ResourceName};
+use mainstay_base::{LockspaceName, NodeName, ResourceName};
 use mainstay_client::{LockError, Refusal};
 use mainstay_wire::report::{LockReport, LocksReport, ResourceReport};
+use std::collections::BTreeSet;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  mainstay locks\n  mainstay locks 'vm-*'\n  \
-    mainstay locks --lockspace default --json"
+    mainstay locks --lockspace default --json\n  \
+    mainstay locks --all --json | jq -c '.resources[] | .name'"
 )]
 pub(crate) struct LocksArgs {
     /// Only resources whose name matches; `*` and `?` as in the shell
@@ -22,9 +24,15 @@ pub(crate) struct LocksArgs {
     /// Only resources in this lockspace
     #[arg(long, value_name = "NAME")]
     pub(crate) lockspace: Option<String>,
-    /// Show at most so many resources
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) limit: u32,
+    /// Show at most so many resources; they are asked for in pages
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+    /// Show all resources, however many
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
+    /// Go on after this resource of --lockspace
+    #[arg(long, value_name = "NAME", requires = "lockspace")]
+    pub(crate) after: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -51,30 +59,96 @@ pub(crate) fn resource_name(text: &str) -> Result<ResourceName, Failure> {
 
 pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
     let lockspace = args.lockspace.as_deref().map(lockspace_name).transpose()?;
+    let after = args.after.as_deref().map(resource_name).transpose()?;
+    let mut after = lockspace.clone().zip(after);
     let client = connect(&global).await?;
-    let report = client
-        .locks(lockspace.clone(), args.pattern, args.limit)
-        .await
-        .map_err(|error| unknown(error, lockspace.as_ref()))?;
-    if global.json {
-        output::json(&report)?;
-        return Ok(OK);
+    let mut left = if args.all { u64::MAX } else { args.limit };
+    let mut silent: BTreeSet<NodeName> = BTreeSet::new();
+    let mut pages = Pages::new(global.json);
+    loop {
+        let limit = u32::try_from(left).unwrap_or(u32::MAX).min(PAGE);
+        let page = client
+            .locks_after(lockspace.clone(), args.pattern.clone(), limit, after)
+            .await
+            .map_err(|error| unknown(error, lockspace.as_ref()))?;
+        after = page.next();
+        left = left.saturating_sub(page.resources.len() as u64);
+        silent.extend(page.silent.iter().cloned());
+        pages.add(&page)?;
+        if after.is_none() || left == 0 {
+            break;
+        }
     }
-    output::print(&render(&report));
-    if report.truncated {
+    pages.end(after.is_some(), &silent)?;
+    if after.is_some() && !global.json {
         output::note(format_args!(
-            "there are more than {} such resources; raise --limit or narrow the pattern",
+            "there are more than {} such resources; raise --limit, narrow the pattern, or ask for --all",
             args.limit
         ));
     }
-    if !report.silent.is_empty() {
-        let names: Vec<String> = report.silent.iter().map(ToString::to_string).collect();
+    if !silent.is_empty() && !global.json {
+        let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
         output::note(format_args!(
             "no answer from {}: what is mastered there is missing",
             names.join(", ")
         ));
     }
     Ok(OK)
+}
+
+/// Resources asked for at a time.
+const PAGE: u32 = 1000;
+
+/// Writes pages as they come: in text each a table of its own, as JSON all in one document.
+struct Pages {
+    json: bool,
+    any: bool,
+}
+
+impl Pages {
+    fn new(json: bool) -> Pages {
+        if json {
+            output::print("{\n  \"resources\": [");
+        }
+        Pages { json, any: false }
+    }
+
+    fn add(&mut self, page: &LocksReport) -> Result<(), Failure> {
+        if page.resources.is_empty() {
+            return Ok(());
+        }
+        if self.json {
+            let mut text = String::new();
+            for resource in &page.resources {
+                let one = serde_json::to_string_pretty(resource).map_err(no_json)?;
+                text.push_str(if self.any { ",\n    " } else { "\n    " });
+                text.push_str(&one.replace('\n', "\n    "));
+                self.any = true;
+            }
+            output::print(&text);
+        } else {
+            output::print(&render(page, !self.any));
+            self.any = true;
+        }
+        Ok(())
+    }
+
+    fn end(self, truncated: bool, silent: &BTreeSet<NodeName>) -> Result<(), Failure> {
+        if self.json {
+            let silent = serde_json::to_string(silent).map_err(no_json)?;
+            let gap = if self.any { "\n  " } else { "" };
+            output::print(&format!(
+                "{gap}],\n  \"truncated\": {truncated},\n  \"silent\": {silent}\n}}\n"
+            ));
+        } else if !self.any {
+            output::print("no resources\n");
+        }
+        Ok(())
+    }
+}
+
+fn no_json(error: serde_json::Error) -> Failure {
+    Failure::new(INTERNAL, format!("cannot write JSON: {error}"))
 }
 
 pub(crate) async fn why(global: Global, args: WhyArgs) -> Outcome {
@@ -109,7 +183,7 @@ pub(crate) fn unknown(error: LockError, lockspace: Option<&LockspaceName>) -> Fa
     }
 }
 
-fn render(report: &LocksReport) -> String {
+fn render(report: &LocksReport, headed: bool) -> String {
     let mut table = Table::new([
         "RESOURCE", "MASTER", "ROLE", "NODE", "PID", "USER", "MODE", "AGE", "TOKEN", "COMMAND",
     ]);
@@ -132,10 +206,11 @@ fn render(report: &LocksReport) -> String {
             add(paint(FAINT, "no locks"), None);
         }
     }
-    if table.is_empty() {
-        return "no resources\n".to_owned();
+    let text = table.render();
+    match text.split_once('\n') {
+        Some((_, rows)) if !headed => rows.to_owned(),
+        _ => text,
     }
-    table.render()
 }
 
 fn row(
@@ -198,7 +273,7 @@ fn row(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstay_base::{LockId, LockMode, NodeName, Token};
+    use mainstay_base::{LockId, LockMode, Token};
     use mainstay_wire::report::OwnerReport;
 
     /// Protects scripts: JSON spells modes as the command line and the tables do.
@@ -241,7 +316,7 @@ mod tests {
             resources: vec![resource],
             ..LocksReport::default()
         };
-        let text = render(&report);
+        let text = render(&report, true);
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "\
@@ -251,6 +326,7 @@ default/disk  n2      holds     n1    42   0     pr     1 min 1 s  9      backup
                       waits     n2    42   0     ex     1.5 s      -      backup
 "
         );
-        assert_eq!(render(&LocksReport::default()), "no resources\n");
+        let next = anstream::adapter::strip_str(&render(&report, false)).to_string();
+        assert!(text.ends_with(&render(&report, false)) && next.starts_with("default/disk"));
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod agents;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod cib;
+pub(crate) mod contention;
 pub(crate) mod convert;
 pub(crate) mod events;
 pub(crate) mod graph;

@@ -25,6 +25,7 @@ use mainstay_base::{
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
+    contention::ContentionReport,
     report::{GraphReport, LocksReport, StatusReport, WhyReport},
 };
 use std::{
@@ -127,10 +128,27 @@ impl Client {
         pattern: Option<String>,
         limit: u32,
     ) -> Result<LocksReport, LockError> {
+        self.locks_after(lockspace, pattern, limit, None)
+    }
+
+    /// As `locks`, but only resources after one, by lockspace and name: to go on where a report that
+    /// does not tell all says ([`LocksReport::next`]). Reports of a million locks are walked so without
+    /// stopping anything; what comes or goes meanwhile may be in them or not.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn locks_after(
+        &self,
+        lockspace: Option<LockspaceName>,
+        pattern: Option<String>,
+        limit: u32,
+        after: Option<(LockspaceName, ResourceName)>,
+    ) -> Result<LocksReport, LockError> {
         let ask = Ask::Locks {
             lockspace,
             pattern,
             limit,
+            after,
         };
         self.call(ask, answer::locks)
     }
@@ -164,6 +182,26 @@ impl Client {
             limit,
         };
         self.call(ask, answer::graph)
+    }
+
+    /// How long locks are waited for and held, in one lockspace or all: the calls that have waited
+    /// longest, the most contended resources, and the times of lockspaces after `after`; at most
+    /// `limit` (1 to 1000) of each.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn contention(
+        &self,
+        lockspace: Option<LockspaceName>,
+        limit: u32,
+        after: Option<LockspaceName>,
+    ) -> Result<ContentionReport, LockError> {
+        let ask = Ask::Contention {
+            lockspace,
+            after,
+            limit,
+        };
+        self.call(ask, answer::contention)
     }
 
     /// Sets the session's deadlock priority, 0 until then: where the cluster chooses victims by

@@ -20,14 +20,20 @@ impl Spectator {
             let node = hands.dice.pick(hands.vouchable).clone();
             return Ask::Vouch { node };
         }
-        match hands.dice.below(8) {
+        match hands.dice.below(10) {
             0..=2 => Ask::Status,
             3..=4 => Ask::Locks {
                 lockspace: None,
                 pattern: None,
                 limit: hands.dice.between(1, 10_000) as u32,
+                after: None,
             },
-            5..=6 => {
+            5..=6 => Ask::Contention {
+                lockspace: None,
+                after: None,
+                limit: hands.dice.between(1, 1000) as u32,
+            },
+            7..=8 => {
                 let hot = hands.terrain.hot.clone();
                 let res = hands.one_of(&hot);
                 let (space, name) = hands.terrain.resources[res as usize].clone();
