@@ -662,7 +662,7 @@ fn deliberate_faults_are_caught() {
         (Fault::Deaf, Profile::Quiet, "L1 progress"),
         (Fault::Forgetful, Profile::Quiet, "S2 no lost grant"),
     ] {
-        let found = caught(fault, profile, 60);
+        let found = caught(fault, profile, 300);
         assert!(
             found.is_some_and(|(_, p)| p == promise),
             "{fault:?}: {found:?}"
