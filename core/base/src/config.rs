@@ -3,6 +3,7 @@
 use crate::{NodeId, NodeName};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One configured node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,5 +82,41 @@ impl Default for DeadlockConfig {
             delay: Duration::from_millis(50),
             victim: VictimPolicy::Youngest,
         }
+    }
+}
+
+/// Who masters resources, and when they move to another master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MastersConfig {
+    /// Whether this node gives resources to the node that does most of the work on them.
+    pub moves: bool,
+    /// After how many calls of that node more than of others, these counted twice; 1 to 1000.
+    pub after: u16,
+    /// Shortest time between two moves by one node, and how long it keeps what it was given.
+    pub rest: Duration,
+    /// Largest share of all resources that this node masters of its own will, in percent, 1 to 100.
+    pub cap: u8,
+    /// How much a node's work counts, 0 to 10, where it is not 1. A node of weight 0 masters
+    /// nothing while there are members of other weights.
+    pub weights: BTreeMap<NodeId, u8>,
+}
+
+impl Default for MastersConfig {
+    fn default() -> MastersConfig {
+        MastersConfig {
+            moves: true,
+            after: 64,
+            rest: Duration::from_millis(500),
+            cap: 100,
+            weights: BTreeMap::new(),
+        }
+    }
+}
+
+impl MastersConfig {
+    /// A node's weight.
+    #[must_use]
+    pub fn weight(&self, node: NodeId) -> u8 {
+        self.weights.get(&node).copied().unwrap_or(1)
     }
 }

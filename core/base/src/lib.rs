@@ -18,7 +18,7 @@ mod time;
 mod token;
 mod value;
 
-pub use config::{DeadlockConfig, FencePolicy, NodeSpec, Timings, VictimPolicy};
+pub use config::{DeadlockConfig, FencePolicy, MastersConfig, NodeSpec, Timings, VictimPolicy};
 pub use entropy::Entropy;
 pub use flags::Flags;
 pub use id::{

@@ -14,6 +14,8 @@ pub const VALUE_LEN_MAX: usize = 64;
 pub const VALUE_LEN_DEFAULT: usize = 32;
 /// Most votes of one node.
 pub const VOTES_MAX: u32 = 8;
+/// Largest weight of a node as a master.
+pub const MASTER_WEIGHT_MAX: u8 = 10;
 /// Most links between a pair of nodes.
 pub const LINKS_MAX: usize = 4;
 /// Largest frame between nodes, in bytes, after decryption.

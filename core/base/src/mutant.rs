@@ -48,11 +48,19 @@ pub enum Mutant {
     AlternateTriedOnce,
     /// A page of resources is filled with those that are found first, not with those that come first.
     PageOfFirstFound,
+    /// A master hands resources on when the first member has agreed to say no more about them.
+    MoveUnasked,
+    /// A master hands resources on before all have heard what it had to say.
+    MoveUnheard,
+    /// The directory does not learn that a resource has moved.
+    MoveUnentered,
+    /// A move is committed although the members have changed since they agreed upon it.
+    MoveDespiteChange,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 21] = [
+    pub const ALL: [Mutant; 25] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -74,6 +82,10 @@ impl Mutant {
         Mutant::DemotionNotTold,
         Mutant::AlternateTriedOnce,
         Mutant::PageOfFirstFound,
+        Mutant::MoveUnasked,
+        Mutant::MoveUnheard,
+        Mutant::MoveUnentered,
+        Mutant::MoveDespiteChange,
     ];
 
     /// Whether this bug is switched on in this thread.

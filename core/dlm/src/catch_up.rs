@@ -107,7 +107,7 @@ impl Dlm {
             entry.directory = None;
         }
         let forgetting = match &entry.state {
-            State::At(_) | State::Lost(_) => return 1,
+            State::At(_) | State::Moving(_) | State::Lost(_) => return 1,
             State::LookingUp => {
                 let resource = entry.id.clone();
                 self.look_up(now, &resource);

@@ -6,7 +6,7 @@
 //! vanished incarnation whose resources are not rebuilt yet this node was the name's directory
 //! while that incarnation was still a member, and had registered: then it would know.
 
-use crate::{Dlm, life::PackedLife};
+use crate::{Dlm, life::PackedLife, table::State};
 use mainstay_base::{Epoch, Instant, LockspaceId, Mutant, NodeId, ResourceName, Token};
 use mainstay_membership::directory_node;
 use mainstay_wire::dlm::{Body, ResourceId};
@@ -23,6 +23,30 @@ pub(crate) enum Entry {
     Lost(PackedLife),
 }
 
+/// Who asks for the master of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) node: NodeId,
+    /// If nobody masters it, it had rather not do so itself.
+    pub(crate) unwilling: bool,
+}
+
+impl Asker {
+    pub(crate) fn willing(node: NodeId) -> Asker {
+        Asker {
+            node,
+            unwilling: false,
+        }
+    }
+
+    pub(crate) fn unwilling(node: NodeId) -> Asker {
+        Asker {
+            node,
+            unwilling: true,
+        }
+    }
+}
+
 impl Dlm {
     /// The directory node of a resource in the present view.
     pub(crate) fn directory_of(&self, resource: &ResourceId) -> Option<NodeId> {
@@ -34,17 +58,17 @@ impl Dlm {
         let Some(directory) = self.directory_of(resource) else {
             return;
         };
+        let unwilling = self.had_rather_not_master(now);
         if directory == self.me {
-            self.directory_answer(now, self.me, resource);
+            let node = self.me;
+            self.directory_answer(now, Asker { node, unwilling }, resource);
         } else {
-            let members = self.members_epoch;
-            self.send(
-                directory,
-                Body::Lookup {
-                    resource: resource.clone(),
-                    members,
-                },
-            );
+            let (resource, members) = (resource.clone(), self.members_epoch);
+            let body = match unwilling {
+                true => Body::LookupUnwilling { resource, members },
+                false => Body::Lookup { resource, members },
+            };
+            self.send(directory, body);
         }
     }
 
@@ -52,7 +76,7 @@ impl Dlm {
     pub(crate) fn directory_ask(
         &mut self,
         now: Instant,
-        from: NodeId,
+        from: Asker,
         resource: ResourceId,
         members: Epoch,
     ) {
@@ -63,25 +87,24 @@ impl Dlm {
     }
 
     /// Answers, or lets the asker wait until there is an answer.
-    fn directory_answer(&mut self, now: Instant, from: NodeId, resource: &ResourceId) {
-        let members = self.members_epoch;
+    fn directory_answer(&mut self, now: Instant, from: Asker, resource: &ResourceId) {
         match self.entry(resource) {
-            Some(Entry::At(master)) if master != from => {
-                if from == self.me {
-                    self.learn_master(now, resource, master);
-                } else {
-                    self.send(
-                        from,
-                        Body::MasterIs {
-                            resource: resource.clone(),
-                            members,
-                            master,
-                        },
-                    );
+            Some(Entry::At(master)) if master != from.node => {
+                self.directory_tell(now, from.node, resource, master);
+            }
+            Some(Entry::At(_)) => self.directory_give(now, from.node, resource, false),
+            None if self.certainly_free(resource) => {
+                let instead = from
+                    .unwilling
+                    .then(|| self.master_instead(from.node, resource));
+                match instead.flatten() {
+                    Some(master) => {
+                        self.directory_give(now, master, resource, true);
+                        self.directory_tell(now, from.node, resource, master);
+                    }
+                    None => self.directory_give(now, from.node, resource, false),
                 }
             }
-            Some(Entry::At(_)) => self.directory_give(now, from, resource),
-            None if self.certainly_free(resource) => self.directory_give(now, from, resource),
             Some(Entry::Lost(_)) | None => {
                 let askers = self.askers.entry(resource.clone()).or_default();
                 if !askers.contains(&from) {
@@ -91,21 +114,51 @@ impl Dlm {
         }
     }
 
-    fn directory_give(&mut self, now: Instant, to: NodeId, resource: &ResourceId) {
+    fn directory_tell(&mut self, now: Instant, to: NodeId, resource: &ResourceId, master: NodeId) {
+        if to == self.me {
+            return self.learn_master(now, resource, master);
+        }
+        let members = self.members_epoch;
+        self.send(
+            to,
+            Body::MasterIs {
+                resource: resource.clone(),
+                members,
+                master,
+            },
+        );
+    }
+
+    fn directory_give(&mut self, now: Instant, to: NodeId, resource: &ResourceId, unasked: bool) {
         self.resources.set_entry(resource, Entry::At(to));
         let floor = self.floor.max(Token::floor(self.view.epoch));
         if to == self.me {
-            self.become_master(now, resource, floor);
+            return self.become_master(now, resource, floor);
+        }
+        let (resource, members) = (resource.clone(), self.members_epoch);
+        let body = if unasked {
+            self.unconfirmed.insert(resource.clone());
+            Body::Appoint {
+                resource,
+                members,
+                floor,
+            }
         } else {
-            let members = self.members_epoch;
-            self.send(
-                to,
-                Body::YouMaster {
-                    resource: resource.clone(),
-                    members,
-                    floor,
-                },
-            );
+            Body::YouMaster {
+                resource,
+                members,
+                floor,
+            }
+        };
+        self.send(to, body);
+    }
+
+    /// Registers a resource that this node has not asked for, if it has taken it.
+    pub(crate) fn confirm_master(&mut self, resource: &ResourceId) {
+        if let Some(place) = self.resources.place(resource)
+            && matches!(self.resources.get(place).state, State::Mine(_))
+        {
+            self.register_one(resource);
         }
     }
 
@@ -120,7 +173,7 @@ impl Dlm {
                 })
     }
 
-    fn all_registered(&self) -> bool {
+    pub(crate) fn all_registered(&self) -> bool {
         self.ids.iter().all(|node| self.registered.contains(node))
     }
 
@@ -142,6 +195,7 @@ impl Dlm {
     ) {
         for name in names {
             let resource = ResourceId { space, name };
+            self.unconfirmed.remove(&resource);
             if self.directory_of(&resource) != Some(self.me) {
                 continue; // The sender will register it elsewhere when it installs this view.
             }

@@ -23,6 +23,7 @@ mod directory;
 mod force;
 mod life;
 mod master;
+mod moving;
 mod names;
 mod overdue;
 mod owner;
@@ -50,8 +51,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use contention::Contention;
 pub use contention::WaitView;
 use deadlock::Deadlocks;
+use directory::Asker;
 use life::{Life, PackedLife};
 use master::Key;
+pub use moving::Move;
+use moving::Moves;
 use names::Place;
 pub use owner::{ConvertCall, LockCall, UnlockCall};
 use recovery::Departure;
@@ -145,6 +149,8 @@ pub enum Out {
     },
     /// Mastered resources that were asked for by [`Dlm::scan`].
     Scanned(Scan),
+    /// The replicated log is to commit this move, which all members agreed upon.
+    Move(Move),
     /// What must hold does not: the node must stop rather than grant a lock wrongly.
     Fatal(String),
 }
@@ -180,7 +186,9 @@ pub struct Dlm {
     idle: VecDeque<(Instant, Place)>,
 
     /// Who waits for a directory answer that cannot be given yet.
-    askers: BTreeMap<ResourceId, Vec<NodeId>>,
+    askers: BTreeMap<ResourceId, Vec<Asker>>,
+    /// Names given to members that had not asked, and have not registered them yet.
+    unconfirmed: BTreeSet<ResourceId>,
     /// Above all tokens of resources that were forgotten here.
     floor: Token,
 
@@ -202,6 +210,7 @@ pub struct Dlm {
     /// Locks that were demoted, whose conversions go to their masters after those rounds.
     demoted: VecDeque<LockId>,
     promises: overdue::Promises,
+    moves: Moves,
     out: Vec<Out>,
     grants: u64,
 }
@@ -239,6 +248,7 @@ impl Dlm {
             timers: BTreeSet::new(),
             idle: VecDeque::new(),
             askers: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
             floor: Token::NONE,
             departed: BTreeMap::new(),
             handed: BTreeMap::new(),
@@ -252,6 +262,7 @@ impl Dlm {
             delivering: 0,
             demoted: VecDeque::new(),
             promises: overdue::Promises::default(),
+            moves: Moves::default(),
             out: Vec::new(),
             grants: 0,
         }
@@ -321,7 +332,14 @@ impl Dlm {
             return self.out.push(Out::Fatal(text));
         }
         match message.body {
-            Body::Lookup { resource, members } => self.directory_ask(now, from, resource, members),
+            Body::Lookup { resource, members } => {
+                let asker = Asker::willing(from);
+                self.directory_ask(now, asker, resource, members);
+            }
+            Body::LookupUnwilling { resource, members } => {
+                let asker = Asker::unwilling(from);
+                self.directory_ask(now, asker, resource, members);
+            }
             Body::MasterIs {
                 resource,
                 members,
@@ -345,6 +363,16 @@ impl Dlm {
                     self.become_master(now, &resource, floor);
                 }
             }
+            Body::Appoint {
+                resource,
+                members,
+                floor,
+            } => {
+                if members == self.members_epoch {
+                    self.become_master(now, &resource, floor);
+                    self.confirm_master(&resource);
+                }
+            }
             Body::Register { space, names } => self.directory_register(now, from, space, names),
             Body::Registered { members } => self.directory_registered(now, from, members),
             Body::Forget { resource, last } => self.directory_forget(from, resource, last),
@@ -357,6 +385,15 @@ impl Dlm {
             | Body::Drop { .. }
             | Body::Cancel { .. }) => self.master_call(now, life, body),
 
+            Body::Granted { lock, .. }
+            | Body::Queued { lock, .. }
+            | Body::Refused { lock, .. }
+            | Body::Unlocked { lock, .. }
+            | Body::Blocking { lock, .. }
+                if !self.may_decide(from, lock) =>
+            {
+                self.violation(from, "an answer about a lock that it does not master");
+            }
             Body::Granted { lock, granted } => self.on_granted(now, lock, granted),
             Body::Queued { lock, ticket } => self.on_queued(now, lock, ticket),
             Body::Refused { lock, why } => {
@@ -399,6 +436,22 @@ impl Dlm {
                     self.on_search(now, from, search);
                 }
             }
+            Body::MoveAsk {
+                serial,
+                members,
+                to,
+                names,
+            } => self.on_move_ask(now, life, serial, members, to, names),
+            Body::MoveAgreed { serial } => self.on_move_agreed(now, from, serial),
+            Body::MoveHear { serial } => self.on_move_hear(life, serial),
+            Body::MoveState {
+                serial,
+                resources,
+                last,
+            } => self.on_move_state(life, serial, resources, last),
+            Body::MoveReady { serial } => self.on_move_ready(from, serial),
+            Body::MoveRefused { serial } => self.on_move_refused(now, from, serial),
+            Body::MoveOff { serial } => self.on_move_off(now, life, serial),
             Body::Query { .. }
             | Body::QueryPart { .. }
             | Body::QueryWaits { .. }
@@ -406,7 +459,9 @@ impl Dlm {
             | Body::QueryOwners { .. }
             | Body::QuerySessions { .. }
             | Body::QueryContention { .. }
-            | Body::ContentionPart { .. } => {
+            | Body::ContentionPart { .. }
+            | Body::QueryMasters { .. }
+            | Body::QueryMastered { .. } => {
                 self.violation(from, "a query reached the lock manager");
             }
         }
@@ -423,6 +478,7 @@ impl Dlm {
             self.time_out(now, lock);
         }
         self.promises_due(now);
+        self.pursue_moves(now);
         for _ in 0..FORGOTTEN_AT_ONCE {
             let Some(&(_, place)) = self.idle.front().filter(|(at, _)| *at <= now) else {
                 break;
@@ -443,7 +499,8 @@ impl Dlm {
         let idle = self.idle.front().map(|i| i.0);
         let search = self.deadlocks.deadline();
         let promise = self.promises.deadline();
-        let due = [timer, idle, search, promise, self.work_due()];
+        let moves = self.moves.deadline();
+        let due = [timer, idle, search, promise, moves, self.work_due()];
         due.into_iter().flatten().min()
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     Deferred, Dlm, Life, PackedLife,
+    moving::heat::{Heat, Stage},
     names::Place,
     table::{NOT_IDLE, Owned, Pending, State},
 };
@@ -39,22 +40,40 @@ pub(crate) struct Master {
     pub(crate) engine: Engine<Key>,
     /// The vanished incarnation whose resource this was, until all survivors have restated it.
     pub(crate) rebuilding: Option<PackedLife>,
+    pub(crate) heat: Heat,
+}
+
+impl Master {
+    /// Whether calls are carried out, rather than kept back.
+    pub(crate) fn decides(&self) -> bool {
+        self.rebuilding.is_none() && self.heat.stage != Stage::Frozen
+    }
+
+    /// Whether nothing is under way that needs the resource to be kept.
+    pub(crate) fn stays(&self) -> bool {
+        self.rebuilding.is_none() && self.heat.stage == Stage::Stays
+    }
 }
 
 impl Dlm {
     /// This node masters a resource from now on.
     pub(crate) fn become_master(&mut self, now: Instant, resource: &ResourceId, floor: Token) {
-        let Some(place) = self.resources.place(resource) else {
-            return;
-        };
+        // It need not have asked: another may have had rather not.
+        let (place, _) = self.resources.place_or_new(resource);
         let value_len = self.value_len(resource);
         let entry = self.resources.get_mut(place);
-        if !matches!(entry.state, State::LookingUp) {
-            return;
+        let locks = &self.locks;
+        let held = |lock| locks.get(lock).is_some_and(|owned| owned.granted.is_some());
+        match entry.state {
+            State::LookingUp => {}
+            // It remembers one who has forgotten the resource.
+            State::At(_) if !entry.locks.iter().any(held) => {}
+            _ => return,
         }
         entry.state = State::Mine(Box::new(Master {
             engine: Engine::new(floor, value_len),
             rebuilding: None,
+            heat: Heat::default(),
         }));
         self.mastered(now, place);
     }
@@ -74,15 +93,10 @@ impl Dlm {
         let Some(place) = self.resources.place(resource) else {
             return;
         };
-        let entry = self.resources.get_mut(place);
-        if !matches!(entry.state, State::LookingUp) {
+        if !matches!(self.resources.get(place).state, State::LookingUp) {
             return;
         }
-        entry.state = State::At(master);
-        let held = std::mem::take(&mut entry.held);
-        self.bounce(resource, held);
-        self.submit_all(now, place);
-        self.note_idle(now, place);
+        self.change_master(now, place, master);
     }
 
     /// Sends calls that reached the wrong node back to their owners.
@@ -121,14 +135,14 @@ impl Dlm {
         let own = self.is_me(from);
         let entry = self.resources.get_mut(place);
         match &entry.state {
-            State::Mine(master) if master.rebuilding.is_some() => entry.held.push((from, body)),
+            State::Mine(master) if !master.decides() => entry.held.push((from, body)),
             State::Mine(_) if self.active => self.execute(now, place, from, body),
             State::Mine(_) => self.deferred.push_back(Deferred::Remote(from, body)),
             // The directory may name this node before its own answer has arrived here.
-            State::LookingUp | State::Forgetting if !own => {
+            State::LookingUp | State::Forgetting | State::Moving(_) if !own => {
                 entry.held.push((from, body));
             }
-            State::LookingUp | State::Forgetting => {}
+            State::LookingUp | State::Forgetting | State::Moving(_) => {}
             State::At(_) | State::Lost(_) => {
                 let resource = entry.id.clone();
                 self.not_here(from, &resource, &body);
@@ -226,6 +240,7 @@ impl Dlm {
             }
             _ => return,
         };
+        self.count_call(place, from.0);
         self.deliver(now, effects);
         if let Err(invalid) = result {
             self.tell_refused(now, from, lock, Refusal::Invalid(invalid.to_string()));
@@ -245,6 +260,7 @@ impl Dlm {
         };
         let mut effects = std::mem::take(&mut self.effects);
         let result = apply_pending(&mut master.engine, Key::of(from, lock), owned, &mut effects);
+        self.count_call(place, from.0);
         self.deliver(now, effects);
         if let Err(invalid) = result {
             self.on_refused(now, lock, Refusal::Invalid(invalid.to_string()));
@@ -337,6 +353,7 @@ impl Dlm {
         let last = match &entry.state {
             State::Mine(master) => master.engine.last_token(),
             State::At(_) | State::Lost(_) => return self.resources.remove(place),
+            State::Moving(_) => return,
             // An answer is on its way; forget after it has come.
             State::LookingUp => return,
             State::Forgetting => return,

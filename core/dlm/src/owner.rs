@@ -270,11 +270,15 @@ impl Dlm {
                 let (to, resource) = (*master, resource.id.clone());
                 self.send(to, Body::Cancel { resource, lock });
             }
+            State::Mine(master)
+                if owned.sent && master.rebuilding.is_none() && !master.decides() => {}
             State::Mine(_) if owned.sent => {
                 let resource = resource.id.clone();
                 let from = self.my_life();
                 self.master_call(now, from, Body::Cancel { resource, lock });
             }
+            // It is told when it is known who the master is.
+            State::Moving(_) if owned.sent => {}
             // The vanished master may have granted the conversion, and others on the strength of
             // it: the next master decides, and is told to cancel.
             State::Lost(_) if owned.sent && owned.granted.is_some() => {}
@@ -299,7 +303,7 @@ impl Dlm {
                 let body = call_body(resource.id.clone(), lock, owned);
                 self.send(to, body);
             }
-            State::Mine(master) if master.rebuilding.is_some() => {}
+            State::Mine(master) if !master.decides() => {}
             State::Mine(_) if !self.active => {
                 self.deferred.push_back(crate::Deferred::Local(lock));
             }
@@ -308,7 +312,7 @@ impl Dlm {
                 self.master_local(now, lock);
             }
             State::Lost(_) => self.contention.waits(owned.asked, lock),
-            State::LookingUp | State::Forgetting => {}
+            State::LookingUp | State::Forgetting | State::Moving(_) => {}
         }
     }
 
@@ -317,6 +321,18 @@ impl Dlm {
         let locks = self.resources.get(place).locks.clone();
         for lock in locks {
             self.submit(now, lock);
+        }
+    }
+
+    /// Whether a member may say something of an own client's lock: it masters its resource, or the
+    /// lock is gone.
+    pub(crate) fn may_decide(&mut self, from: NodeId, lock: LockId) -> bool {
+        let Some(owned) = self.locks.get(&lock) else {
+            return true;
+        };
+        match self.resources.get(owned.place).state {
+            State::At(master) | State::Moving(master) => master == from,
+            State::LookingUp | State::Mine(_) | State::Forgetting | State::Lost(_) => false,
         }
     }
 
@@ -549,7 +565,21 @@ impl Dlm {
 
     fn tell_dropped(&mut self, now: Instant, lock: LockId, invalidate: bool) {
         let owned = self.locks.get(&lock).expect("the caller found it");
-        let resource = self.resources.get(owned.place);
+        self.tell_master_dropped(now, owned.place, lock, invalidate);
+    }
+
+    /// Tells the master of a resource that a lock is gone, or keeps it back until it may be told.
+    pub(crate) fn tell_master_dropped(
+        &mut self,
+        now: Instant,
+        place: Place,
+        lock: LockId,
+        invalidate: bool,
+    ) {
+        if self.keep_back_drop(place, lock, invalidate) {
+            return;
+        }
+        let resource = self.resources.get(place);
         let body = Body::Drop {
             resource: resource.id.clone(),
             lock,
@@ -572,7 +602,7 @@ impl Dlm {
                     self.suspect(now, dead, resource);
                 }
             }
-            State::LookingUp | State::Forgetting => {}
+            State::LookingUp | State::Forgetting | State::Moving(_) => {}
         }
     }
 

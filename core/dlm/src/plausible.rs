@@ -20,28 +20,35 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
         }
         _ => Ok(()),
     };
+    let ticket = |ticket: i64| match ticket.unsigned_abs() <= TICKET_MAX {
+        true => Ok(()),
+        false => Err("a place in a queue that no master can have given"),
+    };
     let lock = |lock: &RestatedLock| {
         token(lock.granted.map_or(Token::NONE, |(_, token)| token))?;
         value(lock.value.as_ref())?;
-        match lock.ticket {
-            Some(ticket) if ticket.unsigned_abs() > TICKET_MAX => {
-                Err("a place in a queue that no master can have given")
-            }
-            _ => Ok(()),
-        }
+        ticket(lock.ticket.unwrap_or_default())
     };
     match body {
-        Body::YouMaster { floor: number, .. } | Body::Forget { last: number, .. } => token(*number),
+        Body::YouMaster { floor: number, .. }
+        | Body::Appoint { floor: number, .. }
+        | Body::Forget { last: number, .. } => token(*number),
         Body::Granted { granted, .. } => {
             token(granted.token)?;
             value(granted.value.as_ref())
         }
         Body::Unlocked { version, .. } => token(Token(version.0)),
-        Body::Queued { ticket, .. } if ticket.unsigned_abs() > TICKET_MAX => {
-            Err("a place in a queue that no master can have given")
-        }
+        Body::Queued { ticket: place, .. } => ticket(*place),
         Body::Restate { locks, .. } => locks.iter().try_for_each(lock),
         Body::HandOver { value: handed, .. } => value(Some(handed)),
+        Body::MoveState { resources, .. } => resources.iter().try_for_each(|moved| {
+            token(moved.last)?;
+            value(Some(&moved.value))?;
+            moved.locks.iter().try_for_each(|lock| {
+                token(lock.granted.map_or(Token::NONE, |(_, token)| token))?;
+                ticket(lock.pending.map_or(0, |(_, _, ticket)| ticket))
+            })
+        }),
         _ => Ok(()),
     }
 }

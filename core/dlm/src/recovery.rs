@@ -21,6 +21,7 @@ use crate::{
     directory::Entry,
     life::PackedLife,
     master::{Key, Master},
+    moving::heat::Heat,
     names::Place,
     table::{NOT_IDLE, Owned, Pending, State},
     work::Work,
@@ -134,6 +135,12 @@ impl Dlm {
             self.askers.clear();
             let members = self.ids.clone();
             self.resources.members_changed(self.me, members, &gone);
+            // Those that did not know these members yet, or not any more, have not taken them. Others
+            // have registered them by the time that it matters whether a name is free.
+            for resource in std::mem::take(&mut self.unconfirmed) {
+                self.resources.clear_entry(&resource);
+            }
+            self.end_moves(now);
             self.begin_catch_up(now, old_ids, gone);
             if self.leaving {
                 self.hand_over();
@@ -486,6 +493,7 @@ impl Dlm {
             entry.state = State::Mine(Box::new(Master {
                 engine,
                 rebuilding: Some(PackedLife::of(dead)),
+                heat: Heat::default(),
             }));
             entry.idle_since = NOT_IDLE;
             rebuild.places.push(place);
@@ -539,13 +547,14 @@ impl Dlm {
     /// masters to the nodes that will rebuild. Own clients must be gone.
     pub fn begin_leave(&mut self, now: Instant) {
         self.work_off(now);
+        self.call_off(now);
         self.leaving = true;
         self.hand_over();
     }
 
     /// Hands over every value, even one that was never published: what an heir gets no value for,
     /// because the members changed again on the way, it has to mark.
-    fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self) {
         let heirs: Vec<NodeId> = self.others();
         let mut handed = Vec::new();
         for entry in self.resources.iter() {

@@ -27,6 +27,8 @@ pub(crate) enum State {
     LookingUp,
     /// That member does.
     At(NodeId),
+    /// That member does, and is giving it away: nothing is said to it for now.
+    Moving(NodeId),
     /// This node does.
     Mine(Box<Master>),
     /// This node did; the directory has been asked to forget.
@@ -61,7 +63,8 @@ impl Resource {
         self.locks.is_empty()
             && self.held.is_empty()
             && match &self.state {
-                State::Mine(master) => master.engine.is_empty() && master.rebuilding.is_none(),
+                State::Mine(master) => master.engine.is_empty() && master.stays(),
+                State::Moving(_) => false,
                 State::LookingUp | State::At(_) | State::Forgetting | State::Lost(_) => true,
             }
     }
@@ -160,11 +163,14 @@ impl Change {
         if let Some(entry) = resource.directory {
             resource.directory = self.entry(&resource.id, entry);
         }
-        if let State::At(master) = resource.state
-            && let Some(gone) = self.gone(master)
-        {
-            gone.lost.push(place);
-            resource.state = State::Lost(PackedLife::of(gone.life));
+        if let State::At(master) | State::Moving(master) = resource.state {
+            resource.state = match self.gone(master) {
+                Some(gone) => {
+                    gone.lost.push(place);
+                    State::Lost(PackedLife::of(gone.life))
+                }
+                None => State::At(master),
+            };
         }
     }
 }

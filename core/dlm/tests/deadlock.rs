@@ -152,7 +152,8 @@ impl World {
                     Out::Blocking { .. }
                     | Out::Demoted { .. }
                     | Out::Overdue { .. }
-                    | Out::Scanned(_) => {}
+                    | Out::Scanned(_)
+                    | Out::Move(_) => {}
                 }
             }
         }

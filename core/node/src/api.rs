@@ -5,8 +5,8 @@
 //! is durable. Everything else is here.
 
 use mainstay_base::{
-    BootId, DeadlockConfig, DiskId, FencePolicy, Instant, LinkId, NodeId, NodeSpec, SessionId,
-    Timings,
+    BootId, DeadlockConfig, DiskId, FencePolicy, Instant, LinkId, MastersConfig, NodeId, NodeSpec,
+    SessionId, Timings,
 };
 use mainstay_wire::{
     client::{Ask, ToClient},
@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub fencing: FencePolicy,
     /// The search for deadlocks.
     pub deadlock: DeadlockConfig,
+    /// Who masters resources, and when they move. The weights must be the same on all nodes.
+    pub masters: MastersConfig,
     /// How much of a recovery is done before other work has its turn, in resources looked at; from
     /// 1. More makes recoveries shorter, less the pauses of those that have nothing to do with them.
     pub slice: u32,

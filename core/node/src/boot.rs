@@ -67,6 +67,7 @@ impl Node {
             .collect();
         let mut dlm = Dlm::new(config.me, config.slice);
         dlm.configure_deadlocks(config.deadlock);
+        dlm.configure_masters(config.masters.clone());
         let mut node = Node {
             dlm,
             config,
@@ -83,6 +84,8 @@ impl Node {
             sessions: BTreeMap::new(),
             wishes: Vec::new(),
             queries: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            moves: VecDeque::new(),
             next_query: 1,
             writes: VecDeque::new(),
             last_write: PersistSeq(0),

@@ -107,6 +107,7 @@ impl Node {
                 pattern,
                 limit,
             } => self.ask_graph(now, session, request, lockspace, pattern, limit),
+            Ask::Masters => self.ask_masters(now, session, request),
             Ask::SetDeadlockPriority { priority } => {
                 self.dlm.set_deadlock_priority(session, priority);
                 self.answer(session, request, Answer::PrioritySet);

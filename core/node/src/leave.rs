@@ -85,8 +85,15 @@ impl Node {
                     .peers
                     .iter()
                     .filter(|(node, _)| view.member(**node).is_some());
-                if !give_up && !peers.all(|(_, peer)| Peer::delivered(peer)) {
+                let told = peers.all(|(_, peer)| Peer::delivered(peer)) && self.dlm.may_go();
+                if !told && !give_up {
                     return;
+                }
+                if !self.dlm.may_go() {
+                    // Its leaving would say that there is nothing else to be known.
+                    let text = "asked to stop; masters that move kept it too long, the others will \
+                                wait for its lease";
+                    return self.stop(Reason::Stopping, false, text.to_owned());
                 }
                 self.set_step(Step::Departing);
                 let mut out = Vec::new();

@@ -25,6 +25,7 @@ mod contention;
 mod graph;
 mod leave;
 mod log;
+mod masters;
 mod peers;
 mod query;
 mod status;
@@ -38,12 +39,13 @@ use mainstay_base::{BootId, DiskId, Epoch, Instant, Mutant, NodeId, NodeName, Se
 use mainstay_consensus::Consensus;
 use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
-use mainstay_membership::{ClusterState, Founding, Membership, View};
+use mainstay_membership::{ClusterState, Founding, Membership, MoveRecord, View};
 use mainstay_wire::{
     client::{Ask, ToClient},
     event::{Event, Reason, What},
     report::OwnerReport,
 };
+use masters::Shares;
 use peers::Peer;
 use query::Query;
 use std::{
@@ -72,6 +74,9 @@ pub struct Node {
     sessions: BTreeMap<SessionId, Session>,
     wishes: Vec<Wish>,
     queries: BTreeMap<u64, Query>,
+    shares: BTreeMap<u64, Shares>,
+    /// Masters that moved lately.
+    moves: VecDeque<(Instant, MoveRecord)>,
     next_query: u64,
 
     writes: VecDeque<(PersistSeq, Write)>,
@@ -197,6 +202,7 @@ impl Node {
             self.active.then_some(self.lease),
             self.wishes.iter().map(|w| w.retry_at).min(),
             self.queries.values().map(|q| q.give_up_at).min(),
+            self.shares.values().map(|s| s.give_up_at).min(),
             self.leaving.as_ref().map(|l| l.next_at),
         ];
         let others = others.into_iter().flatten();
@@ -231,6 +237,7 @@ impl Node {
         self.dlm.tick(now);
         self.pursue_wishes(now);
         self.expire_queries(now);
+        self.expire_shares(now);
     }
 
     /// Lets the parts react to each other until nothing is left to be said.

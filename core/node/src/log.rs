@@ -95,6 +95,7 @@ impl Node {
                     circle,
                     demoted,
                 } => self.tell_victim(session, request, policy, &circle, demoted),
+                Out::Move(batch) => self.propose_move(&batch),
                 Out::Fatal(detail) => self.stop(Reason::ProtocolViolation, false, detail),
             }
         }
@@ -187,10 +188,12 @@ impl Node {
     fn apply(&mut self, now: Instant, index: u64, data: &[u8]) {
         match Command::decode(data) {
             Ok(command) => {
-                // What was decided under the old view leaves under its epoch, and what is to be
-                // restated under it too.
-                self.dlm.work_off(now);
-                self.pump_locks(now);
+                if !matches!(command, Command::MoveMasters(_)) {
+                    // What was decided under the old view leaves under its epoch, and what is to be
+                    // restated under it too.
+                    self.dlm.work_off(now);
+                    self.pump_locks(now);
+                }
                 let changes = self.state.apply(index, &command);
                 self.changed(now, changes);
             }
@@ -220,10 +223,17 @@ impl Node {
         let seen = mine.map_or(Epoch(0), |member| member.joined);
         let seen = seen.max(self.state.view().epoch);
         let skipped = state.view().epoch.0.saturating_sub(seen.0);
-        if (self.joined || mine.is_some()) && skipped > 0 {
+        // No resource moves without the consent of each member, which this one is only if it joined.
+        let moved = match self.joined {
+            true => state.moved().saturating_sub(self.state.moved()),
+            false => 0,
+        };
+        if (self.joined || mine.is_some()) && skipped + moved > 0 {
             // Views were missed, and with them what this node should have restated and dropped, and
-            // who is to restate what to it.
-            let text = format!("{skipped} views were missed and caught up by a snapshot");
+            // who is to restate what to it; or who masters what.
+            let text = format!(
+                "{skipped} views and {moved} moves of masters were missed and caught up by a snapshot"
+            );
             return self.be_reborn(Reason::Removed, text);
         }
         let changes = state.changes_since(&self.state);
@@ -291,6 +301,7 @@ impl Node {
                     }
                 }
                 Change::LockspaceRefused { origin } => self.lockspace_refused(origin),
+                Change::Moved { record, done } => self.masters_moved(now, record, done),
                 Change::DiskReplaced { node, new, .. } => {
                     self.disks.insert(new, node);
                     let detail = format!("node {node} is known by disk {new} from now on");

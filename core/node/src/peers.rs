@@ -203,6 +203,14 @@ impl Node {
                     } => {
                         self.on_query_part(now, from, query, resources, owners, truncated, last);
                     }
+                    Body::QueryMasters { query } => self.on_query_masters(from, query),
+                    Body::QueryMastered {
+                        query,
+                        mastered,
+                        grants,
+                    } => {
+                        self.on_query_mastered(now, from, query, (mastered, grants));
+                    }
                     _ => self.dlm.receive(now, from, boot, message),
                 },
                 Err(error) => {

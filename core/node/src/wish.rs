@@ -61,14 +61,12 @@ impl Node {
             Ok(command) => command,
             Err(error) => return self.complain(from, format!("a forwarded command: {error}")),
         };
-        let allowed = matches!(
-            command,
-            Command::CreateLockspace { .. }
-                | Command::Fenced {
-                    proof: Proof::OperatorVouched { .. },
-                    ..
-                }
-        );
+        let allowed = match &command {
+            Command::CreateLockspace { .. } => true,
+            Command::Fenced { proof, .. } => matches!(proof, Proof::OperatorVouched { .. }),
+            Command::MoveMasters(record) => record.from == from,
+            _ => false,
+        };
         if !allowed {
             return self.complain(
                 from,

@@ -11,7 +11,7 @@ use crate::{
     contention::ContentionReport,
     event::Event,
     lock::{Flags, Granted, Refusal},
-    report::{GraphReport, LocksReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
 };
 use mainstay_base::{
     CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode, LockspaceId, LockspaceName,
@@ -180,6 +180,8 @@ pub enum Ask {
         /// At most so many of each: waits, resources, lockspaces; 1 to 1000.
         limit: u32,
     },
+    /// Who masters how much, and what has moved lately. Answered by [`Answer::Masters`].
+    Masters,
 }
 
 /// From daemon to client.
@@ -289,6 +291,8 @@ pub enum Answer {
     ResponseTimeSet,
     /// To [`Ask::Contention`].
     Contention(Box<ContentionReport>),
+    /// To [`Ask::Masters`].
+    Masters(Box<MastersReport>),
 }
 
 /// Whom the client is talking to.

@@ -378,6 +378,118 @@ pub enum Body {
         /// This was the last part.
         last: bool,
     },
+    /// Master to all: I am giving these resources to another. Say nothing more about them to me, and
+    /// tell me when you have said all.
+    MoveAsk {
+        /// Counted up by the master.
+        serial: u64,
+        /// Epoch of the member set; under another one, nothing comes of it.
+        members: Epoch,
+        /// The next master.
+        to: NodeId,
+        /// The resources.
+        names: Vec<ResourceId>,
+    },
+    /// To the master: I say nothing more.
+    MoveAgreed {
+        /// The master's number.
+        serial: u64,
+    },
+    /// Master to all but the next: you have heard all that I say about them.
+    MoveHear {
+        /// The master's number.
+        serial: u64,
+    },
+    /// Master to the next: what I have.
+    MoveState {
+        /// The master's number.
+        serial: u64,
+        /// Part of it. A resource with very many locks comes in several parts.
+        resources: Vec<MovedResource>,
+        /// This was the last part.
+        last: bool,
+    },
+    /// To the master: I have heard all; or, from the next, I have all.
+    MoveReady {
+        /// The master's number.
+        serial: u64,
+    },
+    /// To the master: I do not take them; or, from another than the next, I am about to leave.
+    MoveRefused {
+        /// The master's number.
+        serial: u64,
+    },
+    /// Master to all: nothing comes of it, they stay mine.
+    MoveOff {
+        /// The master's number.
+        serial: u64,
+    },
+    /// As [`Body::Lookup`], but if nobody masters it, the sender had rather not do so itself.
+    LookupUnwilling {
+        /// The resource.
+        resource: ResourceId,
+        /// Epoch of the member set.
+        members: Epoch,
+    },
+    /// As [`Body::YouMaster`] to one that has not asked. It registers the resource if it takes it.
+    Appoint {
+        /// The resource.
+        resource: ResourceId,
+        /// Epoch of the member set.
+        members: Epoch,
+        /// Issue only larger tokens.
+        floor: Token,
+    },
+    /// How much do you master? Answered by [`Body::QueryMastered`].
+    QueryMasters {
+        /// Comes back with the answer.
+        query: u64,
+    },
+    /// So many resources, by lockspace.
+    QueryMastered {
+        /// The query.
+        query: u64,
+        /// Lockspaces of which the sender masters any.
+        mastered: Vec<(LockspaceId, u64)>,
+        /// Grants and conversions as a master since it started.
+        grants: u64,
+    },
+}
+
+/// A resource on its way from one master to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedResource {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The highest token issued.
+    pub last: Token,
+    /// The value block.
+    pub value: Value,
+    /// Locks: those that convert or wait in the order of their queues, nothing else is ordered.
+    pub locks: Vec<MovedLock>,
+}
+
+/// A lock on its way from one master to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedLock {
+    /// The owner's node.
+    pub node: NodeId,
+    /// The owner's incarnation.
+    pub incarnation: Incarnation,
+    /// The lock.
+    pub lock: LockId,
+    /// Held mode and its token.
+    pub granted: Option<(LockMode, Token)>,
+    /// Asked mode, flags and place in the queue.
+    pub pending: Option<(LockMode, Flags, i64)>,
+    /// The owner wants blocking notices.
+    pub blocking: bool,
+    /// The owner will want blocking notices for the asked mode.
+    pub blocking_next: bool,
+    /// The lock uses the value block.
+    pub valblk: bool,
+    /// The most demanding mode that the owner was told it is in the way of.
+    pub told: Option<LockMode>,
 }
 
 /// A lock as its owner restates it to a new master.

@@ -64,11 +64,13 @@ pub enum Reason {
     Deadlock,
     /// An owner did not heed in time that its lock is in the way.
     NoticeUnheeded,
+    /// Another node does most of the work on it.
+    BusierElsewhere,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 28] = [
+    pub const ALL: [Reason; 29] = [
         Reason::Founded,
         Reason::Joined,
         Reason::LeftCleanly,
@@ -97,6 +99,7 @@ impl Reason {
         Reason::ProtocolViolation,
         Reason::Deadlock,
         Reason::NoticeUnheeded,
+        Reason::BusierElsewhere,
     ];
 
     /// The reason's stable name in logs, metrics and JSON.
@@ -131,6 +134,7 @@ impl Reason {
             Reason::ProtocolViolation => "protocol-violation",
             Reason::Deadlock => "deadlock",
             Reason::NoticeUnheeded => "notice-unheeded",
+            Reason::BusierElsewhere => "busier-elsewhere",
         }
     }
 }
@@ -276,6 +280,15 @@ pub enum What {
         /// The lock was taken, as the client had allowed.
         released: bool,
     },
+    /// Resources have another master.
+    MastersMoved {
+        /// The master before.
+        from: NodeId,
+        /// The master from now on.
+        to: NodeId,
+        /// How many.
+        resources: u32,
+    },
 }
 
 impl fmt::Display for Event {
@@ -364,6 +377,16 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "a lock on {name} in {lockspace} has been in the way for {waited_ms} ms, longer than promised{end}"
+                )?;
+            }
+            What::MastersMoved {
+                from,
+                to,
+                resources,
+            } => {
+                write!(
+                    f,
+                    "node {to} masters {resources} resources that node {from} mastered"
                 )?;
             }
         }

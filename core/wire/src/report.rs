@@ -1,5 +1,6 @@
 //! What a daemon tells of itself: the data behind `status`, `locks` and `why`.
 
+use crate::event::Reason;
 use mainstay_base::{
     ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName, NodeId,
     NodeName, ResourceName, SessionId, Token, Value,
@@ -328,4 +329,49 @@ mod tests {
             );
         }
     }
+}
+
+/// Who masters how much, and what has moved lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MastersReport {
+    /// The members that answered, by number.
+    pub nodes: Vec<MasterReport>,
+    /// The last moves that the asked node has seen since it joined, newest first; 100 at most.
+    pub moves: Vec<MoveReport>,
+    /// Whether the asked node gives resources to the node that does most of the work on them.
+    pub moving: bool,
+    /// Largest share that the asked node takes of its own will, in percent.
+    pub cap: u8,
+    /// Members that did not answer in time.
+    pub silent: Vec<NodeName>,
+}
+
+/// What a member masters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterReport {
+    /// The member.
+    pub node: NodeName,
+    /// How much its work counts where masters are chosen.
+    pub weight: u8,
+    /// How many resources.
+    pub mastered: u64,
+    /// How many, by lockspace.
+    pub lockspaces: Vec<(LockspaceName, u64)>,
+    /// Grants and conversions as a master since its daemon started, or became a member anew.
+    pub grants: u64,
+}
+
+/// Resources that got another master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveReport {
+    /// The master before.
+    pub from: NodeName,
+    /// The master since.
+    pub to: NodeName,
+    /// How many.
+    pub resources: u32,
+    /// Why.
+    pub reason: Reason,
+    /// Milliseconds ago.
+    pub ago_ms: u64,
 }

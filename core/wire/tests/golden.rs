@@ -21,6 +21,8 @@ use std::fmt::Debug;
 
 #[path = "golden/check.rs"]
 mod check;
+#[path = "golden/moving.rs"]
+mod moving;
 #[path = "golden/reports.rs"]
 mod reports;
 
@@ -258,6 +260,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
     .into_iter()
     .chain(deadlock_bodies())
     .chain(reports::bodies())
+    .chain(moving::bodies())
     .collect()
 }
 
@@ -494,6 +497,7 @@ fn asks() -> Vec<(&'static str, Ask)> {
                 limit: 5,
             },
         ),
+        ("masters", Ask::Masters),
     ]
 }
 
@@ -679,6 +683,28 @@ fn answers() -> Vec<(&'static str, ToClient)> {
                 reason: Reason::Deadlock,
                 detail: String::new(),
             }),
+        ),
+        (
+            "event-masters-moved",
+            ToClient::Event(Event {
+                number: 3,
+                unix_ms: 0,
+                epoch: Epoch(12),
+                what: What::MastersMoved {
+                    from: NodeId(1),
+                    to: NodeId(2),
+                    resources: 3,
+                },
+                reason: Reason::BusierElsewhere,
+                detail: String::new(),
+            }),
+        ),
+        (
+            "masters",
+            ToClient::Done {
+                request: 4,
+                result: Ok(Answer::Masters(Box::new(moving::masters()))),
+            },
         ),
     ]
 }

@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Graph(commands::graph::GraphArgs),
     /// Show the longest waits, the most contended resources, and how long locks are waited for and held
     Contention(commands::contention::ContentionArgs),
+    /// Show who masters how much, and what moved lately
+    Masters,
     /// Follow what happens in the cluster, with reasons
     Events(commands::events::EventsArgs),
     /// Measure how fast locks are here, beside the machine's own limits

@@ -6,7 +6,7 @@ use mainstay_wire::{
     client::Answer,
     contention::ContentionReport,
     lock::Refusal,
-    report::{GraphReport, LocksReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
 };
 
 /// Takes one kind of answer apart.
@@ -102,6 +102,13 @@ pub(crate) fn graph(answer: Answer) -> Option<GraphReport> {
 pub(crate) fn contention(answer: Answer) -> Option<ContentionReport> {
     match answer {
         Answer::Contention(report) => Some(*report),
+        _ => None,
+    }
+}
+
+pub(crate) fn masters(answer: Answer) -> Option<MastersReport> {
+    match answer {
+        Answer::Masters(report) => Some(*report),
         _ => None,
     }
 }

@@ -111,6 +111,7 @@ enum Kind {
     Priority,
     ResponseTime,
     Contention,
+    Masters,
 }
 
 type HasValue = bool;
@@ -135,6 +136,7 @@ impl Kind {
             Ask::SetDeadlockPriority { .. } => Kind::Priority,
             Ask::SetResponseTime { .. } => Kind::ResponseTime,
             Ask::Contention { .. } => Kind::Contention,
+            Ask::Masters => Kind::Masters,
         }
     }
 
@@ -153,6 +155,7 @@ impl Kind {
                 | (Kind::Priority, Answer::PrioritySet)
                 | (Kind::ResponseTime, Answer::ResponseTimeSet)
                 | (Kind::Contention, Answer::Contention(_))
+                | (Kind::Masters, Answer::Masters(_))
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

@@ -66,6 +66,7 @@ fn code(what: &What) -> &'static str {
         What::Stopped => "stopped",
         What::DeadlockBroken { .. } => "deadlock-broken",
         What::NoticeUnheeded { .. } => "notice-unheeded",
+        What::MastersMoved { .. } => "masters-moved",
     }
 }
 

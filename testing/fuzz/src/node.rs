@@ -193,10 +193,14 @@ fn fit(world: &World, message: &mut dlm::Message) {
     let since = world.members_since();
     match &mut message.body {
         Body::Lookup { resource, members }
+        | Body::LookupUnwilling { resource, members }
         | Body::MasterIs {
             resource, members, ..
         }
         | Body::YouMaster {
+            resource, members, ..
+        }
+        | Body::Appoint {
             resource, members, ..
         } => {
             *members = since;

@@ -37,7 +37,11 @@ pub fn habitat(mutant: Mutant) -> Profile {
             Profile::Pausy
         }
         Mutant::SendBeforeDurable => Profile::Disky,
-        Mutant::RepeatsDelivered | Mutant::DeadlockUnconfirmed => Profile::Lossy,
+        Mutant::RepeatsDelivered
+        | Mutant::DeadlockUnconfirmed
+        | Mutant::MoveUnasked
+        | Mutant::MoveUnheard
+        | Mutant::MoveUnentered => Profile::Lossy,
         Mutant::WaiterForgotten
         | Mutant::TokenNotCarried
         | Mutant::ValueNotRestated
@@ -46,7 +50,8 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::UnprovedNotAwaited
         | Mutant::DirectoryTooSure
         | Mutant::RegisteredTooEarly
-        | Mutant::PurgeForgotten => Profile::Crashy,
+        | Mutant::PurgeForgotten
+        | Mutant::MoveDespiteChange => Profile::Crashy,
     }
 }
 

@@ -347,5 +347,6 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::ResponseTimeSet => "response time set",
         Answer::GrantedOtherwise { .. } => "granted otherwise",
         Answer::Contention(_) => "contention",
+        Answer::Masters(_) => "masters",
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     workloads::Kind,
 };
 use mainstay_base::{
-    DeadlockConfig, Entropy, FencePolicy, NodeId, NodeName, NodeSpec, Timings, VictimPolicy,
+    DeadlockConfig, Entropy, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec, Timings,
+    VictimPolicy,
 };
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub struct Params {
     pub fencing: FencePolicy,
     /// The search for deadlocks.
     pub deadlock: DeadlockConfig,
+    /// Who masters resources, and when they move.
+    pub masters: MastersConfig,
     /// How much of a recovery a node does at once.
     pub slice: u32,
     /// The network.
@@ -125,7 +128,7 @@ impl Params {
         let count = wishes.nodes.unwrap_or(count);
         let links = *dice.pick(&[1_usize, 1, 2]);
         let uneven = dice.percent(10) && count > 2;
-        let nodes = (1..=count)
+        let nodes: Vec<NodeSpec> = (1..=count)
             .map(|i| NodeSpec {
                 id: NodeId(i as u16),
                 name: NodeName::new(format!("n{i}")).expect("letters and digits"),
@@ -199,6 +202,8 @@ impl Params {
             ]),
             ..DeadlockConfig::default()
         };
+        let mut moving = Entropy::new(seed ^ 0x6d61_7374_6572);
+        let masters = masters(&nodes, &mut moving);
         // A lone node is a model without a search for deadlocks.
         let circles = apart.below(3) * u64::from(count > 1);
         clients.extend((0..circles).map(|_| Kind::Circles));
@@ -225,6 +230,7 @@ impl Params {
             timings,
             fencing,
             deadlock,
+            masters,
             slice,
             net,
             fsync,
@@ -253,6 +259,25 @@ impl Params {
             self.nodes.len()
         )
     }
+}
+
+/// Two of five runs leave masters where they are. The others move them far too eagerly.
+fn masters(nodes: &[NodeSpec], dice: &mut Entropy) -> MastersConfig {
+    let mut masters = MastersConfig {
+        moves: dice.percent(60),
+        after: dice.between(1, 8) as u16,
+        rest: Duration::from_millis(dice.between(20, 300)),
+        ..MastersConfig::default()
+    };
+    if dice.percent(15) {
+        masters.cap = dice.between(20, 60) as u8;
+    }
+    for node in nodes {
+        if dice.percent(10) {
+            masters.weights.insert(node.id, dice.below(4) as u8);
+        }
+    }
+    masters
 }
 
 /// A duration in nanoseconds.

@@ -143,6 +143,7 @@ impl World {
             timings: self.params.timings,
             fencing: self.params.fencing,
             deadlock: self.params.deadlock,
+            masters: self.params.masters.clone(),
             slice: self.params.slice,
         };
         let info = BootInfo {

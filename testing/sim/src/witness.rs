@@ -143,6 +143,12 @@ impl World {
                 self.stats.add("resources rebuilt", *rebuilt);
                 self.stats.add("locks dropped", *dropped);
             }
+            What::MastersMoved {
+                from, resources, ..
+            } if *from == me => {
+                self.stats.count("moves of masters");
+                self.stats.add("resources moved", u64::from(*resources));
+            }
             _ => {}
         }
     }

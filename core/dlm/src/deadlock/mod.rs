@@ -130,6 +130,11 @@ impl Deadlocks {
     pub(crate) fn start_over(&mut self, now: Instant) {
         self.visited.clear();
         self.court.clear();
+        self.rearm_all(now);
+    }
+
+    /// Something new happened to everyone that waits.
+    pub(crate) fn rearm_all(&mut self, now: Instant) {
         let owners: Vec<SessionId> = self.owners.keys().copied().collect();
         for session in owners {
             self.rearm(now, session);

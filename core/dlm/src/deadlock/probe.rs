@@ -83,7 +83,7 @@ impl Dlm {
                     },
                 ),
                 State::Mine(_) => self.on_probe(now, probe, &resource, wait, path),
-                State::LookingUp | State::Forgetting | State::Lost(_) => {}
+                State::LookingUp | State::Forgetting | State::Lost(_) | State::Moving(_) => {}
             }
         }
     }
@@ -214,7 +214,7 @@ impl Dlm {
     pub(super) fn deciding_master(&self, resource: &ResourceId) -> Option<&crate::master::Master> {
         let place = self.resources.place(resource)?;
         match &self.resources.peek(place).state {
-            State::Mine(master) if master.rebuilding.is_none() => {
+            State::Mine(master) if master.decides() => {
                 (self.active && !self.leaving).then_some(master)
             }
             _ => None,

@@ -1,11 +1,12 @@
 //! Applying commands.
 
 use super::{
-    Cause, Change, ClusterState, Command, FENCED_KEPT, FencedNode, Lockspace, RETIRED_BOOTS_KEPT,
+    Cause, Change, ClusterState, Command, FENCED_KEPT, FencedNode, Lockspace, MoveRecord,
+    RETIRED_BOOTS_KEPT,
 };
 use crate::{Member, Pending, View};
 use mainstay_base::{
-    BootId, DiskId, Epoch, Incarnation, LOCKSPACES_MAX, LockspaceId, LockspaceName, NodeId,
+    BootId, DiskId, Epoch, Incarnation, LOCKSPACES_MAX, LockspaceId, LockspaceName, Mutant, NodeId,
     VALUE_LEN_MAX,
 };
 use mainstay_fencing::{FencedRecord, Proof};
@@ -58,7 +59,24 @@ impl ClusterState {
                 origin,
             } => vec![self.create_lockspace(name, *value_len, *origin)],
             Command::ReplaceDisk { node, old, new } => self.replace_disk(*node, *old, *new),
+            Command::MoveMasters(record) => self.move_masters(*record),
         }
+    }
+
+    fn move_masters(&mut self, record: MoveRecord) -> Vec<Change> {
+        let decided = self.moves.entry(record.from).or_default();
+        let this = (record.from_incarnation, record.serial);
+        if this <= *decided {
+            return Vec::new();
+        }
+        *decided = this;
+        let view = &self.view;
+        let present = |node, incarnation| view.has_incarnation(node, incarnation);
+        let done = (view.members_since == record.members || Mutant::MoveDespiteChange.active())
+            && present(record.from, record.from_incarnation)
+            && present(record.to, record.to_incarnation);
+        self.moved += u64::from(done);
+        vec![Change::Moved { record, done }]
     }
 
     fn join(&mut self, node: NodeId, boot: BootId, after: Incarnation) -> Vec<Change> {

@@ -2,7 +2,7 @@
 
 use super::Lockspace;
 use crate::{Founding, Pending, View};
-use mainstay_base::{BootId, DiskId, Incarnation, LockspaceName, NodeId};
+use mainstay_base::{BootId, DiskId, Epoch, Incarnation, LockspaceName, NodeId};
 use mainstay_fencing::{FencedRecord, Proof};
 use mainstay_wire::{
     codec::{self, DecodeError},
@@ -86,6 +86,28 @@ pub enum Command {
         /// The disk it is known by from now on.
         new: DiskId,
     },
+    /// Masterships move from one member to another, as all members have agreed. Refused if they are
+    /// not the members any more; ignored if it was decided upon before.
+    MoveMasters(MoveRecord),
+}
+
+/// A batch of masterships that move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveRecord {
+    /// The master.
+    pub from: NodeId,
+    /// Which of its incarnations.
+    pub from_incarnation: Incarnation,
+    /// The next master.
+    pub to: NodeId,
+    /// Which of its incarnations.
+    pub to_incarnation: Incarnation,
+    /// Counted up by the master's incarnation.
+    pub serial: u64,
+    /// Epoch of the set of members that agreed.
+    pub members: Epoch,
+    /// How many resources.
+    pub count: u32,
 }
 
 impl Command {
@@ -161,6 +183,13 @@ pub enum Change {
     LockspaceRefused {
         /// Who asked.
         origin: RequestOrigin,
+    },
+    /// A batch of masterships has moved, or stays where it was.
+    Moved {
+        /// Which.
+        record: MoveRecord,
+        /// It has moved.
+        done: bool,
     },
     /// A node is known by another disk.
     DiskReplaced {

@@ -7,7 +7,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Cause, Change, Command, FencedNode, RequestOrigin};
+pub use command::{Cause, Change, Command, FencedNode, MoveRecord, RequestOrigin};
 pub use snapshot::StateError;
 
 use crate::{Founding, View};
@@ -64,6 +64,10 @@ pub struct ClusterState {
     cause: Cause,
     #[serde(with = "snapshot::arc_view")]
     view: Arc<View>,
+    /// The last batch of each node about which was decided.
+    moves: BTreeMap<NodeId, (Incarnation, u64)>,
+    /// Batches that have moved so far.
+    moved: u64,
 }
 
 impl ClusterState {
@@ -169,6 +173,12 @@ impl ClusterState {
     /// All lockspaces, by name.
     pub fn lockspaces(&self) -> impl Iterator<Item = &Lockspace> {
         self.lockspaces.values()
+    }
+
+    /// How many batches of masterships have moved so far.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved
     }
 
     /// Why the present view came about.

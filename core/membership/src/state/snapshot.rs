@@ -6,9 +6,12 @@ use mainstay_base::{
     Incarnation, LOCKSPACES_MAX, NODES_MAX, NodeId, Token, VALUE_LEN_MAX, VOTES_MAX,
 };
 use mainstay_wire::codec::{self, DecodeError};
+use std::collections::BTreeMap;
 
-/// The format that this build writes, and the only one there has been.
-const VERSION: u8 = 1;
+/// The format that this build writes.
+const VERSION: u8 = 2;
+/// The one before: without the moves of masters, of which there had been none.
+const WITHOUT_MOVES: u8 = 1;
 /// Longest encoded state, in bytes: room for every lockspace, node and fencing record.
 const STATE_LEN_MAX: usize = 8 << 20;
 /// No node comes back so often.
@@ -21,7 +24,9 @@ pub enum StateError {
     #[error("a cluster state has at least a version byte, this one has no bytes")]
     Empty,
     /// Written by a build that this one does not understand.
-    #[error("cluster state of format {found}; this build reads format {VERSION}")]
+    #[error(
+        "cluster state of format {found}; this build reads formats {WITHOUT_MOVES} and {VERSION}"
+    )]
     Version {
         /// The format found.
         found: u8,
@@ -50,8 +55,12 @@ impl ClusterState {
     pub fn decode(bytes: &[u8]) -> Result<ClusterState, StateError> {
         match bytes {
             [] => Err(StateError::Empty),
-            [VERSION, state @ ..] => {
-                let state: ClusterState = codec::decode("cluster state", STATE_LEN_MAX, state)?;
+            [version @ (VERSION | WITHOUT_MOVES), state @ ..] => {
+                let mut state = state.to_vec();
+                if *version == WITHOUT_MOVES {
+                    codec::encode(&(BTreeMap::<NodeId, u64>::new(), 0_u64), &mut state);
+                }
+                let state: ClusterState = codec::decode("cluster state", STATE_LEN_MAX, &state)?;
                 state.check().map_err(StateError::Impossible)?;
                 Ok(state)
             }

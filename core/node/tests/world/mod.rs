@@ -53,6 +53,7 @@ impl World {
             timings: Timings::default(),
             fencing,
             deadlock: mainstay_base::DeadlockConfig::default(),
+            masters: mainstay_base::MastersConfig::default(),
             slice: mainstay_node::SLICE,
         };
         let mut world = World {

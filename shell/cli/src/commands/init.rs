@@ -81,6 +81,7 @@ pub(crate) fn run(global: &Global, args: InitArgs) -> Outcome {
             Policy::Lease => FencePolicy::Lease,
             Policy::Manual => FencePolicy::Manual,
         },
+        move_masters: true,
     };
     let text = render(&draft);
     // The daemon's own judgement, before anything is written.
@@ -243,6 +244,7 @@ fn node(text: &str, index: usize) -> Result<NodeEntry, String> {
     }
     let id = u16::try_from(index + 1).map_err(|_| "there are too many nodes".to_owned())?;
     Ok(NodeEntry {
+        master_weight: 1,
         id: NodeId(id),
         name,
         addresses,

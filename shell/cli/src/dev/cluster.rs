@@ -30,6 +30,9 @@ pub(super) struct Cluster {
     pub(super) nodes: Vec<DevNode>,
     /// What carries the traffic between nodes.
     pub(super) proxy: Proxy,
+    /// Masters stay where they are.
+    #[serde(default)]
+    pub(super) keep_masters: bool,
 }
 
 /// One node.
@@ -72,7 +75,12 @@ pub(super) struct Route {
 
 impl Cluster {
     /// Lays out a cluster in `dir`; nothing is written.
-    pub(super) fn plan(dir: &Path, addresses: &[SocketAddr], routes: Vec<Route>) -> Cluster {
+    pub(super) fn plan(
+        dir: &Path,
+        addresses: &[SocketAddr],
+        routes: Vec<Route>,
+        keep_masters: bool,
+    ) -> Cluster {
         let nodes = (1..)
             .zip(addresses)
             .map(|(id, &address)| {
@@ -100,6 +108,7 @@ impl Cluster {
                 routes,
                 cut: Vec::new(),
             },
+            keep_masters,
         }
     }
 

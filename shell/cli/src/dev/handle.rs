@@ -25,8 +25,13 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// Starts a cluster for this command alone, its nodes connected directly.
-    pub(crate) async fn temporary(nodes: u16) -> Result<Handle, Failure> {
-        let started = start::start(None, Some(nodes), true).await?;
+    pub(crate) async fn temporary(nodes: u16, keep_masters: bool) -> Result<Handle, Failure> {
+        let wish = start::Wish {
+            nodes: Some(nodes),
+            direct: true,
+            keep_masters,
+        };
+        let started = start::start(None, wish).await?;
         Ok(Handle {
             cluster: started.cluster.clone(),
             temporary: true,
@@ -69,6 +74,11 @@ impl Handle {
     /// Whether the nodes are connected without the proxy.
     pub(crate) fn is_direct(&self) -> bool {
         self.cluster.is_direct()
+    }
+
+    /// Whether masters stay where they are.
+    pub(crate) fn keeps_masters(&self) -> bool {
+        self.cluster.keep_masters
     }
 
     /// How many nodes there are.

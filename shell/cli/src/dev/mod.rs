@@ -52,6 +52,9 @@ pub(crate) struct DevArgs {
     /// Connect the nodes directly: faster, but no link can be cut
     #[arg(long)]
     pub(crate) direct: bool,
+    /// Leave masters where they are, also where another node does all the work
+    #[arg(long)]
+    pub(crate) keep_masters: bool,
     /// Show how a lock moves when its holder's node is killed, then stop
     #[arg(long, conflicts_with = "detach")]
     pub(crate) demo: bool,
@@ -118,9 +121,11 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Outcome {
     let Some(command) = args.command else {
         return block_on(launch(global, args));
     };
-    if args.nodes.is_some() || args.detach || args.demo || args.direct {
+    let own = args.detach || args.demo || args.direct || args.keep_masters;
+    if args.nodes.is_some() || own {
         return Err(Failure::usage(
-            "--nodes, --detach, --direct and --demo belong to `mainstay dev` without a further command",
+            "--nodes, --detach, --direct, --keep-masters and --demo belong to `mainstay dev` without a \
+             further command",
         ));
     }
     let dir = cluster::find(args.dir)?;
@@ -130,7 +135,12 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Outcome {
 async fn launch(global: &Global, args: DevArgs) -> Outcome {
     let temporary = args.dir.is_none();
     let mut stopped = StopSignals::listen()?;
-    let mut started = start::start(args.dir, args.nodes, args.direct).await?;
+    let wish = start::Wish {
+        nodes: args.nodes,
+        direct: args.direct,
+        keep_masters: args.keep_masters,
+    };
+    let mut started = start::start(args.dir, wish).await?;
     cluster::remember(&started.cluster.dir);
     if args.demo {
         let shown = tokio::select! {

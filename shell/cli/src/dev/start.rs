@@ -39,19 +39,25 @@ pub(super) struct Started {
     pub(super) ended: UnboundedReceiver<(String, ExitStatus)>,
 }
 
+/// What a new cluster is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    /// How many nodes.
+    pub(super) nodes: Option<u16>,
+    /// They call each other without the proxy.
+    pub(super) direct: bool,
+    /// Masters stay where they are.
+    pub(super) keep_masters: bool,
+}
+
 /// Makes a cluster, or starts the one that was stopped in `dir`.
-/// Nodes of a new `direct` cluster call each other without the proxy.
-pub(super) async fn start(
-    dir: Option<PathBuf>,
-    nodes: Option<u16>,
-    direct: bool,
-) -> Result<Started, Failure> {
+pub(super) async fn start(dir: Option<PathBuf>, wish: Wish) -> Result<Started, Failure> {
     if let Some(dir) = dir {
         std::fs::create_dir_all(&dir).map_err(|error| cannot_write(&dir, &error))?;
-        return start_in(&std::path::absolute(&dir)?, nodes, direct).await;
+        return start_in(&std::path::absolute(&dir)?, wish).await;
     }
     let dir = cluster::make_temporary()?;
-    let started = start_in(&dir, nodes, direct).await;
+    let started = start_in(&dir, wish).await;
     if started.is_err() {
         // Nothing in it that the error does not tell.
         let _ = std::fs::remove_dir_all(&dir);
@@ -59,7 +65,7 @@ pub(super) async fn start(
     started
 }
 
-async fn start_in(dir: &Path, nodes: Option<u16>, direct: bool) -> Result<Started, Failure> {
+async fn start_in(dir: &Path, wish: Wish) -> Result<Started, Failure> {
     let _lock = cluster::lock(dir)?;
     let mut cluster = if Cluster::exists(dir) {
         let cluster = Cluster::load(dir)?;
@@ -74,7 +80,7 @@ async fn start_in(dir: &Path, nodes: Option<u16>, direct: bool) -> Result<Starte
             ));
         }
         let has = cluster.nodes.len();
-        if nodes.is_some_and(|n| usize::from(n) != has) {
+        if wish.nodes.is_some_and(|n| usize::from(n) != has) {
             return Err(Failure::usage(format!(
                 "the cluster in {} has {has} nodes; leave --nodes out to start it again",
                 dir.display()
@@ -82,7 +88,7 @@ async fn start_in(dir: &Path, nodes: Option<u16>, direct: bool) -> Result<Starte
         }
         cluster
     } else {
-        make(dir, nodes.unwrap_or(NODES), direct)?
+        make(dir, wish)?
     };
     cluster.proxy.cut.clear();
     match start_processes(&mut cluster).await {
@@ -121,9 +127,13 @@ fn watch(name: &str, mut child: Child, told: UnboundedSender<(String, ExitStatus
 }
 
 /// Writes key, configurations and `dev.json`.
-fn make(dir: &Path, count: u16, direct: bool) -> Result<Cluster, Failure> {
-    let count = usize::from(count);
-    let pairs = if direct { 0 } else { count * (count - 1) / 2 };
+fn make(dir: &Path, wish: Wish) -> Result<Cluster, Failure> {
+    let count = usize::from(wish.nodes.unwrap_or(NODES));
+    let pairs = if wish.direct {
+        0
+    } else {
+        count * (count - 1) / 2
+    };
     let mut addresses = ports::free(count + pairs)?;
     let mut proxied = addresses.split_off(count).into_iter();
     let mut routes = Vec::new();
@@ -137,7 +147,7 @@ fn make(dir: &Path, count: u16, direct: bool) -> Result<Cluster, Failure> {
             });
         }
     }
-    let cluster = Cluster::plan(dir, &addresses, routes);
+    let cluster = Cluster::plan(dir, &addresses, routes, wish.keep_masters);
     ClusterKey::generate()?
         .write_new(&dir.join("cluster.key"))
         .map_err(|error| Failure::new(CANNOT_CREATE, error.to_string()))?;
@@ -175,6 +185,7 @@ fn draft(cluster: &Cluster, this: &DevNode) -> Result<Draft, Failure> {
                 name: name.map_err(|error| Failure::usage(error.to_string()))?,
                 addresses: vec![seen(other)],
                 votes: 1,
+                master_weight: 1,
             })
         })
         .collect::<Result<_, Failure>>()?;
@@ -187,6 +198,7 @@ fn draft(cluster: &Cluster, this: &DevNode) -> Result<Draft, Failure> {
         socket: PathBuf::from(format!("{}.sock", this.name)),
         timings: Timings::default(),
         fencing: FencePolicy::Lease,
+        move_masters: !cluster.keep_masters,
     })
 }
 

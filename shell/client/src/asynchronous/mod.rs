@@ -25,7 +25,7 @@ use mainstay_base::{
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
     contention::ContentionReport,
-    report::{GraphReport, LocksReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
 };
 use std::{future::poll_fn, path::Path, sync::Arc, task::ready, time::Duration};
 
@@ -194,6 +194,14 @@ impl Client {
             limit,
         };
         self.call(ask, answer::contention).await
+    }
+
+    /// Who masters how much, and what has moved lately.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub async fn masters(&self) -> Result<MastersReport, LockError> {
+        self.call(Ask::Masters, answer::masters).await
     }
 
     /// Sets the session's deadlock priority, 0 until then: where the cluster chooses victims by

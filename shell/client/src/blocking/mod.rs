@@ -26,7 +26,7 @@ use mainstay_base::{
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
     contention::ContentionReport,
-    report::{GraphReport, LocksReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
 };
 use std::{
     path::Path,
@@ -202,6 +202,14 @@ impl Client {
             limit,
         };
         self.call(ask, answer::contention)
+    }
+
+    /// Who masters how much, and what has moved lately.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub fn masters(&self) -> Result<MastersReport, LockError> {
+        self.call(Ask::Masters, answer::masters)
     }
 
     /// Sets the session's deadlock priority, 0 until then: where the cluster chooses victims by

@@ -13,7 +13,9 @@ mod tests;
 pub use problem::{ConfigError, Problem};
 pub use render::{Draft, render};
 
-use mainstay_base::{DeadlockConfig, FencePolicy, NodeId, NodeName, NodeSpec, Timings};
+use mainstay_base::{
+    DeadlockConfig, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec, Timings,
+};
 use mainstay_node::NodeConfig;
 use std::{
     net::SocketAddr,
@@ -52,6 +54,8 @@ pub struct Config {
     pub fencing: FencePolicy,
     /// The search for deadlocks.
     pub deadlock: DeadlockConfig,
+    /// Who masters resources, and when they move.
+    pub masters: MastersConfig,
     /// What to log and how.
     pub log: LogConfig,
 }
@@ -67,6 +71,8 @@ pub struct NodeEntry {
     pub addresses: Vec<SocketAddr>,
     /// Its votes, 1 to 8.
     pub votes: u32,
+    /// How much its work counts where masters are chosen, 0 to 10.
+    pub master_weight: u8,
 }
 
 /// `[log]`.
@@ -164,6 +170,7 @@ impl Config {
             timings: self.timings,
             fencing: self.fencing,
             deadlock: self.deadlock,
+            masters: self.masters.clone(),
             slice: mainstay_node::SLICE,
         }
     }

@@ -7,8 +7,8 @@ use super::{
     problem::Problems,
 };
 use mainstay_base::{
-    DeadlockConfig, FencePolicy, LINKS_MAX, NODES_MAX, NodeId, NodeName, Timings, VOTES_MAX,
-    VictimPolicy,
+    DeadlockConfig, FencePolicy, LINKS_MAX, MASTER_WEIGHT_MAX, MastersConfig, NODES_MAX, NodeId,
+    NodeName, Timings, VOTES_MAX, VictimPolicy,
 };
 use std::{
     collections::BTreeMap,
@@ -100,9 +100,11 @@ fn read_root(
     let timings = read_timings(root, problems);
     let fencing = read_fencing(root, problems);
     let deadlock = read_deadlock(root, problems);
+    let mut masters = read_masters(root, problems);
     let log = read_log(root, problems);
 
     let nodes = nodes?;
+    masters.weights = weights(&nodes);
     let me = find_me(&nodes, this_node.as_ref(), identity, problems)?;
     Some(Config {
         file: file.to_owned(),
@@ -115,6 +117,7 @@ fn read_root(
         timings,
         fencing,
         deadlock,
+        masters,
         log,
     })
 }
@@ -172,6 +175,7 @@ struct RawNode {
     name: Option<At<String>>,
     addresses: Option<At<Vec<At<SocketAddr>>>>,
     votes: u32,
+    master_weight: u8,
 }
 
 fn read_nodes(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<NodeEntry>> {
@@ -193,6 +197,7 @@ fn read_nodes(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Option<
             name: NodeName::new(node.name?.value).ok()?,
             addresses: node.addresses?.value.into_iter().map(|a| a.value).collect(),
             votes: node.votes,
+            master_weight: node.master_weight,
         });
     }
     nodes.sort_by_key(|n| n.id);
@@ -217,6 +222,10 @@ fn read_node(mut fields: Fields<'_, '_>, problems: &mut Problems<'_>) -> RawNode
     let votes = fields
         .integer(problems, "votes", 1..u64::from(VOTES_MAX) + 1, "votes = 1")
         .map_or(1, |v| u32::try_from(v.value).unwrap_or(VOTES_MAX));
+    let weights = 0..u64::from(MASTER_WEIGHT_MAX) + 1;
+    let master_weight = fields
+        .integer(problems, "master-weight", weights, "master-weight = 1")
+        .map_or(1, |w| u8::try_from(w.value).unwrap_or(MASTER_WEIGHT_MAX));
     let node = RawNode {
         span: fields.span(),
         path: fields.path("").trim_end_matches('.').to_owned(),
@@ -224,6 +233,7 @@ fn read_node(mut fields: Fields<'_, '_>, problems: &mut Problems<'_>) -> RawNode
         name,
         addresses,
         votes,
+        master_weight,
     };
     fields.finish(problems);
     node
@@ -487,6 +497,34 @@ fn read_deadlock(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Dead
     }
     fields.finish(problems);
     deadlock
+}
+
+fn read_masters(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> MastersConfig {
+    let mut masters = MastersConfig::default();
+    let Some(mut fields) = root.table(problems, "masters", "[masters]\n    move = true") else {
+        return masters;
+    };
+    if let Some(moves) = fields.boolean(problems, "move", "move = true") {
+        masters.moves = moves;
+    }
+    if let Some(after) = fields.integer(problems, "after", 1..1001, "after = 64") {
+        masters.after = u16::try_from(after.value).unwrap_or(u16::MAX);
+    }
+    let rests = 10..PERIOD_MAX_MS + 1;
+    if let Some(rest) = fields.integer(problems, "rest-ms", rests, "rest-ms = 500") {
+        masters.rest = Duration::from_millis(rest.value);
+    }
+    if let Some(cap) = fields.integer(problems, "cap", 1..101, "cap = 50") {
+        masters.cap = u8::try_from(cap.value).unwrap_or(100);
+    }
+    fields.finish(problems);
+    masters
+}
+
+/// The weights of the nodes that have another than usual.
+fn weights(nodes: &[NodeEntry]) -> BTreeMap<NodeId, u8> {
+    let unusual = nodes.iter().filter(|node| node.master_weight != 1);
+    unusual.map(|node| (node.id, node.master_weight)).collect()
 }
 
 fn read_log(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> LogConfig {

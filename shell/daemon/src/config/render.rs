@@ -23,6 +23,8 @@ pub struct Draft {
     pub timings: Timings,
     /// Fencing policy.
     pub fencing: FencePolicy,
+    /// Whether masters move to where the work is.
+    pub move_masters: bool,
 }
 
 /// The text of a configuration file.
@@ -92,6 +94,14 @@ pub fn render(draft: &Draft) -> String {
          # \"youngest\" (it began to wait last), \"priority\" or \"fewest-locks\". All nodes must agree.\n\
          [deadlock]\nenabled = true\ndelay-ms = 50\nvictim = \"youngest\"\n",
     );
+    out.push_str(
+        "\n# Locks are managed by masters. One moves to the node that does most of the work; a cap, in\n\
+         # percent, keeps a node from mastering more than its share. `master-weight` of a [[node]], 0 to\n\
+         # 10, says how much its work counts; one of weight 0 masters nothing.\n\
+         [masters]\n",
+    );
+    line(&mut out, "move", &draft.move_masters.to_string());
+    line(&mut out, "cap", "100");
     out.push_str("\n[log]\nlevel = \"info\"\nformat = \"text\"\n");
     for node in &draft.nodes {
         out.push_str("\n[[node]]\n");

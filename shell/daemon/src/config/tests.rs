@@ -77,6 +77,7 @@ fn what_is_rendered_reads_back() {
             ..Timings::default()
         },
         fencing: FencePolicy::Manual,
+        move_masters: false,
     };
     let read = parse(&render(&draft)).expect("valid");
     assert_eq!(read.cluster, draft.cluster);
@@ -85,6 +86,7 @@ fn what_is_rendered_reads_back() {
     assert_eq!(read.state_dir, draft.state_dir);
     assert_eq!(read.timings, draft.timings);
     assert_eq!(read.fencing, draft.fencing);
+    assert!(!read.masters.moves);
     assert_eq!(read.me, 0);
 }
 
@@ -112,6 +114,40 @@ fn the_search_for_deadlocks_is_configured() {
             "deadlock.victim: `oldest` is no policy by which a victim is chosen",
         ),
         ("delay = 5", "deadlock.delay"),
+    ] {
+        let error = read(section).expect_err(section).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// Protects `[masters]` and the weights of nodes: their defaults, every field, and what is said of wrong
+/// ones.
+#[test]
+fn masters_are_configured() {
+    use mainstay_base::{MastersConfig, NodeId};
+    let read = |section: &str| parse(&format!("{GOOD}\n[masters]\n{section}"));
+    assert_eq!(
+        parse(GOOD).expect("valid").masters,
+        MastersConfig::default()
+    );
+    let full = read("move = false\nafter = 100\nrest-ms = 2000\ncap = 40\n");
+    let expected = MastersConfig {
+        moves: false,
+        after: 100,
+        rest: std::time::Duration::from_secs(2),
+        cap: 40,
+        ..MastersConfig::default()
+    };
+    assert_eq!(full.expect("valid").node_config().masters, expected);
+    let heavy = parse(&GOOD.replace("id = 2", "id = 2\nmaster-weight = 0")).expect("valid");
+    assert_eq!(heavy.node_config().masters.weight(NodeId(2)), 0);
+    assert_eq!(heavy.node_config().masters.weight(NodeId(1)), 1);
+    for (section, said) in [
+        ("move = 1", "masters.move: must be true or false"),
+        ("cap = 0", "masters.cap: 0 is outside 1 to 100"),
+        ("after = 0", "masters.after: 0 is outside 1 to 1000"),
+        ("rest-ms = 1", "masters.rest-ms: 1 is outside 10 to 60000"),
+        ("caps = 5", "masters.caps"),
     ] {
         let error = read(section).expect_err(section).to_string();
         assert!(error.contains(said), "{error}");

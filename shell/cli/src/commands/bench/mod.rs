@@ -10,6 +10,7 @@ mod handover;
 mod limits;
 mod locking;
 mod memory;
+mod moving;
 mod pipeline;
 mod placement;
 mod recovery;
@@ -47,11 +48,11 @@ const NODES: u16 = 3;
     in the same run and with the processes placed alike: wherever the kernel puts them, all on one \
     processor, or apart.\n\n\
     Examples:\n  mainstay bench\n  mainstay bench --quick uncontended\n  \
-    mainstay dev --direct --detach --dir /tmp/c && mainstay bench --dir /tmp/c\n  \
+    mainstay dev --direct --keep-masters --detach --dir /tmp/c && mainstay bench --dir /tmp/c\n  \
     mainstay bench memory --locks 100000\n  mainstay bench --json > bench.json"
 )]
 pub(crate) struct BenchArgs {
-    /// Measure only this [default: all but `memory` and `recovery`]. The machine's limits are always measured
+    /// Measure only this [default: all but `memory`, `recovery` and `masters`]. The machine's limits are always measured
     #[arg(value_name = "WHAT", value_enum)]
     what: Vec<Part>,
     /// Use the development cluster that runs in DIR
@@ -82,6 +83,9 @@ enum Part {
     Memory,
     /// What many locks, and those who have nothing to do with it, feel of a node's death and return
     Recovery,
+    /// How soon masters follow when the work moves to another node. By itself: everything else wants
+    /// masters that stay
+    Masters,
 }
 
 /// How long to measure.
@@ -119,7 +123,8 @@ impl BenchArgs {
     fn wants(&self, part: Part, temporary: bool) -> bool {
         if self.what.is_empty() {
             // Nobody's cluster is killed, or filled, without having been asked for by name.
-            !matches!(part, Part::Memory | Part::Recovery) && (temporary || part != Part::Failover)
+            !matches!(part, Part::Memory | Part::Recovery | Part::Masters)
+                && (temporary || part != Part::Failover)
         } else {
             self.what.contains(&part)
         }
@@ -148,13 +153,28 @@ pub(crate) async fn run(global: Global, args: BenchArgs) -> Outcome {
     let progress = Progress {
         shown: std::io::stderr().is_terminal(),
     };
+    let moving = args.what.contains(&Part::Masters);
+    if moving && args.what.len() > 1 {
+        return Err(Failure::usage(
+            "`masters` is measured by itself: the other parts want masters that stay",
+        ));
+    }
     progress.tell("getting the cluster ready …");
     // Not to be broken off: what it starts would be left to nobody. It waits for nothing.
     let mut cluster = match &args.dir {
         Some(dir) => Handle::running(dir.clone())?,
-        None => Handle::temporary(NODES).await?,
+        None => Handle::temporary(NODES, !moving).await?,
     };
     let work = async {
+        if cluster.keeps_masters() == moving {
+            return Err(Failure::usage(match moving {
+                true => "the masters of this cluster stay; start one without --keep-masters",
+                false => {
+                    "the masters of this cluster move to where the work is; start one with \
+                          `mainstay dev --keep-masters`"
+                }
+            }));
+        }
         cluster.ready().await?;
         measure(&args, &mut cluster, &progress).await
     };
@@ -294,7 +314,15 @@ async fn measure(
         progress.tell(&format!("recovery of {} locks …", effort.locks));
         recovery = Some(recovery::measure(cluster, effort.locks).await?);
     }
+    let mut masters = None;
+    if args.wants(Part::Masters, temporary) {
+        progress.tell("masters that move …");
+        let sockets = (0..3).map(|node| cluster.socket(node).to_owned()).collect();
+        let time = effort.time;
+        masters = Some(off(move || moving::measure(sockets, time)).await?);
+    }
     let mut report = Report::new(cluster.is_direct(), limits, rows);
+    report.masters = masters;
     report.failover = failover;
     report.memory = memory;
     report.recovery = recovery;

@@ -4,11 +4,12 @@ use super::{
     failover::Failover,
     limits::Limits,
     memory::Memory,
+    moving::{Even, Moving},
     placement::Placement,
     recovery::Recovery,
     sample::{Bound, Row, Summary},
 };
-use crate::output::{BAD, FAINT, GOOD, HEAD, Table, paint};
+use crate::output::{BAD, FAINT, GOOD, HEAD, ODD, Table, paint};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -20,6 +21,9 @@ const PROOF_TARGET_MS: f64 = 150.0;
 const RECOVERY_TARGET_MS: f64 = 1000.0;
 /// Longest pause of those who have nothing to do with a death or a return, in milliseconds.
 const PAUSE_TARGET_MS: f64 = 20.0;
+
+/// Share of locks of another node two seconds after the work has moved, at most, in percent.
+const REMOTE_TARGET: f64 = 5.0;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -35,6 +39,8 @@ pub(super) struct Report {
     pub(super) memory: Vec<Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) recovery: Option<Recovery>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) masters: Option<Moving>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +92,7 @@ impl Report {
             failover: Vec::new(),
             memory: Vec::new(),
             recovery: None,
+            masters: None,
         }
     }
 
@@ -142,6 +149,10 @@ impl Report {
         if let Some(recovery) = &self.recovery {
             text.push('\n');
             text.push_str(&recovered(recovery));
+        }
+        if let Some(masters) = &self.masters {
+            text.push('\n');
+            text.push_str(&moved(masters));
         }
         text
     }
@@ -227,4 +238,40 @@ fn recovered(recovery: &Recovery) -> String {
         }
     }
     table.render()
+}
+
+fn moved(moving: &Moving) -> String {
+    let head = format!("WORK MOVES, {} NAMES", moving.names);
+    let mut table = Table::new([
+        head.as_str(),
+        "LOCKS/s AT FIRST",
+        "LOCKS/s THEN",
+        "BELOW 5 % REMOTE AFTER (ms)",
+        "REMOTE AFTER 2 s",
+        "LONGEST (ms)",
+    ]);
+    for (at, shift) in moving.shifts.iter().enumerate() {
+        let style = match shift.remote_percent < REMOTE_TARGET {
+            true => GOOD,
+            false => BAD,
+        };
+        let settled = shift.settled_ms.map(|ms| format!("{ms:.0}"));
+        table.row([
+            format!("shift {}", at + 1),
+            format!("{:.0}", shift.before_per_second),
+            format!("{:.0}", shift.after_per_second),
+            settled.unwrap_or_else(|| "never".to_owned()),
+            paint(style, format!("{:.1} %", shift.remote_percent)),
+            format!("{:.1}", shift.longest_ms),
+        ]);
+    }
+    let Even {
+        seconds,
+        locks,
+        moved,
+    } = moving.even;
+    let even = format!(
+        "two nodes at the same time for {seconds:.0} s: {locks} locks, {moved} resources moved\n"
+    );
+    table.render() + &paint(if moved == 0 { GOOD } else { ODD }, even)
 }

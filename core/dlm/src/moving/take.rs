@@ -1,0 +1,242 @@
+//! The other members' side of a move: they keep silent, and one of them becomes the master.
+
+use super::{Asked, heat::Heat};
+use crate::{
+    Dlm, Life,
+    directory::Entry,
+    master::{Key, Master},
+    table::State,
+};
+use mainstay_base::{Epoch, Instant, Mutant, NodeId};
+use mainstay_lock::{Moved, MovedLock as EngineLock, Resource as Engine, Ticket};
+use mainstay_wire::dlm::{Body, MovedLock, MovedResource, ResourceId};
+use std::collections::BTreeMap;
+
+/// Most resources in one batch that a member is ready to keep in mind.
+const BATCH_MAX: usize = 1 << 16;
+
+/// What comes to this node.
+#[derive(Debug, Default)]
+pub(super) struct Coming {
+    parts: BTreeMap<ResourceId, Moved<Key>>,
+    engines: Vec<(ResourceId, Engine<Key>)>,
+}
+
+impl Dlm {
+    /// A master is giving resources away.
+    pub(crate) fn on_move_ask(
+        &mut self,
+        now: Instant,
+        from: Life,
+        serial: u64,
+        members: Epoch,
+        to: NodeId,
+        names: Vec<ResourceId>,
+    ) {
+        if members != self.members_epoch {
+            return; // It will hear of the change, too.
+        }
+        if names.len() > BATCH_MAX || !self.ids.contains(&to) || to == from.0 {
+            return self.violation(from.0, "a move that no member can mean");
+        }
+        let me = to == self.me;
+        let more = names.len() as u64;
+        let weightless = self.moves.config.weight(self.me) == 0;
+        let unfit = || !self.active || weightless;
+        // What a node that leaves has yet to say must not be kept back.
+        if self.leaving || me && (unfit() || self.has_its_share(now, more)) {
+            return self.send(from.0, Body::MoveRefused { serial });
+        }
+        for name in &names {
+            let place = match (me, self.resources.place(name)) {
+                (_, Some(place)) => place,
+                // Others may learn of the move sooner, and ask this node at once.
+                (true, None) => {
+                    let (place, _) = self.resources.place_or_new(name);
+                    self.resources.get_mut(place).state = State::At(from.0);
+                    place
+                }
+                (false, None) => continue,
+            };
+            let entry = self.resources.get_mut(place);
+            // The next master may remember one of long ago, who forgot it.
+            if matches!(entry.state, State::At(master) if me || master == from.0) {
+                entry.state = State::Moving(from.0);
+            }
+        }
+        let asked = Asked {
+            to,
+            names: names.into_iter().collect(),
+            dropped: Vec::new(),
+            coming: Coming::default(),
+        };
+        self.moves.asked.insert((from, serial), asked);
+        self.send(from.0, Body::MoveAgreed { serial });
+    }
+
+    /// The master has said all that it has to say.
+    pub(crate) fn on_move_hear(&mut self, from: Life, serial: u64) {
+        if self.moves.asked.contains_key(&(from, serial)) {
+            self.send(from.0, Body::MoveReady { serial });
+        }
+    }
+
+    /// A part of what comes to this node.
+    pub(crate) fn on_move_state(
+        &mut self,
+        from: Life,
+        serial: u64,
+        resources: Vec<MovedResource>,
+        last: bool,
+    ) {
+        let me = self.me;
+        let asked = self.moves.asked.get_mut(&(from, serial));
+        let Some(asked) = asked.filter(|asked| asked.to == me) else {
+            return;
+        };
+        let mut sound = Ok(());
+        for part in resources {
+            if !asked.names.contains(&part.resource) {
+                sound = Err("a resource that was not named");
+                break;
+            }
+            let moved = asked.coming.parts.entry(part.resource);
+            let moved = moved.or_insert_with(|| Moved {
+                last_token: part.last,
+                value: part.value,
+                locks: Vec::new(),
+            });
+            moved.locks.extend(part.locks.iter().map(in_the_engine));
+        }
+        if last && sound.is_ok() {
+            sound = self.build_coming(from, serial);
+        }
+        match sound {
+            Ok(()) if last => self.send(from.0, Body::MoveReady { serial }),
+            Ok(()) => {}
+            Err(what) => {
+                self.violation(from.0, &format!("a resource that cannot be: {what}"));
+                self.send(from.0, Body::MoveRefused { serial });
+            }
+        }
+    }
+
+    fn build_coming(&mut self, from: Life, serial: u64) -> Result<(), &'static str> {
+        let Some(asked) = self.moves.asked.get_mut(&(from, serial)) else {
+            return Ok(());
+        };
+        let parts = std::mem::take(&mut asked.coming.parts);
+        let mut engines = Vec::with_capacity(parts.len());
+        for (resource, moved) in parts {
+            let members = |lock: &EngineLock<Key>| self.is_member(lock.key.life());
+            if !moved.locks.iter().all(members) {
+                return Err("a lock of no member");
+            }
+            let value_len = self.value_len(&resource);
+            engines.push((resource, Engine::from_moved(value_len, moved)?));
+        }
+        if let Some(asked) = self.moves.asked.get_mut(&(from, serial)) {
+            asked.coming.engines = engines;
+        }
+        Ok(())
+    }
+
+    /// What has come is this node's from now on.
+    pub(super) fn taken(&mut self, now: Instant, mut asked: Asked) {
+        let mut places = Vec::new();
+        for (resource, engine) in std::mem::take(&mut asked.coming.engines) {
+            let (place, _) = self.resources.place_or_new(&resource);
+            asked.names.remove(&resource);
+            let entry = self.resources.get_mut(place);
+            assert!(
+                !matches!(entry.state, State::Mine(_)),
+                "what comes to this node was another's: {resource:?}"
+            );
+            entry.state = State::Mine(Box::new(Master {
+                engine,
+                rebuilding: None,
+                heat: Heat::fresh(now),
+            }));
+            places.push(place);
+            self.enter_move(now, &resource, self.me);
+        }
+        assert!(
+            asked.names.is_empty(),
+            "all that was named has come, but for {:?}",
+            asked.names
+        );
+        for place in places {
+            self.mastered(now, place);
+            self.cancel_again(now, place);
+        }
+        for dropped in asked.dropped {
+            self.drop_again(now, dropped);
+        }
+        if self.leaving {
+            self.hand_over();
+        }
+    }
+
+    /// What a master gave away is another's from now on, neither being this node.
+    pub(super) fn flip(&mut self, now: Instant, asked: Asked, to: NodeId) {
+        for resource in &asked.names {
+            if let Some(place) = self.resources.place(resource)
+                && matches!(self.resources.get(place).state, State::Moving(_))
+            {
+                self.change_master(now, place, to);
+            }
+            self.enter_move(now, resource, to);
+        }
+        for dropped in asked.dropped {
+            self.drop_again(now, dropped);
+        }
+    }
+
+    /// The directory's entry of what has moved.
+    pub(super) fn enter_move(&mut self, now: Instant, resource: &ResourceId, to: NodeId) {
+        if self.directory_of(resource) == Some(self.me) && !Mutant::MoveUnentered.active() {
+            self.resources.set_entry(resource, Entry::At(to));
+            self.answer_askers(now, resource);
+        }
+    }
+
+    /// The master calls a batch off.
+    pub(crate) fn on_move_off(&mut self, now: Instant, from: Life, serial: u64) {
+        if let Some(asked) = self.moves.asked.remove(&(from, serial)) {
+            self.resume(now, from.0, asked);
+        }
+    }
+
+    /// Nothing came of a batch: what was kept back goes to the master, if it is there.
+    pub(super) fn resume(&mut self, now: Instant, master: NodeId, asked: Asked) {
+        for resource in &asked.names {
+            let Some(place) = self.resources.place(resource) else {
+                continue;
+            };
+            let entry = self.resources.get_mut(place);
+            match entry.state {
+                State::Moving(at) if at == master => entry.state = State::At(master),
+                State::At(at) if at == master => {}
+                _ => continue,
+            }
+            self.change_master(now, place, master);
+        }
+        for dropped in asked.dropped {
+            self.drop_again(now, dropped);
+        }
+    }
+}
+
+fn in_the_engine(lock: &MovedLock) -> EngineLock<Key> {
+    EngineLock {
+        key: Key::of((lock.node, lock.incarnation), lock.lock),
+        granted: lock.granted,
+        pending: lock
+            .pending
+            .map(|(mode, flags, ticket)| (mode, flags, Ticket(ticket))),
+        wants_bast: lock.blocking,
+        wants_bast_next: lock.blocking_next,
+        valblk: lock.valblk,
+        told: lock.told,
+    }
+}

@@ -1,0 +1,472 @@
+//! Three lock managers, whose messages and whose log the test carries by hand: masters that move.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use core::time::Duration;
+use mainstay_base::{
+    BootId, Epoch, Incarnation, Instant, LockMode, LockspaceId, MastersConfig, NodeId,
+    ResourceName, SessionId, Value, ValueBlock,
+};
+use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, UnlockCall};
+use mainstay_membership::{Member, View};
+use mainstay_wire::{
+    client::{Answer, Handle},
+    dlm::{Body, Message},
+    lock::{Flags, Granted, Refusal},
+};
+use std::collections::{BTreeMap, VecDeque};
+
+const SPACE: LockspaceId = LockspaceId(1);
+const AFTER: u16 = 8;
+
+struct World {
+    now: Instant,
+    epoch: Epoch,
+    nodes: BTreeMap<u16, Dlm>,
+    mail: VecDeque<(u16, u16, Message)>,
+    /// Mail from a node that does not arrive for now.
+    silent: Option<u16>,
+    /// What the log was asked to commit.
+    proposed: Vec<Move>,
+    /// Answers by node and request.
+    answers: BTreeMap<(u16, u64), Result<Answer, Refusal>>,
+    notices: Vec<(u16, Handle, LockMode)>,
+    /// Messages so far.
+    said: u64,
+    requests: u64,
+}
+
+impl World {
+    fn new(config: &MastersConfig) -> World {
+        let mut world = World {
+            now: Instant::from_millis(10_000),
+            epoch: Epoch(0),
+            nodes: BTreeMap::new(),
+            mail: VecDeque::new(),
+            silent: None,
+            proposed: Vec::new(),
+            answers: BTreeMap::new(),
+            notices: Vec::new(),
+            said: 0,
+            requests: 0,
+        };
+        for node in 1..=3 {
+            let mut dlm = Dlm::new(NodeId(node), 64);
+            dlm.add_space(SPACE, 8);
+            dlm.configure_masters(config.clone());
+            dlm.open_session(SessionId(1));
+            dlm.open_session(SessionId(2));
+            world.nodes.insert(node, dlm);
+        }
+        world.install(&[1, 2, 3]);
+        world
+    }
+
+    /// Masters that move after few calls.
+    fn eager() -> World {
+        World::new(&MastersConfig {
+            after: AFTER,
+            ..MastersConfig::default()
+        })
+    }
+
+    fn install(&mut self, members: &[u16]) {
+        self.epoch = self.epoch.next();
+        let members = members.iter().map(|&node| Member {
+            node: NodeId(node),
+            incarnation: Incarnation(1),
+            boot: BootId(u64::from(node) + 100),
+            joined: Epoch(1),
+        });
+        let view = View {
+            epoch: self.epoch,
+            members: members.collect(),
+            members_since: self.epoch,
+            quorate: true,
+            pending: Vec::new(),
+        };
+        for dlm in self.nodes.values_mut() {
+            dlm.install(self.now, view.clone());
+            dlm.view_settled(self.now);
+            dlm.set_active(self.now, true);
+        }
+        self.settle();
+    }
+
+    fn collect(&mut self) {
+        for (&node, dlm) in &mut self.nodes {
+            let mut outputs = Vec::new();
+            dlm.take_outputs(&mut outputs);
+            for output in outputs {
+                match output {
+                    Out::Send { to, body } => {
+                        self.said += 1;
+                        let epoch = self.epoch;
+                        self.mail.push_back((node, to.0, Message { epoch, body }));
+                    }
+                    Out::Done {
+                        request, result, ..
+                    } => {
+                        self.answers.insert((node, request), result);
+                    }
+                    Out::Blocking { handle, mode, .. } => self.notices.push((node, handle, mode)),
+                    Out::Move(batch) => self.proposed.push(batch),
+                    Out::Fatal(why) => panic!("node {node}: {why}"),
+                    _ => {}
+                }
+            }
+            dlm.check();
+        }
+    }
+
+    /// Carries messages until nothing is said any more, but for those of a silent node.
+    fn settle(&mut self) {
+        self.collect();
+        let loud = |(from, _, _): &(u16, u16, Message), silent| Some(*from) != silent;
+        while let Some(at) = self.mail.iter().position(|m| loud(m, self.silent)) {
+            let (from, to, message) = self.mail.remove(at).unwrap();
+            let boot = BootId(u64::from(from) + 100);
+            let dlm = self.nodes.get_mut(&to).unwrap();
+            dlm.receive(self.now, NodeId(from), boot, message);
+            self.collect();
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
+        for dlm in self.nodes.values_mut() {
+            dlm.tick(self.now);
+        }
+        self.settle();
+    }
+
+    fn lock(&mut self, node: u16, handle: u64, name: &str, mode: LockMode, flags: Flags) -> u64 {
+        self.requests += 1;
+        let call = LockCall {
+            handle: Handle(handle),
+            space: SPACE,
+            name: ResourceName::new(name).unwrap(),
+            mode,
+            flags,
+            blocking: true,
+            deadline: None,
+        };
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.lock(self.now, SessionId(1), request, call);
+        self.settle();
+        request
+    }
+
+    fn convert(&mut self, node: u16, handle: u64, mode: LockMode, value: Option<&[u8]>) -> u64 {
+        self.requests += 1;
+        let call = ConvertCall {
+            handle: Handle(handle),
+            mode,
+            flags: Flags::VALBLK,
+            blocking: true,
+            value: value.map(|bytes| ValueBlock::new(bytes).unwrap()),
+            deadline: None,
+        };
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.convert(self.now, SessionId(1), request, call);
+        self.settle();
+        request
+    }
+
+    fn unlock(&mut self, node: u16, handle: u64) -> u64 {
+        self.requests += 1;
+        let call = UnlockCall {
+            handle: Handle(handle),
+            flags: Flags::NONE,
+            value: None,
+        };
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.unlock(self.now, SessionId(1), request, call);
+        self.settle();
+        request
+    }
+
+    /// A node uses a resource so much that it had better master it.
+    fn use_much(&mut self, node: u16, name: &str) {
+        for _ in 0..AFTER {
+            self.lock(node, 900, name, LockMode::Nl, Flags::EXPEDITE);
+            self.unlock(node, 900);
+        }
+    }
+
+    /// The log decides about what was proposed.
+    fn commit(&mut self, done: bool) -> usize {
+        let batches = std::mem::take(&mut self.proposed);
+        for batch in &batches {
+            for dlm in self.nodes.values_mut() {
+                dlm.on_move(self.now, batch, done);
+            }
+        }
+        self.settle();
+        batches.len()
+    }
+
+    fn granted(&self, node: u16, request: u64) -> Option<&Granted> {
+        match self.answers.get(&(node, request)) {
+            Some(Ok(Answer::Granted(granted))) => Some(granted),
+            _ => None,
+        }
+    }
+
+    /// How many resources a node masters.
+    fn mastered(&self, node: u16) -> u64 {
+        let counts = self.nodes[&node].counts();
+        counts.get(&SPACE).map_or(0, |counts| counts.mastered)
+    }
+
+    /// The nodes that master anything.
+    fn masters(&self) -> Vec<u16> {
+        let all = self.nodes.keys().copied();
+        all.filter(|node| self.mastered(*node) > 0).collect()
+    }
+}
+
+/// Protects the purpose: who does the work becomes the master, and then works without a message.
+#[test]
+fn a_resource_moves_to_who_uses_it() {
+    let mut world = World::eager();
+    world.lock(1, 1, "r", LockMode::Nl, Flags::NONE);
+    world.wait(500);
+    assert_eq!(world.masters(), [1]);
+    world.use_much(2, "r");
+    world.wait(500);
+    assert_eq!(world.commit(true), 1);
+    assert_eq!(world.masters(), [2]);
+    let before = world.said;
+    world.use_much(2, "r");
+    assert_eq!(world.said, before, "it is local now");
+    world.use_much(1, "r");
+    assert!(world.said > before, "and remote for the other");
+    let late = world.lock(3, 1, "r", LockMode::Pr, Flags::NONE);
+    assert!(
+        world.granted(3, late).is_some(),
+        "who never used it finds it"
+    );
+}
+
+/// Protects what moves: held modes, the value block, the order of the queues, who has been told, and
+/// tokens that grow.
+#[test]
+fn all_of_a_resource_goes_along() {
+    let mut world = World::eager();
+    world.lock(1, 1, "r", LockMode::Nl, Flags::VALBLK);
+    let writer = world.lock(3, 1, "r", LockMode::Ex, Flags::VALBLK);
+    let first = world.granted(3, writer).unwrap().token;
+    world.convert(3, 1, LockMode::Pw, Some(b"written"));
+    let one = world.lock(1, 2, "r", LockMode::Ex, Flags::NONE);
+    let two = world.lock(2, 2, "r", LockMode::Pr, Flags::VALBLK);
+    let converting = world.convert(1, 1, LockMode::Cw, None);
+    let told = world.notices.clone();
+    assert_eq!(told.len(), 1, "{told:?}");
+    world.wait(500);
+    world.use_much(2, "r");
+    world.wait(500);
+    assert_eq!(world.commit(true), 1);
+    assert_eq!(world.masters(), [2]);
+    assert_eq!(world.notices, told, "nobody is told twice");
+    for (node, request) in [(1, one), (2, two), (1, converting)] {
+        assert_eq!(world.answers.get(&(node, request)), None);
+    }
+    world.unlock(3, 1);
+    let token = world.granted(1, converting).expect("it was first").token;
+    assert!(token > first);
+    world.unlock(1, 1);
+    assert!(world.granted(1, one).is_some(), "it was asked for first");
+    assert_eq!(world.granted(2, two), None);
+    world.unlock(1, 2);
+    let value = world.granted(2, two).unwrap().value.clone();
+    let expected = Value {
+        block: ValueBlock::new(b"written\0").unwrap(),
+        version: mainstay_base::ValueVersion(1),
+        maybe_stale: false,
+    };
+    assert_eq!(value, Some(expected));
+}
+
+/// Protects calls on what moves from being lost or answered twice: made, cancelled and ended with
+/// their clients while nobody may be told.
+#[test]
+fn what_is_kept_back_goes_to_the_next_master() {
+    let mut world = World::eager();
+    world.lock(1, 1, "r", LockMode::Nl, Flags::NONE);
+    let held = world.lock(3, 1, "r", LockMode::Ex, Flags::NONE);
+    assert!(world.granted(3, held).is_some());
+    let queued = world.lock(1, 2, "r", LockMode::Ex, Flags::NONE);
+    world.use_much(2, "r");
+    world.wait(500);
+    assert_eq!(world.proposed.len(), 1);
+    let late = world.lock(2, 3, "r", LockMode::Ex, Flags::NONE);
+    let (now, cancel) = (world.now, 5000);
+    let master = world.nodes.get_mut(&1).unwrap();
+    master.cancel(now, SessionId(1), cancel, Handle(2));
+    let holder = world.nodes.get_mut(&3).unwrap();
+    holder.close_session(now, SessionId(1));
+    world.settle();
+    assert_eq!(world.granted(2, late), None, "nobody decides");
+    world.commit(true);
+    assert_eq!(
+        world.answers.get(&(1, queued)),
+        Some(&Err(Refusal::Cancelled))
+    );
+    assert_eq!(
+        world.answers.get(&(1, cancel)),
+        Some(&Ok(Answer::Cancelled))
+    );
+    assert!(world.granted(2, late).is_some(), "the holder is gone");
+}
+
+/// Protects all others from one that is slow: a batch that it does not agree to in time is called off,
+/// and what was kept back goes on where it was.
+#[test]
+fn a_silent_member_ends_a_move() {
+    let mut world = World::eager();
+    world.lock(1, 1, "r", LockMode::Nl, Flags::NONE);
+    world.use_much(2, "r");
+    world.silent = Some(3);
+    world.wait(500);
+    let waits = world.lock(2, 1, "r", LockMode::Ex, Flags::NONE);
+    assert_eq!(world.granted(2, waits), None, "asked to be silent");
+    world.wait(100);
+    assert!(world.granted(2, waits).is_some());
+    assert_eq!(world.masters(), [1]);
+    world.silent = None;
+    world.settle();
+    assert_eq!(
+        world.proposed,
+        [],
+        "an answer that comes late counts for nothing"
+    );
+}
+
+/// Protects from two masters: members that change before the log has decided end a move everywhere.
+#[test]
+fn a_change_of_the_members_ends_a_move() {
+    let mut world = World::eager();
+    world.lock(1, 1, "r", LockMode::Nl, Flags::NONE);
+    world.use_much(2, "r");
+    world.wait(500);
+    assert_eq!(world.proposed.len(), 1);
+    let remote = world.lock(2, 1, "r", LockMode::Cr, Flags::NONE);
+    let own = world.lock(1, 2, "r", LockMode::Cr, Flags::NONE);
+    assert_eq!(world.granted(2, remote), None, "nobody decides");
+    assert_eq!(world.granted(1, own), None, "nobody decides");
+    world.install(&[1, 2]);
+    assert!(world.granted(2, remote).is_some());
+    assert!(world.granted(1, own).is_some());
+    world.commit(false);
+    assert_eq!(world.masters(), [1]);
+}
+
+/// Protects weights: a node without one masters nothing, not even what it uses alone, nor what it was
+/// first to use.
+#[test]
+fn a_node_without_weight_masters_nothing() {
+    let mut config = MastersConfig {
+        after: AFTER,
+        ..MastersConfig::default()
+    };
+    config.weights.insert(NodeId(1), 0);
+    let mut world = World::new(&config);
+    for i in 0..20 {
+        let name = format!("r{i}");
+        let request = world.lock(1, i, &name, LockMode::Ex, Flags::NONE);
+        assert!(world.granted(1, request).is_some());
+        assert_eq!(world.mastered(1), 0);
+        assert_eq!(world.mastered(2) + world.mastered(3), i + 1);
+        world.use_much(1, &name);
+    }
+    world.wait(500);
+    assert_eq!(world.proposed, []);
+}
+
+/// Protects the cap: who has its share leaves names that nobody masters to others.
+#[test]
+fn a_cap_spreads_what_one_node_uses() {
+    let config = MastersConfig {
+        cap: 50,
+        ..MastersConfig::default()
+    };
+    let mut world = World::new(&config);
+    let count = 2000;
+    for i in 0..count {
+        let request = world.lock(1, i, &format!("r{i}"), LockMode::Ex, Flags::NONE);
+        assert!(world.granted(1, request).is_some());
+        if i % 100 == 0 {
+            world.wait(1000);
+        }
+    }
+    let share = |node: u16| world.mastered(node) * 100 / count;
+    assert!((40..=55).contains(&share(1)), "{} %", share(1));
+    assert!(share(2) > 15 && share(3) > 15);
+}
+
+/// Protects a node from a member that sends what cannot be: it refuses, and keeps what it has.
+#[test]
+fn impossible_resources_are_refused() {
+    let mut world = World::eager();
+    world.lock(1, 1, "r", LockMode::Ex, Flags::NONE);
+    world.use_much(2, "r");
+    world.silent = Some(1);
+    world.wait(500);
+    // The master's question arrives, its state does not.
+    let asks = |m: &(u16, u16, Message)| matches!(m.2.body, Body::MoveAsk { .. });
+    for (from, to, message) in world
+        .mail
+        .iter()
+        .filter(|m| asks(m))
+        .cloned()
+        .collect::<Vec<_>>()
+    {
+        let boot = BootId(u64::from(from) + 100);
+        let dlm = world.nodes.get_mut(&to).unwrap();
+        dlm.receive(world.now, NodeId(from), boot, message);
+    }
+    world.mail.clear();
+    world.settle();
+    let resource = mainstay_wire::dlm::ResourceId {
+        space: SPACE,
+        name: ResourceName::new("r").unwrap(),
+    };
+    let lock = |lock: u64| mainstay_wire::dlm::MovedLock {
+        node: NodeId(1),
+        incarnation: Incarnation(1),
+        lock: mainstay_base::LockId(lock),
+        granted: Some((LockMode::Ex, mainstay_base::Token::floor(Epoch(1)))),
+        pending: None,
+        blocking: false,
+        blocking_next: false,
+        valblk: false,
+        told: None,
+    };
+    let body = Body::MoveState {
+        serial: 1,
+        resources: vec![mainstay_wire::dlm::MovedResource {
+            resource,
+            last: mainstay_base::Token::floor(Epoch(1)),
+            value: Value {
+                block: ValueBlock::default(),
+                version: mainstay_base::ValueVersion(0),
+                maybe_stale: false,
+            },
+            locks: vec![lock(1), lock(2)],
+        }],
+        last: true,
+    };
+    let message = Message {
+        epoch: world.epoch,
+        body,
+    };
+    let next = world.nodes.get_mut(&2).unwrap();
+    next.receive(world.now, NodeId(1), BootId(101), message);
+    world.collect();
+    let refused = |m: &(u16, u16, Message)| matches!(m.2.body, Body::MoveRefused { serial: 1 });
+    assert!(world.mail.iter().any(refused), "{:?}", world.mail);
+}

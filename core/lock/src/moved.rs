@@ -1,0 +1,189 @@
+//! A live resource on its way to another master, whole: nobody has vanished, so nothing is in doubt.
+
+use crate::{
+    Flags, Resource, Ticket,
+    mode_tables::ModeCounts,
+    queue::{Ask, Converting, Held, Pending, Waiting},
+};
+use core::fmt::Debug;
+use mainstay_base::{LockMode, Token, Value};
+use std::collections::BTreeSet;
+
+/// All that a master has of a resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moved<K> {
+    /// The largest token issued so far, or the floor.
+    pub last_token: Token,
+    /// The value block as a reader would get it.
+    pub value: Value,
+    /// Every lock, once.
+    pub locks: Vec<MovedLock<K>>,
+}
+
+/// All that a master has of a lock. One of `granted` and `pending` is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MovedLock<K> {
+    /// Whose it is.
+    pub key: K,
+    /// The mode in force and its token.
+    pub granted: Option<(LockMode, Token)>,
+    /// What it waits for, and its place in the convert or wait queue.
+    pub pending: Option<(LockMode, Flags, Ticket)>,
+    /// Its owner wants blocking notices for the mode in force, or, if there is none, will want them.
+    pub wants_bast: bool,
+    /// Its owner will want them for the mode it waits for.
+    pub wants_bast_next: bool,
+    /// See [`Restated::valblk`](crate::Restated::valblk).
+    pub valblk: bool,
+    /// The most urgent mode that it was told it is in the way of.
+    pub told: Option<LockMode>,
+}
+
+impl<K: Copy> MovedLock<K> {
+    fn held(&self) -> Option<Held<K>> {
+        self.granted.map(|(mode, token)| Held {
+            key: self.key,
+            token,
+            mode,
+            told: self.told,
+            wants_bast: self.wants_bast,
+            valblk: self.valblk,
+        })
+    }
+
+    fn ask(&self) -> Option<(Ask, Ticket)> {
+        self.pending.map(|(mode, flags, ticket)| {
+            let wants_bast = match self.granted {
+                Some(_) => self.wants_bast_next,
+                None => self.wants_bast,
+            };
+            let ask = Ask {
+                mode,
+                wants_bast,
+                flags,
+            };
+            (ask, ticket)
+        })
+    }
+}
+
+/// The first of what is wrong with a resource that was moved.
+type Wrong = &'static str;
+
+impl<K: Copy + Ord + Debug> Resource<K> {
+    /// All that another master needs to carry on, or `None` while the resource is being rebuilt.
+    #[must_use]
+    pub fn moved(&self) -> Option<Moved<K>> {
+        if self.is_rebuilding() {
+            return None;
+        }
+        let held = |held: &Held<K>| MovedLock {
+            key: held.key,
+            granted: Some((held.mode, held.token)),
+            pending: None,
+            wants_bast: held.wants_bast,
+            wants_bast_next: false,
+            valblk: held.valblk,
+            told: held.told,
+        };
+        let mut locks: Vec<MovedLock<K>> = self.granted.iter().map(held).collect();
+        if let Some(pending) = &self.pending {
+            locks.extend(pending.converting.iter().map(|c| MovedLock {
+                pending: Some((c.ask.mode, c.ask.flags, c.ticket)),
+                wants_bast_next: c.ask.wants_bast,
+                ..held(&c.held)
+            }));
+            locks.extend(pending.waiting.iter().map(|w| MovedLock {
+                key: w.key,
+                granted: None,
+                pending: Some((w.ask.mode, w.ask.flags, w.ticket)),
+                wants_bast: w.ask.wants_bast,
+                wants_bast_next: false,
+                valblk: false,
+                told: None,
+            }));
+        }
+        Some(Moved {
+            last_token: self.last_token,
+            value: self.value(),
+            locks,
+        })
+    }
+
+    /// The resource as [`Resource::moved`] told of it, with value blocks of `value_len` bytes.
+    ///
+    /// # Errors
+    /// If no resource can have been so.
+    pub fn from_moved(value_len: usize, moved: Moved<K>) -> Result<Self, Wrong> {
+        let mut resource = Resource::new(moved.last_token, value_len);
+        resource.value.restore(&moved.value);
+        let mut keys = BTreeSet::new();
+        let mut tokens = BTreeSet::new();
+        let mut converting = Vec::new();
+        let mut waiting = Vec::new();
+        let mut pending = Pending::default();
+        let mut counts = ModeCounts::default();
+        for lock in &moved.locks {
+            if !keys.insert(lock.key) {
+                return Err("a lock occurs twice");
+            }
+            if let Some((mode, token)) = lock.granted {
+                if token > moved.last_token {
+                    return Err("a token is larger than the last one");
+                }
+                if mode != LockMode::Nl && !tokens.insert(token) {
+                    return Err("a token occurs twice");
+                }
+                counts.add(mode);
+            }
+            if let Some((ask, ticket)) = lock.ask() {
+                if ask.flags.unknown() != 0 {
+                    return Err("a lock waits with unknown flags");
+                }
+                pending.next_ticket = pending.next_ticket.max(ticket.after());
+            }
+            let waits = lock.ask().map(|(ask, ticket)| Waiting {
+                key: lock.key,
+                ask,
+                ticket,
+            });
+            match (lock.held(), waits) {
+                (Some(held), None) => resource.insert_granted(held),
+                (Some(held), Some(Waiting { ask, ticket, .. })) => {
+                    pending.count_converting(ask);
+                    converting.push(Converting { held, ask, ticket });
+                }
+                (None, Some(entry)) => {
+                    pending.count_waiting(entry.ask);
+                    waiting.push(entry);
+                }
+                (None, None) => return Err("a lock neither holds nor waits"),
+            }
+        }
+        if counts.conflict_within() {
+            return Err("locks that are held exclude each other");
+        }
+        resource.held = counts;
+        converting.sort_by_key(|c| c.ticket);
+        waiting.sort_by_key(|w| w.ticket);
+        if !converting.is_sorted_by(|a, b| a.ticket < b.ticket)
+            || !waiting.is_sorted_by(|a, b| a.ticket < b.ticket)
+        {
+            return Err("two locks stand at one place of a queue");
+        }
+        let first = match (converting.first(), waiting.first()) {
+            (Some(c), _) => c.ask.free_mode(counts, Some(c.held.mode)),
+            (None, Some(w)) => w.ask.free_mode(counts, None),
+            (None, None) => None,
+        };
+        if first.is_some() {
+            return Err("the first of a queue waits for nobody");
+        }
+        if !converting.is_empty() || !waiting.is_empty() {
+            pending.converting = converting.into();
+            pending.waiting = waiting.into();
+            resource.pending = Some(Box::new(pending));
+        }
+        Ok(resource)
+    }
+}
