@@ -330,9 +330,12 @@ impl Dlm {
         let Some(owned) = self.locks.get(&lock) else {
             return true;
         };
-        match self.resources.get(owned.place).state {
-            State::At(master) | State::Moving(master) => master == from,
-            State::LookingUp | State::Mine(_) | State::Forgetting | State::Lost(_) => false,
+        let resource = self.resources.get(owned.place);
+        match resource.state {
+            State::At(master) => master == from,
+            State::Moving(master) => master == from || self.moves.comes_to(&resource.id, from),
+            State::Mine(_) => self.moves.comes_to(&resource.id, from),
+            State::LookingUp | State::Forgetting | State::Lost(_) => false,
         }
     }
 

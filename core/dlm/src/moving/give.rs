@@ -52,6 +52,11 @@ enum Phase {
 }
 
 impl Giving {
+    /// Whether a resource goes to a node.
+    pub(super) fn gives(&self, resource: &ResourceId, to: NodeId) -> bool {
+        self.batch.to.0 == to && self.names.contains(resource)
+    }
+
     /// When it is called off.
     pub(super) fn give_up_at(&self) -> Option<Instant> {
         match self.phase {

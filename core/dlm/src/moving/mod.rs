@@ -95,6 +95,14 @@ impl Moves {
         }
     }
 
+    /// Whether a resource is being given to a node, which may have heard of the commit already.
+    pub(crate) fn comes_to(&self, resource: &ResourceId, node: NodeId) -> bool {
+        let giving = self.giving.as_ref();
+        let mut of_node = self.asked.values().filter(|asked| asked.to == node);
+        giving.is_some_and(|giving| giving.gives(resource, node))
+            || of_node.any(|asked| asked.names.contains(resource))
+    }
+
     /// Whether another master is giving a resource away and this node has been asked to be silent.
     fn is_asked(&self, resource: &ResourceId, master: NodeId) -> bool {
         let mut of_master = self.asked.iter().filter(|((life, _), _)| life.0 == master);
