@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// Show the longest waits, the most contended resources, and how long locks are waited for and held
     Contention(commands::contention::ContentionArgs),
     /// Show who masters how much, and what moved lately
-    Masters,
+    Masters(commands::masters::MastersArgs),
     /// Follow what happens in the cluster, with reasons
     Events(commands::events::EventsArgs),
     /// Measure how fast locks are here, beside the machine's own limits

@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Session(args) => block_on(commands::session::run(global, args)),
         Command::Locks(args) => block_on(commands::locks::locks(global, args)),
         Command::Why(args) => block_on(commands::locks::why(global, args)),
-        Command::Masters => block_on(commands::masters::run(global)),
+        Command::Masters(_) => block_on(commands::masters::run(global)),
         Command::Graph(args) => block_on(commands::graph::run(global, args)),
         Command::Contention(args) => block_on(commands::contention::run(global, args)),
         Command::Events(args) => block_on(commands::events::run(global, args)),

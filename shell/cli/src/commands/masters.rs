@@ -6,7 +6,12 @@ use crate::{
     exit::{OK, Outcome},
     output::{self, FAINT, Table, paint, span},
 };
+use clap::Args;
 use mainstay_wire::report::MastersReport;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mainstay masters\n  mainstay masters --json")]
+pub(crate) struct MastersArgs {}
 
 /// Moves that the text shows; JSON has them all.
 const MOVES_SHOWN: usize = 10;
