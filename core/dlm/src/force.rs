@@ -57,8 +57,11 @@ impl Dlm {
             && !invalidate
             && matches!(&owned.pending, Pending::Unlock { value: Some(_), .. });
         if publishes {
-            let elsewhere = matches!(self.resources.get(owned.place).state, State::At(_));
-            owned.forced = was_sent && elsewhere;
+            let decides = match &self.resources.get(owned.place).state {
+                State::Mine(master) => master.decides(),
+                _ => false,
+            };
+            owned.forced = was_sent && !decides;
             owned.sent = false;
             self.submit(now, lock);
         } else {

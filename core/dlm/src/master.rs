@@ -58,6 +58,10 @@ impl Master {
 impl Dlm {
     /// This node masters a resource from now on.
     pub(crate) fn become_master(&mut self, now: Instant, resource: &ResourceId, floor: Token) {
+        // The directory may have applied a move sooner: what comes here is not empty.
+        if self.moves.comes_to(resource, self.me) {
+            return;
+        }
         // It need not have asked: another may have had rather not.
         let (place, _) = self.resources.place_or_new(resource);
         let value_len = self.value_len(resource);
