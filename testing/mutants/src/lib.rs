@@ -7,10 +7,7 @@
 
 use mainstay_base::Mutant;
 use mainstay_sim::{Maker, Profile, Trace, Wishes, machine::real_node, run};
-use std::{
-    panic::{self, AssertUnwindSafe},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// How a mutant was caught.
 #[derive(Clone, Debug)]
@@ -66,25 +63,15 @@ pub fn hunt(mutant: Option<Mutant>, profile: Profile, limit: u64) -> Option<Catc
     Mutant::switch(mutant);
     let mut catch = None;
     for seed in 1..=limit {
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-            run(seed, wishes, &maker, Trace::quiet())
-                .violation
-                .map(|v| format!("{} {}", v.promise, v.what))
-        }));
-        let what = match outcome {
-            Ok(None) => continue,
-            Ok(Some(what)) => what,
-            Err(payload) => match payload.downcast_ref::<String>() {
-                Some(text) => format!("assertion: {text}"),
-                None => "assertion".to_owned(),
-            },
-        };
-        catch = Some(Catch {
-            seed,
-            seeds: seed,
-            what,
-        });
-        break;
+        let report = run(seed, wishes, &maker, Trace::quiet());
+        if let Some(violation) = report.violation {
+            catch = Some(Catch {
+                seed,
+                seeds: seed,
+                what: format!("{} {}", violation.promise, violation.what),
+            });
+            break;
+        }
     }
     Mutant::switch(None);
     catch

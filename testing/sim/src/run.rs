@@ -13,7 +13,10 @@ use crate::{
 };
 use mainstay_base::FencePolicy;
 use mainstay_wire::{client::Ask, report::ResourceReport};
-use std::sync::Arc;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
 
 /// How often an audit is repeated before its complaint counts; a node may rejoin meanwhile.
 const AUDITS: u32 = 40;
@@ -334,10 +337,16 @@ impl Run {
     }
 }
 
-/// Runs a seed to its end.
+/// Runs a seed to its end. A panic, in the core above all, is the end, too, and a broken promise.
 #[must_use]
 pub fn run(seed: u64, wishes: Wishes, maker: &Arc<Maker>, trace: Trace) -> Report {
     let mut run = Run::new(seed, wishes, Arc::clone(maker), trace);
-    while run.step() {}
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| while run.step() {}));
+    if let Err(panic) = outcome {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let what = text.unwrap_or("no text").to_owned();
+        run.world.judge.complain("assertion", run.world.now, what);
+    }
     run.report()
 }

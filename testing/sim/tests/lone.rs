@@ -31,6 +31,8 @@ enum Fault {
     Deaf,
     /// Drops a lock that nobody released.
     Forgetful,
+    /// Trips over an assertion of its own.
+    Brittle,
 }
 
 #[derive(Clone, Debug)]
@@ -308,6 +310,7 @@ impl Lone {
         self.resources.get_mut(&key).expect("filed").locks[at].wanted =
             Some((request, mode, flags));
         self.grant(&key, at, published, out);
+        assert!(self.fault != Fault::Brittle, "this cannot be");
         if self.fault == Fault::Forgetful && mode == LockMode::Pr {
             self.filed.remove(&(session, handle));
             self.resources
@@ -661,6 +664,7 @@ fn deliberate_faults_are_caught() {
         (Fault::NoMark, Profile::Crashy, "S3 value blocks"),
         (Fault::Deaf, Profile::Quiet, "L1 progress"),
         (Fault::Forgetful, Profile::Quiet, "S2 no lost grant"),
+        (Fault::Brittle, Profile::Quiet, "assertion"),
     ] {
         let found = caught(fault, profile, 300);
         assert!(
