@@ -72,6 +72,8 @@ impl Dlm {
             State::LookingUp => {}
             // It remembers one who has forgotten the resource.
             State::At(_) if !entry.locks.iter().any(held) => {}
+            // Or one who had forgotten it before it vanished.
+            State::Lost(_) if entry.locks.is_empty() => {}
             _ => return,
         }
         entry.state = State::Mine(Box::new(Master {

@@ -74,6 +74,16 @@ impl<T: Named> Names<T> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Things evenly from all over the table: all there are, or at least `least` of its places.
+    pub(crate) fn sample(&self, least: usize) -> impl Iterator<Item = &T> {
+        let step = (self.places.len() / least.max(1)).max(1);
+        self.places.iter().step_by(step).flatten()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.places.iter().flatten()
     }

@@ -342,6 +342,23 @@ impl ResourceTable {
         here.chain(self.elsewhere.iter().map(|e| (e.id.space, e.entry)))
     }
 
+    /// How many resources are mastered here and how many directory entries there are, roughly where
+    /// there are many.
+    pub(crate) fn estimate(&self) -> (u64, u64) {
+        /// Errs by less than two in a hundred, most of the time.
+        const SAMPLE: usize = 4096;
+        let (mut seen, mut mine, mut entries) = (0, 0, 0);
+        for resource in self.resources.sample(SAMPLE) {
+            seen += 1;
+            mine += u64::from(matches!(resource.state, State::Mine(_)));
+            entries += u64::from(resource.directory.is_some());
+        }
+        let all = self.resources.len() as u64;
+        let scaled = |count: u64| count * all / u64::max(seen, 1);
+        let elsewhere = self.elsewhere.len() as u64;
+        (scaled(mine), scaled(entries) + elsewhere)
+    }
+
     /// All places of resources.
     pub(crate) fn places(&self) -> Places {
         self.resources.places()
@@ -412,4 +429,14 @@ pub(crate) struct Owned {
     pub(crate) since: Instant,
     /// When its last request or conversion was asked for.
     pub(crate) asked: Instant,
+}
+
+impl Owned {
+    /// The mode that the pending call asks for.
+    pub(crate) fn requested(&self) -> Option<LockMode> {
+        match &self.pending {
+            Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
+            Pending::None | Pending::Unlock { .. } => None,
+        }
+    }
 }

@@ -140,9 +140,9 @@ impl World {
         self.settle();
     }
 
-    fn lock(&mut self, node: u16, handle: u64, name: &str, mode: LockMode, flags: Flags) -> u64 {
+    fn lock_call(&mut self, handle: u64, name: &str, mode: LockMode, flags: Flags) -> LockCall {
         self.requests += 1;
-        let call = LockCall {
+        LockCall {
             handle: Handle(handle),
             space: SPACE,
             name: ResourceName::new(name).unwrap(),
@@ -150,7 +150,11 @@ impl World {
             flags,
             blocking: true,
             deadline: None,
-        };
+        }
+    }
+
+    fn lock(&mut self, node: u16, handle: u64, name: &str, mode: LockMode, flags: Flags) -> u64 {
+        let call = self.lock_call(handle, name, mode, flags);
         let request = self.requests;
         let dlm = self.nodes.get_mut(&node).unwrap();
         dlm.lock(self.now, SessionId(1), request, call);
@@ -446,27 +450,125 @@ fn impossible_resources_are_refused() {
         valblk: false,
         told: None,
     };
-    let body = Body::MoveState {
-        serial: 1,
-        resources: vec![mainstay_wire::dlm::MovedResource {
-            resource,
-            last: mainstay_base::Token::floor(Epoch(1)),
-            value: Value {
-                block: ValueBlock::default(),
-                version: mainstay_base::ValueVersion(0),
-                maybe_stale: false,
-            },
-            locks: vec![lock(1), lock(2)],
-        }],
-        last: true,
-    };
+    let mut nobodys = lock(1);
+    nobodys.incarnation = Incarnation(0);
+    for locks in [vec![lock(1), lock(2)], vec![nobodys]] {
+        world.mail.clear();
+        let body = Body::MoveState {
+            serial: 1,
+            resources: vec![mainstay_wire::dlm::MovedResource {
+                resource: resource.clone(),
+                last: mainstay_base::Token::floor(Epoch(1)),
+                value: Value {
+                    block: ValueBlock::default(),
+                    version: mainstay_base::ValueVersion(0),
+                    maybe_stale: false,
+                },
+                locks,
+            }],
+            last: true,
+        };
+        let message = Message {
+            epoch: world.epoch,
+            body,
+        };
+        let next = world.nodes.get_mut(&2).unwrap();
+        next.receive(world.now, NodeId(1), BootId(101), message);
+        world.collect();
+        let refused = |m: &(u16, u16, Message)| matches!(m.2.body, Body::MoveRefused { serial: 1 });
+        assert!(world.mail.iter().any(refused), "{:?}", world.mail);
+    }
+}
+
+/// Protects exclusion where the directory applies a move sooner than the next master, which had asked
+/// it for the master: what it is told then does not make it begin with nothing.
+#[test]
+fn an_answer_of_the_directory_does_not_come_before_the_move() {
+    // Its directory is not the node that it moves to.
+    let mut world = World::eager();
+    world.lock(1, 1, "t", LockMode::Ex, Flags::NONE);
+    world.use_much(2, "t");
+    // The next master forgets the resource and asks the directory for it, which takes its time.
+    for _ in 0..2 {
+        world.now = world.now + mainstay_dlm::IDLE;
+        world.nodes.get_mut(&2).unwrap().tick(world.now);
+    }
+    let call = world.lock_call(5, "t", LockMode::Ex, Flags::NONE);
+    let next = world.nodes.get_mut(&2).unwrap();
+    next.lock(world.now, SessionId(1), world.requests, call);
+    let early = world.requests;
+    world.collect();
+    let lookup = |m: &(u16, u16, Message)| matches!(m.2.body, Body::Lookup { .. });
+    assert!(world.mail.iter().any(lookup), "{:?}", world.mail);
+    world.mail.retain(|message| !lookup(message));
+    world.wait(500);
+    let batch = world.proposed.remove(0);
     let message = Message {
         epoch: world.epoch,
-        body,
+        body: Body::YouMaster {
+            resource: mainstay_wire::dlm::ResourceId {
+                space: SPACE,
+                name: ResourceName::new("t").unwrap(),
+            },
+            members: world.epoch,
+            floor: mainstay_base::Token::floor(world.epoch),
+        },
     };
+    let now = world.now;
     let next = world.nodes.get_mut(&2).unwrap();
-    next.receive(world.now, NodeId(1), BootId(101), message);
+    next.receive(now, NodeId(3), BootId(103), message);
+    world.settle();
+    assert_eq!(world.granted(2, early), None, "node 1's client holds it");
+    world.proposed.push(batch);
+    world.commit(true);
+    assert_eq!(world.masters(), [2]);
+    assert_eq!(world.granted(2, early), None);
+    world.unlock(1, 1);
+    assert!(world.granted(2, early).is_some());
+}
+
+/// Protects a lock that is released by force while its resource moves: the answer to the conversion
+/// that this ends, which the next master may still give, does not count for the release.
+#[test]
+fn a_release_by_force_in_between_is_done_once() {
+    let mut world = World::eager();
+    world.lock(1, 1, "r", LockMode::Nl, Flags::NONE);
+    let writer = world.lock(3, 1, "r", LockMode::Pw, Flags::VALBLK);
+    assert!(world.granted(3, writer).is_some());
+    let reader = world.lock(1, 2, "r", LockMode::Cr, Flags::VALBLK);
+    assert!(world.granted(1, reader).is_some());
+    let waits = world.convert(3, 1, LockMode::Ex, None);
+    world.use_much(2, "r");
+    world.wait(500);
+    assert_eq!(world.proposed.len(), 1);
+    world.requests += 1;
+    let release = world.requests;
+    let call = UnlockCall {
+        handle: Handle(1),
+        flags: Flags::FORCEUNLOCK | Flags::VALBLK,
+        value: Some(ValueBlock::new(b"last").unwrap()),
+    };
+    let now = world.now;
+    let owner = world.nodes.get_mut(&3).unwrap();
+    owner.unlock(now, SessionId(1), release, call);
+    let batch = world.proposed[0];
+    // The next master has applied the move, and grants the conversion, before the owner has.
+    world.nodes.get_mut(&2).unwrap().on_move(now, &batch, true);
+    world.nodes.get_mut(&1).unwrap().on_move(now, &batch, true);
     world.collect();
-    let refused = |m: &(u16, u16, Message)| matches!(m.2.body, Body::MoveRefused { serial: 1 });
-    assert!(world.mail.iter().any(refused), "{:?}", world.mail);
+    world.unlock(1, 2);
+    assert_eq!(world.answers.get(&(3, release)), None);
+    world.nodes.get_mut(&3).unwrap().on_move(now, &batch, true);
+    world.settle();
+    assert!(matches!(
+        world.answers.get(&(3, release)),
+        Some(Ok(Answer::Unlocked { version: Some(_) }))
+    ));
+    assert_eq!(
+        world.answers.get(&(3, waits)),
+        Some(&Err(Refusal::Released))
+    );
+    let next = world.lock(1, 3, "r", LockMode::Ex, Flags::VALBLK);
+    let value = world.granted(1, next).unwrap().value.clone().unwrap();
+    assert_eq!(value.block, ValueBlock::new(b"last\0\0\0\0").unwrap());
 }

@@ -52,7 +52,7 @@ impl Node {
     pub(crate) fn masters_moved(&mut self, now: Instant, record: MoveRecord, done: bool) {
         let (from, to) = (record.from, record.to);
         if from == self.config.me {
-            self.take_wishes(|command| matches!(command, Command::MoveMasters(_)));
+            self.take_wishes(|command| is_settled(command, &record));
         }
         if done {
             let resources = record.count;
@@ -183,5 +183,38 @@ impl Node {
         };
         let answer = Answer::Masters(Box::new(report));
         self.answer(shares.session, shares.request, answer);
+    }
+}
+
+/// Whether what the log has decided settles a wish. It may have been an earlier batch, about which
+/// the log was asked twice: the later one still waits.
+fn is_settled(wish: &Command, decided: &MoveRecord) -> bool {
+    let number = |record: &MoveRecord| (record.from_incarnation, record.serial);
+    matches!(wish, Command::MoveMasters(wish) if number(wish) <= number(decided))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_base::{Epoch, Incarnation};
+
+    /// Protects progress: what the log says of an earlier batch does not take the wish for a later one
+    /// away, whose resources would wait for ever.
+    #[test]
+    fn a_later_batch_is_still_wished_for() {
+        let record = |incarnation, serial| MoveRecord {
+            from: NodeId(1),
+            from_incarnation: Incarnation(incarnation),
+            to: NodeId(2),
+            to_incarnation: Incarnation(1),
+            serial,
+            members: Epoch(3),
+            count: 1,
+        };
+        let wish = |incarnation, serial| Command::MoveMasters(record(incarnation, serial));
+        assert!(is_settled(&wish(2, 7), &record(2, 7)));
+        assert!(is_settled(&wish(1, 9), &record(2, 7)));
+        assert!(!is_settled(&wish(2, 8), &record(2, 7)));
+        assert!(!is_settled(&wish(3, 1), &record(2, 7)));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::exit::{Failure, INTERNAL, OK};
 use anstyle::{AnsiColor, Style};
+use mainstay_base::NodeName;
 use serde::Serialize;
 use std::{
     io::{self, Write as _},
@@ -106,6 +107,15 @@ pub(crate) fn line(text: impl std::fmt::Display) {
 pub(crate) fn note(text: impl std::fmt::Display) {
     // Nobody could be told of a failure here.
     let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// Tells of members that did not answer in time, if there are any, and what is missing for it.
+pub(crate) fn note_silent<'a>(silent: impl IntoIterator<Item = &'a NodeName>, missing: &str) {
+    let names: Vec<String> = silent.into_iter().map(ToString::to_string).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        note(format_args!("no answer from {names}: {missing} is missing"));
+    }
 }
 
 /// Writes one JSON document: indented for one-off reports.

@@ -6,10 +6,7 @@
 mod histogram;
 mod hot;
 
-use crate::{
-    Dlm,
-    table::{Owned, Pending},
-};
+use crate::{Dlm, table::Owned};
 use core::time::Duration;
 use mainstay_base::{FixedMap, Instant, LockId, LockMode, LockspaceId, SessionId};
 use mainstay_wire::{
@@ -81,7 +78,7 @@ impl Contention {
         resource: &ResourceId,
         owned: &Owned,
     ) {
-        if requested(owned).is_some() {
+        if owned.requested().is_some() {
             self.call_ends(now, lock, resource, owned.asked, false);
         }
         if let Some(held) = owned.granted {
@@ -181,7 +178,7 @@ impl Dlm {
             let owned = self.locks.get(lock)?;
             let resource = &self.resources.peek(owned.place).id;
             let wanted = only.is_none_or(|only| only == resource.space);
-            let requested = requested(owned).filter(|_| wanted)?;
+            let requested = owned.requested().filter(|_| wanted)?;
             Some(WaitView {
                 lock: *lock,
                 session: owned.session,
@@ -192,13 +189,5 @@ impl Dlm {
             })
         });
         views.take(limit).collect()
-    }
-}
-
-/// The mode that a pending call asks for.
-fn requested(owned: &Owned) -> Option<LockMode> {
-    match &owned.pending {
-        Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
-        Pending::None | Pending::Unlock { .. } => None,
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     table::{Owned, Pending},
 };
 use core::time::Duration;
-use mainstay_base::{DeadlockConfig, Flags, Instant, LockId, LockMode, Mutant, NodeId, SessionId};
+use mainstay_base::{DeadlockConfig, Flags, Instant, LockId, Mutant, NodeId, SessionId};
 use mainstay_wire::{
     deadlock::{OwnerId, PATH_MAX, ProbeId, WaitId, Waiter},
     dlm::Body,
@@ -330,17 +330,9 @@ impl Dlm {
     }
 }
 
-/// The mode that a pending call asks for.
-fn requested(owned: &Owned) -> Option<LockMode> {
-    match &owned.pending {
-        Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
-        Pending::None | Pending::Unlock { .. } => None,
-    }
-}
-
 /// Whether what is pending stands in the master's queue.
 fn queued(owned: &Owned) -> bool {
-    requested(owned).is_some() && owned.sent && owned.ticket.is_some()
+    owned.requested().is_some() && owned.sent && owned.ticket.is_some()
 }
 
 fn pending_flags(owned: &Owned) -> Flags {

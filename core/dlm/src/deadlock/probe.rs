@@ -1,7 +1,6 @@
 //! Following the waits: from an owner to the masters of what it waits for, from there to the owners
 //! of the locks in its way, and on, until the search comes back or ends.
 
-use super::requested;
 use crate::{Dlm, Life, master::Key, table::State};
 use core::time::Duration;
 use mainstay_base::{Instant, LockId, LockMode, NodeId, SessionId};
@@ -198,10 +197,10 @@ impl Dlm {
         };
         let mode = match by.held {
             true => lock.granted,
-            false => requested(lock),
+            false => lock.requested(),
         };
         let apart = |(mode, asked): (LockMode, LockMode)| mode.compatible(asked);
-        lock.place != wait.place || mode.zip(requested(wait)).is_none_or(apart)
+        lock.place != wait.place || mode.zip(wait.requested()).is_none_or(apart)
     }
 
     /// A member's node, with its incarnation.

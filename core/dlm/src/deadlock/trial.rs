@@ -2,7 +2,7 @@
 //! owner and by its master, and condemns one. Circles that share a wait are judged one after the
 //! other, so that none loses a second waiter to what was found of it before the first fell.
 
-use super::{Verdict, requested};
+use super::Verdict;
 use crate::{Dlm, master::Key, table::State};
 use mainstay_base::{Instant, LockId, Mutant, NodeId, VictimPolicy};
 use mainstay_wire::{
@@ -222,7 +222,7 @@ impl Dlm {
     fn describe_wait(&self, now: Instant, lock: LockId) -> Option<Waiter> {
         let wait = self.deadlocks.waits.get(&lock)?;
         let owned = self.locks.get(&lock)?;
-        let mode = requested(owned)?;
+        let mode = owned.requested()?;
         let profile = self.deadlocks.profiles.get(&wait.session);
         let waited = now.since(wait.since).as_micros();
         Some(Waiter {

@@ -5,7 +5,7 @@
 //! resource and heard what its master had to say:
 //!
 //! 1. **ask** ([`give`]): the master names the resources to all members. Each says no more about
-//!    them to the master, keeps its clients' calls back, and agrees ([`Place::Asked`](State::Moving)).
+//!    them to the master, keeps its clients' calls back, and agrees ([`Moving`](crate::table::State::Moving)).
 //! 2. **hear, take**: the master decides nothing about them any more. It sends what it has to the
 //!    next one, and tells the others that they have heard all. Each answers when it has.
 //! 3. **commit**: the master asks the log for the move. Where it is applied, the next master is the
@@ -180,9 +180,10 @@ impl Dlm {
         mainstay_membership::directory_node(&fit, resource.space, &resource.name)
     }
 
-    /// Whether this node would master more than its share with so many more resources.
+    /// Whether this node would master more than its share with so many more resources, as far as
+    /// samples tell.
     fn has_its_share(&mut self, now: Instant, more: u64) -> bool {
-        /// Counting takes its time.
+        /// Samples take their time.
         const COUNTED: core::time::Duration = core::time::Duration::from_secs(1);
         /// Shares of less mean nothing.
         const FEW: u64 = 100;
@@ -192,10 +193,7 @@ impl Dlm {
         }
         let census = self.moves.census;
         if census.at == Instant::ZERO || now.since(census.at) >= COUNTED {
-            let counts = self.counts().into_values();
-            let (mine, here) = counts.fold((0, 0), |(mine, here), counts| {
-                (mine + counts.mastered, here + counts.directory)
-            });
+            let (mine, here) = self.resources.estimate();
             // Names are spread evenly over the directories.
             let all = here * self.ids.len() as u64;
             self.moves.census = Census { mine, all, at: now };

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// Most resources in one batch that a member is ready to keep in mind.
 const BATCH_MAX: usize = 1 << 16;
 
+/// Most batches of one master at a time. It gives away one, but may hear of commits sooner.
+const BATCHES_MAX: usize = 64;
+
 /// What comes to this node.
 #[derive(Debug, Default)]
 pub(super) struct Coming {
@@ -38,6 +41,12 @@ impl Dlm {
         }
         if names.len() > BATCH_MAX || !self.ids.contains(&to) || to == from.0 {
             return self.violation(from.0, "a move that no member can mean");
+        }
+        let of_master = (from, 0)..=(from, u64::MAX);
+        if self.moves.asked.range(of_master).count() >= BATCHES_MAX
+            || self.moves.asked.contains_key(&(from, serial))
+        {
+            return self.violation(from.0, "more moves at a time than any master makes");
         }
         let me = to == self.me;
         let more = names.len() as u64;
@@ -90,12 +99,19 @@ impl Dlm {
         last: bool,
     ) {
         let me = self.me;
+        let members = &self.view;
         let asked = self.moves.asked.get_mut(&(from, serial));
         let Some(asked) = asked.filter(|asked| asked.to == me) else {
             return;
         };
         let mut sound = Ok(());
         for part in resources {
+            let of_members =
+                |lock: &MovedLock| members.has_incarnation(lock.node, lock.incarnation);
+            if !part.locks.iter().all(of_members) {
+                sound = Err("a lock of no member");
+                break;
+            }
             if !asked.names.contains(&part.resource) {
                 sound = Err("a resource that was not named");
                 break;
@@ -128,10 +144,6 @@ impl Dlm {
         let parts = std::mem::take(&mut asked.coming.parts);
         let mut engines = Vec::with_capacity(parts.len());
         for (resource, moved) in parts {
-            let members = |lock: &EngineLock<Key>| self.is_member(lock.key.life());
-            if !moved.locks.iter().all(members) {
-                return Err("a lock of no member");
-            }
             let value_len = self.value_len(&resource);
             engines.push((resource, Engine::from_moved(value_len, moved)?));
         }

@@ -57,13 +57,7 @@ pub(crate) async fn run(global: Global, args: ContentionArgs) -> Outcome {
             last.lockspace
         ));
     }
-    if !report.silent.is_empty() {
-        let names: Vec<String> = report.silent.iter().map(ToString::to_string).collect();
-        output::note(format_args!(
-            "no answer from {}: what it would tell is missing",
-            names.join(", ")
-        ));
-    }
+    output::note_silent(&report.silent, "what it would tell");
     Ok(OK)
 }
 

@@ -50,13 +50,7 @@ pub(crate) async fn run(global: Global, args: GraphArgs) -> Outcome {
             "there is more than is shown; raise --limit or narrow the pattern"
         ));
     }
-    if !report.silent.is_empty() {
-        let names: Vec<String> = report.silent.iter().map(ToString::to_string).collect();
-        output::note(format_args!(
-            "no answer from {}: what is mastered there is missing",
-            names.join(", ")
-        ));
-    }
+    output::note_silent(&report.silent, "what is mastered there");
     Ok(OK)
 }
 

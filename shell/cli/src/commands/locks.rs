@@ -86,12 +86,8 @@ pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
             args.limit
         ));
     }
-    if !silent.is_empty() && !global.json {
-        let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
-        output::note(format_args!(
-            "no answer from {}: what is mastered there is missing",
-            names.join(", ")
-        ));
+    if !global.json {
+        output::note_silent(&silent, "what is mastered there");
     }
     Ok(OK)
 }

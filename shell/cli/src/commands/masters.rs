@@ -23,13 +23,7 @@ pub(crate) async fn run(global: Global) -> Outcome {
         return Ok(OK);
     }
     output::print(&render(&report));
-    if !report.silent.is_empty() {
-        let names: Vec<String> = report.silent.iter().map(ToString::to_string).collect();
-        output::note(format_args!(
-            "no answer from {}: what is mastered there is missing",
-            names.join(", ")
-        ));
-    }
+    output::note_silent(&report.silent, "what is mastered there");
     Ok(OK)
 }
 
