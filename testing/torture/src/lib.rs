@@ -11,6 +11,7 @@ mod cluster;
 mod config;
 pub mod counters;
 mod daemon;
+pub mod dice;
 pub mod history;
 mod namespaces;
 mod ports;

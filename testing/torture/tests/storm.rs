@@ -9,6 +9,7 @@ use mainstay_client::{
 use mainstay_torture::{
     Cluster,
     counters::{Counters, Turn},
+    dice::Dice,
     history::{End, History, Hold},
     ms, run, say, secs, until,
 };
@@ -45,24 +46,6 @@ struct Storm {
     no_answer: AtomicU32,
     refused: AtomicU32,
     converted: AtomicU32,
-}
-
-/// A small generator of choices, one per client: what a client does depends on its number alone.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn mode(&mut self) -> LockMode {
-        use LockMode::{Cr, Cw, Ex, Pr, Pw};
-        [Ex, Ex, Ex, Pr, Pr, Pw, Cw, Cr][usize::try_from(self.below(8)).expect("small")]
-    }
 }
 
 struct Actor {
@@ -358,7 +341,7 @@ async fn storm(mut cluster: Cluster, faults: &[Fault]) {
         let actor = Actor {
             number,
             socket: cluster.socket(node).to_owned(),
-            dice: Dice(u64::from(number) + 1),
+            dice: Dice::new(u64::from(number) + 1),
             storm: Arc::clone(&storm),
             calm_seen: false,
         };
