@@ -31,4 +31,4 @@ pub use mutant::{Mutant, PlanMutant};
 pub use name::{LockspaceName, NameError, NodeName, ResourceName};
 pub use time::Instant;
 pub use token::Token;
-pub use value::{Value, ValueBlock, ValueError, ValueVersion};
+pub use value::{Updated, Value, ValueBlock, ValueError, ValueUpdate, ValueVersion};

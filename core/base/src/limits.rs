@@ -9,7 +9,7 @@ pub const NODE_NAME_MAX: usize = 64;
 /// Most nodes a cluster may have.
 pub const NODES_MAX: usize = 64;
 /// Largest value block a lockspace may ask for, in bytes.
-pub const VALUE_LEN_MAX: usize = 64;
+pub const VALUE_LEN_MAX: usize = 4096;
 /// Value block size of a lockspace that asks for none, in bytes (as in libdlm).
 pub const VALUE_LEN_DEFAULT: usize = 32;
 /// Most votes of one node.

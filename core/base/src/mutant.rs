@@ -56,11 +56,19 @@ pub enum Mutant {
     MoveUnentered,
     /// A move is committed although the members have changed since they agreed upon it.
     MoveDespiteChange,
+    /// A value block is swapped or counted up whoever relies on his copy of it.
+    UpdateIgnoresHolders,
+    /// A swap does not look at what it replaces.
+    SwapUnconditional,
+    /// An update whose answer was lost with the master is given to the next one.
+    UpdateRepeated,
+    /// A new master is not told who watches a value block.
+    WatchNotRestated,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 25] = [
+    pub const ALL: [Mutant; 29] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -86,6 +94,10 @@ impl Mutant {
         Mutant::MoveUnheard,
         Mutant::MoveUnentered,
         Mutant::MoveDespiteChange,
+        Mutant::UpdateIgnoresHolders,
+        Mutant::SwapUnconditional,
+        Mutant::UpdateRepeated,
+        Mutant::WatchNotRestated,
     ];
 
     /// Whether this bug is switched on in this thread.

@@ -63,10 +63,7 @@ pub(crate) fn as_it_went(
     pending: &Pending,
     demoted: bool,
 ) -> Result<Answer, Refusal> {
-    let asked = match pending {
-        Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
-        Pending::Unlock { .. } | Pending::None => None,
-    };
+    let asked = pending.requested();
     match result {
         Ok(Answer::Granted(granted)) => {
             let altmode = asked.is_some_and(|asked| asked != granted.mode);

@@ -23,7 +23,7 @@ impl Dlm {
         let owned = self.locks.get(&lock)?;
         let waits = matches!(
             owned.pending,
-            Pending::Request { .. } | Pending::Convert { .. }
+            Pending::Request { .. } | Pending::Convert { .. } | Pending::Update { .. }
         );
         (waits && call.flags.contains(Flags::FORCEUNLOCK)).then_some(lock)
     }
@@ -75,11 +75,10 @@ impl Dlm {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
-        if !matches!(
-            owned.pending,
-            Pending::Request { .. } | Pending::Convert { .. }
-        ) {
-            return;
+        match owned.pending {
+            Pending::Request { .. } | Pending::Convert { .. } => {}
+            Pending::Update { .. } => owned.unsure |= owned.sent,
+            Pending::None | Pending::Unlock { .. } => return,
         }
         let resource = &self.resources.peek(owned.place).id;
         self.contention
@@ -131,8 +130,8 @@ impl Dlm {
         owned.granted = Some(granted.mode);
         owned.token = granted.token;
         owned.valblk = granted.value.is_some();
-        if granted.value.is_some() {
-            owned.value = granted.value;
+        if let Some(value) = &granted.value {
+            owned.keep(value);
         }
     }
 }

@@ -32,6 +32,7 @@ mod recovery;
 mod report;
 mod scan;
 mod table;
+mod values;
 mod work;
 
 use mainstay_base::{
@@ -125,6 +126,15 @@ pub enum Out {
         /// The lock is gone, as the promise allowed.
         released: bool,
     },
+    /// The value block of a resource that a client's lock watches is another, or is marked now.
+    ValueChanged {
+        /// The client.
+        session: SessionId,
+        /// The lock.
+        handle: Handle,
+        /// What it is now.
+        value: Value,
+    },
     /// Something happened that people may want to know.
     Event {
         /// What.
@@ -211,6 +221,8 @@ pub struct Dlm {
     demoted: VecDeque<LockId>,
     promises: overdue::Promises,
     moves: Moves,
+    /// Resources mastered here whose value block has changed, for those who watch it.
+    news: Vec<Place>,
     out: Vec<Out>,
     grants: u64,
 }
@@ -263,6 +275,7 @@ impl Dlm {
             demoted: VecDeque::new(),
             promises: overdue::Promises::default(),
             moves: Moves::default(),
+            news: Vec::new(),
             out: Vec::new(),
             grants: 0,
         }
@@ -382,6 +395,8 @@ impl Dlm {
             | Body::Convert { .. }
             | Body::ConvertDemoted { .. }
             | Body::Unlock { .. }
+            | Body::Update { .. }
+            | Body::Watch { .. }
             | Body::Drop { .. }
             | Body::Cancel { .. }) => self.master_call(now, life, body),
 
@@ -390,6 +405,8 @@ impl Dlm {
             | Body::Refused { lock, .. }
             | Body::Unlocked { lock, .. }
             | Body::Blocking { lock, .. }
+            | Body::Updated { lock, .. }
+            | Body::ValueChanged { lock, .. }
                 if !self.may_decide(from, lock) =>
             {
                 self.violation(from, "an answer about a lock that it does not master");
@@ -402,6 +419,8 @@ impl Dlm {
             }
             Body::Unlocked { lock, version } => self.on_unlocked(now, lock, Some(version)),
             Body::Blocking { lock, mode } => self.on_blocking(now, lock, mode),
+            Body::Updated { lock, result } => self.on_updated(now, lock, result),
+            Body::ValueChanged { lock, value } => self.on_value_changed(lock, value),
             Body::NotMaster { resource, lock } => self.on_not_master(now, from, &resource, lock),
 
             Body::Restate {
@@ -506,6 +525,7 @@ impl Dlm {
 
     /// Moves what is to be done into `out`, in order.
     pub fn take_outputs(&mut self, out: &mut Vec<Out>) {
+        self.tell_news();
         out.append(&mut self.out);
     }
 

@@ -49,6 +49,11 @@ impl Master {
         self.rebuilding.is_none() && self.heat.stage != Stage::Frozen
     }
 
+    /// Whether it is on its way to another master, and nothing is decided here.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.heat.stage == Stage::Frozen
+    }
+
     /// Whether nothing is under way that needs the resource to be kept.
     pub(crate) fn stays(&self) -> bool {
         self.rebuilding.is_none() && self.heat.stage == Stage::Stays
@@ -91,6 +96,7 @@ impl Dlm {
             self.master_call(now, from, body);
         }
         self.submit_all(now, place);
+        self.note_news(place);
         self.note_idle(now, place);
     }
 
@@ -183,6 +189,13 @@ impl Dlm {
         let Some(master) = self.resources.get_mut(place).master() else {
             return;
         };
+        let body = match body {
+            Body::Update { lock, update, .. } => {
+                return self.update_here(now, place, from, lock, &update);
+            }
+            Body::Watch { lock, on, .. } => return self.watch_here(place, from, lock, on),
+            body => body,
+        };
         let engine = &mut master.engine;
         let mut effects = std::mem::take(&mut self.effects);
         let (lock, result) = match &body {
@@ -251,6 +264,7 @@ impl Dlm {
         if let Err(invalid) = result {
             self.tell_refused(now, from, lock, Refusal::Invalid(invalid.to_string()));
         }
+        self.note_news(place);
         self.note_idle(now, place);
     }
 
@@ -261,6 +275,10 @@ impl Dlm {
             return;
         };
         let place = owned.place;
+        if let Pending::Update { update } = &owned.pending {
+            let update = update.clone();
+            return self.update_here(now, place, from, lock, &update);
+        }
         let Some(master) = self.resources.get_mut(place).master() else {
             return;
         };
@@ -271,6 +289,7 @@ impl Dlm {
         if let Err(invalid) = result {
             self.on_refused(now, lock, Refusal::Invalid(invalid.to_string()));
         }
+        self.note_news(place);
     }
 
     /// Carries out what the engine decided: for own locks at once, for others by message.
@@ -426,7 +445,7 @@ fn apply_pending(
             engine.convert(key, *mode, *flags, owned.blocking, value.as_ref(), effects)
         }
         Pending::Unlock { flags, value } => engine.unlock(key, *flags, value.as_ref(), effects),
-        Pending::None => Ok(()),
+        Pending::Update { .. } | Pending::None => Ok(()),
     }
 }
 
@@ -454,6 +473,8 @@ fn call_resource(body: &Body) -> Option<&ResourceId> {
         | Body::ConvertDemoted { resource, .. }
         | Body::Unlock { resource, .. }
         | Body::Drop { resource, .. }
+        | Body::Update { resource, .. }
+        | Body::Watch { resource, .. }
         | Body::Cancel { resource, .. } => Some(resource),
         _ => None,
     }

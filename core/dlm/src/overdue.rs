@@ -79,7 +79,7 @@ fn ignored(owned: &Owned, mode: LockMode) -> bool {
     let goes = match &owned.pending {
         Pending::Unlock { .. } => true,
         Pending::Convert { mode: to, .. } => to.compatible(mode),
-        Pending::Request { .. } | Pending::None => false,
+        Pending::Request { .. } | Pending::Update { .. } | Pending::None => false,
     };
     owned.granted.is_some_and(|held| !held.compatible(mode)) && !goes
 }

@@ -130,6 +130,9 @@ impl Dlm {
                 valblk: call.flags.contains(Flags::VALBLK),
                 yields: call.flags.contains(Flags::NODLCKBLK),
                 value: None,
+                unsure: false,
+                watches: false,
+                watch_unsaid: false,
                 since: now,
                 asked: now,
             },
@@ -183,7 +186,6 @@ impl Dlm {
         owned.request = request;
         owned.asked = now;
         owned.sent = false;
-        owned.timed_out = false;
         owned.blocking = call.blocking;
         owned.yields = call.flags.contains(Flags::NODLCKBLK);
         owned.deadline = call.deadline;
@@ -240,7 +242,7 @@ impl Dlm {
             Pending::Request { .. } | Pending::Convert { .. } => {
                 self.done(session, request, Err(Refusal::Busy));
             }
-            Pending::None | Pending::Unlock { .. } => {
+            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => {
                 self.done(session, request, Err(Refusal::TooLate));
             }
         }
@@ -258,7 +260,7 @@ impl Dlm {
                 self.finish(now, lock, Err(Refusal::TimedOut), true);
             }
             Pending::Convert { .. } => self.cancel_pending(now, lock),
-            Pending::None | Pending::Unlock { .. } => {}
+            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => {}
         }
     }
 
@@ -361,7 +363,7 @@ impl Dlm {
                 self.tell_dropped(now, lock, false);
                 return self.on_unlocked(now, lock, version);
             }
-            Pending::None => return,
+            Pending::None | Pending::Update { .. } => return,
         }
         let held = owned.granted.replace(granted.mode);
         if let Some(held) = held {
@@ -370,7 +372,7 @@ impl Dlm {
         }
         owned.token = granted.token;
         if let Some(value) = &granted.value {
-            owned.value = Some(value.clone());
+            owned.keep(value);
         }
         owned.since = now;
         self.promises.heeded(lock);
@@ -412,7 +414,7 @@ impl Dlm {
             Pending::Request { .. } | Pending::Convert { .. } | Pending::Unlock { .. } => {
                 self.finish(now, lock, Err(why), false);
             }
-            Pending::None => {}
+            Pending::None | Pending::Update { .. } => {}
         }
     }
 
@@ -486,7 +488,7 @@ impl Dlm {
 
     /// Ends the pending call of a lock and tells the client. `tell_master`: the master may have the
     /// call, and the lock with it, in its books.
-    fn finish(
+    pub(crate) fn finish(
         &mut self,
         now: Instant,
         lock: LockId,
@@ -509,6 +511,8 @@ impl Dlm {
             self.timers.remove(&(at, lock));
         }
         owned.ticket = None;
+        // Of this call alone: the next one, be it the release, is not to be cancelled for it.
+        owned.timed_out = false;
         let was_sent = std::mem::replace(&mut owned.sent, false);
         let cancel = owned.cancel.take();
         let cancelled = matches!(result, Err(Refusal::Cancelled));
@@ -517,7 +521,7 @@ impl Dlm {
         let ends = match pending {
             Pending::Request { .. } => result.is_err(),
             Pending::Unlock { .. } => result.is_ok(),
-            Pending::Convert { .. } | Pending::None => false,
+            Pending::Convert { .. } | Pending::Update { .. } | Pending::None => false,
         };
         let condemned = self.deadlocks.wait_ends(lock).filter(|_| cancelled);
         let cancelled = cancelled && condemned.is_none();
@@ -640,7 +644,7 @@ impl Dlm {
         }
     }
 
-    fn idle_lock(&self, session: SessionId, handle: Handle) -> Result<LockId, Refusal> {
+    pub(crate) fn idle_lock(&self, session: SessionId, handle: Handle) -> Result<LockId, Refusal> {
         let lock = self.find(session, handle).ok_or(Refusal::NoSuchLock)?;
         match self.locks.get(&lock) {
             Some(owned) if owned.pending == Pending::None => Ok(lock),
@@ -736,6 +740,11 @@ pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Bo
             lock,
             flags: *flags,
             value: value.clone(),
+        },
+        Pending::Update { update } => Body::Update {
+            resource,
+            lock,
+            update: update.clone(),
         },
         Pending::None => Body::Cancel { resource, lock },
     }

@@ -40,7 +40,6 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
         Body::Unlocked { version, .. } => token(Token(version.0)),
         Body::Queued { ticket: place, .. } => ticket(*place),
         Body::Restate { locks, .. } => locks.iter().try_for_each(lock),
-        Body::HandOver { value: handed, .. } => value(Some(handed)),
         Body::MoveState { resources, .. } => resources.iter().try_for_each(|moved| {
             token(moved.last)?;
             value(Some(&moved.value))?;
@@ -49,6 +48,10 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
                 ticket(lock.pending.map_or(0, |(_, _, ticket)| ticket))
             })
         }),
+        Body::HandOver { value: known, .. } | Body::ValueChanged { value: known, .. } => {
+            value(Some(known))
+        }
+        Body::Updated { result, .. } => value(result.as_ref().ok().map(|updated| &updated.value)),
         _ => Ok(()),
     }
 }
@@ -84,6 +87,8 @@ mod tests {
                 version,
                 maybe_stale: false,
             }),
+            unsure: false,
+            watches: false,
         };
         Body::Restate {
             node: NodeId(2),

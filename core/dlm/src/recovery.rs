@@ -341,13 +341,21 @@ impl Dlm {
             return;
         };
         let mut restated = Vec::new();
-        let mut cancels = Vec::new();
+        let (mut cancels, mut updates) = (Vec::new(), Vec::new());
         for lock in locks {
             let Some(owned) = self.locks.get_mut(&lock) else {
                 continue;
             };
+            if matches!(owned.pending, Pending::Update { .. }) {
+                updates.push(lock);
+                owned.unsure |= owned.sent;
+            }
+            owned.watch_unsaid = false;
             if let Some(lock) = restate_lock(lock, owned) {
                 restated.push(lock);
+            }
+            if matches!(owned.pending, Pending::Update { .. }) {
+                continue;
             }
             owned.sent = owned.pending != Pending::None;
             owned.forced = false;
@@ -381,8 +389,8 @@ impl Dlm {
                 return;
             }
             self.resources.get_mut(place).state = State::At(rebuilder);
-            for lock in restated.chunks(RESTATED_PER_MESSAGE) {
-                let (resource, locks) = (resource.clone(), lock.to_vec());
+            for locks in in_messages(restated) {
+                let resource = resource.clone();
                 self.send(
                     rebuilder,
                     Body::Restate {
@@ -403,6 +411,7 @@ impl Dlm {
                 );
             }
         }
+        self.update_anew(now, &updates);
     }
 
     /// Whether a lock of this node shows that the master it was told of really was the master: one
@@ -589,12 +598,37 @@ impl Dlm {
 
 /// Most locks in one restatement.
 const RESTATED_PER_MESSAGE: usize = 256;
+/// A restatement with so many bytes of value blocks takes no more locks. With one lock more, which
+/// may have two blocks, it is still shorter than what one message may be.
+const RESTATED_BYTES: usize = 64 << 10;
+
+/// Locks in portions that each fit one message.
+fn in_messages(locks: Vec<RestatedLock>) -> Vec<Vec<RestatedLock>> {
+    let mut messages: Vec<Vec<RestatedLock>> = Vec::new();
+    let mut bytes = 0;
+    for lock in locks {
+        let blocks = lock.value.as_ref().map(|value| &value.block);
+        let blocks = blocks.into_iter().chain(&lock.publish);
+        let len: usize = blocks.map(|block| block.as_bytes().len()).sum();
+        match messages.last_mut() {
+            Some(last) if last.len() < RESTATED_PER_MESSAGE && bytes < RESTATED_BYTES => {
+                last.push(lock);
+                bytes += len;
+            }
+            _ => {
+                messages.push(vec![lock]);
+                bytes = len;
+            }
+        }
+    }
+    messages
+}
 
 /// A lock as its owner tells the next master, if there is anything to tell.
 fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
     let granted = owned.granted.map(|mode| (mode, owned.token));
     let (pending, publish) = match &owned.pending {
-        Pending::None => (None, None),
+        Pending::None | Pending::Update { .. } => (None, None),
         Pending::Request { mode, flags } => (Some((*mode, *flags)), None),
         Pending::Convert { mode, flags, value } => (Some((*mode, *flags)), value.clone()),
         // A release has done its work once the lock is down to NL, with what it says of the value.
@@ -619,8 +653,11 @@ fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
         valblk: owned.valblk,
         value: owned
             .value
-            .clone()
+            .as_deref()
+            .cloned()
             .filter(|_| !Mutant::ValueNotRestated.active()),
+        unsure: owned.unsure,
+        watches: owned.watches && !Mutant::WatchNotRestated.active(),
     })
 }
 
@@ -642,5 +679,7 @@ fn to_engine(lock: RestatedLock) -> Result<Restated, u32> {
         valblk: lock.valblk,
         value: lock.value,
         publish: lock.publish,
+        unsure: lock.unsure,
+        watches: lock.watches,
     })
 }

@@ -1,12 +1,6 @@
 //! What the lock manager tells of itself.
 
-use crate::{
-    Dlm,
-    catch_up::is_rebuilt,
-    directory::Entry,
-    master::Key,
-    table::{Pending, State},
-};
+use crate::{Dlm, catch_up::is_rebuilt, directory::Entry, master::Key, table::State};
 use mainstay_base::{Incarnation, Instant, LockId, LockspaceId, NodeId, SessionId, Token};
 use mainstay_lock::LockView;
 use mainstay_wire::dlm::{MasteredLock, ResourceId};
@@ -53,9 +47,9 @@ impl Dlm {
             Some(OwnedView {
                 lock: *lock,
                 session: owned.session,
-                since: match owned.pending {
-                    Pending::Request { .. } | Pending::Convert { .. } => owned.asked,
-                    Pending::None | Pending::Unlock { .. } => owned.since,
+                since: match owned.requested() {
+                    Some(_) => owned.asked,
+                    None => owned.since,
                 },
             })
         });

@@ -8,12 +8,13 @@ use crate::{
 };
 use mainstay_base::{
     Instant, LockId, LockMode, LockspaceId, NodeId, SessionId, Token, Value, ValueBlock,
+    ValueVersion,
 };
 use mainstay_membership::directory_node;
 use mainstay_wire::{
     client::Handle,
     dlm::{Body, ResourceId},
-    lock::Flags,
+    lock::{Flags, ValueUpdate},
 };
 use thin_vec::ThinVec;
 
@@ -392,6 +393,19 @@ pub(crate) enum Pending {
         flags: Flags,
         value: Option<ValueBlock>,
     },
+    Update {
+        update: ValueUpdate,
+    },
+}
+
+impl Pending {
+    /// The mode that a request or conversion asks for.
+    pub(crate) fn requested(&self) -> Option<LockMode> {
+        match self {
+            Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
+            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => None,
+        }
+    }
 }
 
 /// A lock of one of this node's clients.
@@ -423,8 +437,15 @@ pub(crate) struct Owned {
     pub(crate) valblk: bool,
     /// Its last call had NODLCKBLK: it goes when it is in the way.
     pub(crate) yields: bool,
-    /// The owner's copy of the value block, for the next master.
-    pub(crate) value: Option<Value>,
+    /// The owner's copy of the value block, for the next master; its version and mark are what the
+    /// client was told last.
+    pub(crate) value: Option<Box<Value>>,
+    /// A master that vanished may have made a change after that copy, for this lock.
+    pub(crate) unsure: bool,
+    /// The client wants to be told of changes of the value block.
+    pub(crate) watches: bool,
+    /// The master could not be told so, or that it does no more.
+    pub(crate) watch_unsaid: bool,
     /// When its mode was granted, or it was first asked for.
     pub(crate) since: Instant,
     /// When its last request or conversion was asked for.
@@ -434,9 +455,20 @@ pub(crate) struct Owned {
 impl Owned {
     /// The mode that the pending call asks for.
     pub(crate) fn requested(&self) -> Option<LockMode> {
-        match &self.pending {
-            Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
-            Pending::None | Pending::Unlock { .. } => None,
+        self.pending.requested()
+    }
+
+    /// Keeps the value block as it came from the master. One that was never published is zeros,
+    /// which the next master needs no copy of.
+    pub(crate) fn keep(&mut self, value: &Value) {
+        let mut value = value.clone();
+        if value.version == ValueVersion::default() {
+            value.block = ValueBlock::default();
+        }
+        self.unsure = false;
+        match &mut self.value {
+            Some(known) => **known = value,
+            None => self.value = Some(Box::new(value)),
         }
     }
 }

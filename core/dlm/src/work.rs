@@ -277,6 +277,7 @@ impl Dlm {
         master.rebuilding = None;
         self.register_one(&resource);
         self.deliver(now, effects);
+        self.note_news(place);
         self.mastered(now, place);
     }
 
@@ -315,6 +316,7 @@ impl Dlm {
             engine.force_unlock(key, invalidate, &mut effects);
         }
         self.deliver(now, effects);
+        self.note_news(place);
         self.note_idle(now, place);
         if let Some(rebuild) = self.rebuild_of(dead) {
             rebuild.dropped += keys.len() as u64;

@@ -149,7 +149,8 @@ impl World {
                     }
                     Out::Fatal(why) => panic!("{why}"),
                     Out::Event { .. } => self.violations += 1,
-                    Out::Blocking { .. }
+                    Out::ValueChanged { .. }
+                    | Out::Blocking { .. }
                     | Out::Demoted { .. }
                     | Out::Overdue { .. }
                     | Out::Scanned(_)

@@ -3,193 +3,21 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod played;
+
 use mainstay_base::{
-    BootId, Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName,
-    SessionId, Token, Value, ValueBlock, ValueVersion,
+    Epoch, LockId, LockMode, NodeId, ResourceName, Token, Value, ValueBlock, ValueVersion,
 };
 use mainstay_dlm::{ConvertCall, Dlm, LockCall, Out, UnlockCall};
-use mainstay_fencing::{Fenced, FencedRecord, Ledger, Proof, Vanished};
-use mainstay_membership::{Member, Pending, View, directory_node};
+use mainstay_fencing::Proof;
+use mainstay_membership::directory_node;
 use mainstay_wire::{
     client::{Answer, Handle},
-    dlm::{Body, Message, ResourceId, RestatedLock},
-    event::Reason,
+    dlm::{Body, ResourceId, RestatedLock},
     lock::{Flags, Granted, Refusal},
 };
+use played::*;
 use std::collections::BTreeSet;
-
-const ME: NodeId = NodeId(1);
-const MASTER: NodeId = NodeId(2);
-const OTHER: NodeId = NodeId(3);
-const LIFE: Incarnation = Incarnation(1);
-const CLIENT: SessionId = SessionId(1);
-const SPACE: LockspaceId = LockspaceId(1);
-const NOW: Instant = Instant::ZERO;
-
-fn boot(node: NodeId) -> BootId {
-    BootId(u64::from(node.0) + 100)
-}
-
-fn view(epoch: u64, members: &[NodeId], gone: &[NodeId]) -> View {
-    View {
-        epoch: Epoch(epoch),
-        members: members
-            .iter()
-            .map(|&node| Member {
-                node,
-                incarnation: LIFE,
-                boot: boot(node),
-                joined: Epoch(1),
-            })
-            .collect(),
-        members_since: Epoch(epoch),
-        quorate: true,
-        pending: gone
-            .iter()
-            .map(|&node| Pending {
-                node,
-                incarnation: LIFE,
-                boot: boot(node),
-                left_epoch: Epoch(epoch),
-                reason: Reason::HeartbeatsMissed,
-                directory: vec![ME, MASTER, OTHER],
-            })
-            .collect(),
-    }
-}
-
-fn proof(node: NodeId, left: u64, proof: Proof) -> Fenced {
-    let mut ledger = Ledger::new();
-    ledger.enter(Vanished {
-        node,
-        incarnation: LIFE,
-        boot: boot(node),
-        left_epoch: Epoch(left),
-    });
-    let record = FencedRecord {
-        node,
-        incarnation: LIFE,
-        proof,
-        epoch: Epoch(left + 1),
-        index: left + 1,
-    };
-    ledger.confirm(record).unwrap()
-}
-
-/// A name that has the same directory with any of these sets of members.
-fn name_at(directory: NodeId, views: &[&[NodeId]]) -> ResourceName {
-    let is_at = |name: &ResourceName| {
-        let directories = views.iter().map(|v| directory_node(v, SPACE, name));
-        directories.into_iter().all(|node| node == Some(directory))
-    };
-    (0..)
-        .map(|i| ResourceName::new(format!("r{i}")).unwrap())
-        .find(is_at)
-        .unwrap()
-}
-
-/// A name whose directory is `OTHER`, with all three members and without `MASTER`.
-fn resource() -> ResourceId {
-    ResourceId {
-        space: SPACE,
-        name: name_at(OTHER, &[&[ME, MASTER, OTHER], &[ME, OTHER]]),
-    }
-}
-
-struct Node {
-    dlm: Dlm,
-    epoch: u64,
-}
-
-impl Node {
-    fn heard(&mut self, from: NodeId, body: Body) {
-        let message = Message {
-            epoch: Epoch(self.epoch),
-            body,
-        };
-        self.dlm.receive(NOW, from, boot(from), message);
-    }
-
-    /// What it says to `to`.
-    fn said(&mut self, to: NodeId) -> Vec<Body> {
-        let mut out = Vec::new();
-        self.dlm.take_outputs(&mut out);
-        out.into_iter()
-            .filter_map(|out| match out {
-                Out::Send { to: node, body } if node == to => Some(body),
-                Out::Fatal(why) => panic!("{why}"),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn install(&mut self, epoch: u64, members: &[NodeId], gone: &[NodeId]) {
-        self.epoch = epoch;
-        self.dlm.install(NOW, view(epoch, members, gone));
-        self.dlm.view_settled(NOW);
-    }
-}
-
-/// A member with one client that has asked for a lock.
-fn member(name: ResourceName, mode: LockMode) -> Node {
-    let mut node = Node {
-        dlm: Dlm::new(ME, 512),
-        epoch: 0,
-    };
-    node.dlm.add_space(SPACE, 32);
-    node.install(1, &[ME, MASTER, OTHER], &[]);
-    node.dlm.set_active(NOW, true);
-    for peer in [MASTER, OTHER] {
-        node.heard(peer, Body::Registered { members: Epoch(1) });
-    }
-    node.dlm.open_session(CLIENT);
-    let call = LockCall {
-        handle: Handle(1),
-        space: SPACE,
-        name,
-        mode,
-        flags: Flags::NONE,
-        blocking: false,
-        deadline: None,
-    };
-    node.dlm.lock(NOW, CLIENT, 1, call);
-    node
-}
-
-/// A member whose client has asked for a lock, and that has sent the request to `MASTER`, which the
-/// directory has named.
-fn asking() -> (Node, LockId) {
-    let mut node = member(resource().name, LockMode::Ex);
-    node.heard(
-        OTHER,
-        Body::MasterIs {
-            resource: resource(),
-            members: Epoch(1),
-            master: MASTER,
-        },
-    );
-    let said = node.said(MASTER);
-    let lock = said.iter().find_map(|body| match body {
-        Body::Request { lock, .. } => Some(*lock),
-        _ => None,
-    });
-    (node, lock.expect("the request goes to the master"))
-}
-
-fn lose_master(node: &mut Node) -> Vec<Body> {
-    node.install(2, &[ME, OTHER], &[MASTER]);
-    prove_master_lost(node);
-    node.said(OTHER)
-}
-
-fn prove_master_lost(node: &mut Node) {
-    node.epoch = 3;
-    let mut settled = view(3, &[ME, OTHER], &[]);
-    settled.members_since = Epoch(2);
-    node.dlm.install(NOW, settled);
-    node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeaseExpired));
-    node.dlm.view_settled(NOW);
-}
 
 /// Protects exclusion: that a directory once named a node does not show that the node mastered the
 /// name. If the members changed first, it was given to another, who may still master it; restating
@@ -315,14 +143,6 @@ fn an_answer_to_a_call_that_was_ended_by_force_is_not_the_releases() {
     }
 }
 
-/// A resource of which this node is the directory, whoever else is there.
-fn own_resource() -> ResourceId {
-    ResourceId {
-        space: SPACE,
-        name: name_at(ME, &[&[ME, MASTER, OTHER], &[ME, OTHER], &[ME]]),
-    }
-}
-
 /// `OTHER` says that its client died while writing under this lock, and leaves cleanly, while calls
 /// have to wait here. Whether a reader is then told that the value may be stale.
 fn mark_after_leave(mut node: Node, lock: LockId) -> bool {
@@ -413,6 +233,8 @@ fn a_writers_death_is_heard_of_by_a_master_that_was_rebuilding() {
         blocking: false,
         valblk: true,
         value: Some(value),
+        unsure: false,
+        watches: false,
     };
     let restate = Body::Restate {
         node: MASTER,

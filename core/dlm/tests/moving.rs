@@ -5,7 +5,7 @@
 use core::time::Duration;
 use mainstay_base::{
     BootId, Epoch, Incarnation, Instant, LockMode, LockspaceId, MastersConfig, NodeId,
-    ResourceName, SessionId, Value, ValueBlock,
+    ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
 };
 use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, UnlockCall};
 use mainstay_membership::{Member, View};
@@ -31,6 +31,8 @@ struct World {
     /// Answers by node and request.
     answers: BTreeMap<(u16, u64), Result<Answer, Refusal>>,
     notices: Vec<(u16, Handle, LockMode)>,
+    /// What those were told last who watch, by node.
+    watched: BTreeMap<u16, Value>,
     /// Messages so far.
     said: u64,
     requests: u64,
@@ -47,6 +49,7 @@ impl World {
             proposed: Vec::new(),
             answers: BTreeMap::new(),
             notices: Vec::new(),
+            watched: BTreeMap::new(),
             said: 0,
             requests: 0,
         };
@@ -110,6 +113,9 @@ impl World {
                         self.answers.insert((node, request), result);
                     }
                     Out::Blocking { handle, mode, .. } => self.notices.push((node, handle, mode)),
+                    Out::ValueChanged { value, .. } => {
+                        self.watched.insert(node, value);
+                    }
                     Out::Move(batch) => self.proposed.push(batch),
                     Out::Fatal(why) => panic!("node {node}: {why}"),
                     _ => {}
@@ -191,6 +197,23 @@ impl World {
         dlm.unlock(self.now, SessionId(1), request, call);
         self.settle();
         request
+    }
+
+    /// Counts the value block up.
+    fn count(&mut self, node: u16, handle: u64) -> u64 {
+        self.requests += 1;
+        let (request, update) = (self.requests, ValueUpdate::Add { delta: 1 });
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.update_value(self.now, SessionId(1), request, Handle(handle), update);
+        self.settle();
+        request
+    }
+
+    fn counted(&self, node: u16, request: u64) -> Option<i64> {
+        match self.answers.get(&(node, request)) {
+            Some(Ok(Answer::Updated(updated))) => Some(updated.value.count()),
+            _ => None,
+        }
     }
 
     /// A node uses a resource so much that it had better master it.
@@ -327,6 +350,41 @@ fn what_is_kept_back_goes_to_the_next_master() {
     assert!(world.granted(2, late).is_some(), "the holder is gone");
 }
 
+/// Protects counts across a move: what was answered goes along, what is asked while nobody decides is
+/// made once, by the next master or by the one that stays, and those who watch learn the last.
+#[test]
+fn a_count_goes_along_and_goes_on() {
+    for (done, master) in [(true, 2), (false, 1)] {
+        let mut world = World::eager();
+        for node in 1..=3 {
+            world.lock(node, 1, "r", LockMode::Nl, Flags::VALBLK);
+        }
+        world.lock(3, 2, "r", LockMode::Cr, Flags::NONE);
+        let now = world.now;
+        let third = world.nodes.get_mut(&3).unwrap();
+        third.watch_value(now, SessionId(1), 5000, Handle(2), true);
+        world.settle();
+        let before = world.count(3, 1);
+        assert_eq!(world.counted(3, before), Some(1));
+        world.use_much(2, "r");
+        world.wait(500);
+        assert_eq!(world.proposed.len(), 1);
+        let asked: Vec<(u16, u64)> = (1..=3).map(|node| (node, world.count(node, 1))).collect();
+        for (node, request) in &asked {
+            assert_eq!(world.counted(*node, *request), None, "nobody decides");
+        }
+        world.commit(done);
+        assert_eq!(world.masters(), [master]);
+        let counts = asked.iter().map(|(node, r)| world.counted(*node, *r));
+        let mut counts: Vec<Option<i64>> = counts.collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [Some(2), Some(3), Some(4)]);
+        assert_eq!(world.watched.get(&3).map(Value::count), Some(4));
+        let after = world.count(2, 1);
+        assert_eq!(world.counted(2, after), Some(5));
+    }
+}
+
 /// Protects all others from one that is slow: a batch that it does not agree to in time is called off,
 /// and what was kept back goes on where it was.
 #[test]
@@ -449,6 +507,7 @@ fn impossible_resources_are_refused() {
         blocking_next: false,
         valblk: false,
         told: None,
+        watches: false,
     };
     let mut nobodys = lock(1);
     nobodys.incarnation = Incarnation(0);
@@ -571,4 +630,53 @@ fn a_release_by_force_in_between_is_done_once() {
     let next = world.lock(1, 3, "r", LockMode::Ex, Flags::VALBLK);
     let value = world.granted(1, next).unwrap().value.clone().unwrap();
     assert_eq!(value.block, ValueBlock::new(b"last\0\0\0\0").unwrap());
+}
+
+/// Protects a release that follows a call whose time ran out while the resource was on its way: it is
+/// not cancelled in place of the one that is over, where it has to wait again after the move.
+#[test]
+fn a_release_after_a_timeout_in_between_is_done() {
+    for (done, owner) in [(true, 2), (false, 1), (true, 3)] {
+        let mut world = World::eager();
+        world.lock(1, 2, "r", LockMode::Nl, Flags::NONE);
+        let writer = world.lock(owner, 1, "r", LockMode::Pw, Flags::VALBLK);
+        assert!(world.granted(owner, writer).is_some());
+        world.use_much(2, "r");
+        world.wait(500);
+        assert_eq!(world.proposed.len(), 1);
+        let (now, late) = (world.now, 5000);
+        let call = ConvertCall {
+            handle: Handle(1),
+            mode: LockMode::Ex,
+            flags: Flags::VALBLK,
+            blocking: true,
+            value: None,
+            deadline: Some(now + Duration::from_millis(10)),
+        };
+        let owning = world.nodes.get_mut(&owner).unwrap();
+        owning.convert(now, SessionId(1), late, call);
+        world.wait(20);
+        let timed_out = Err(Refusal::TimedOut);
+        assert_eq!(world.answers.get(&(owner, late)), Some(&timed_out));
+        let (now, release) = (world.now, 5001);
+        let call = UnlockCall {
+            handle: Handle(1),
+            flags: Flags::VALBLK,
+            value: Some(ValueBlock::new(b"last").unwrap()),
+        };
+        let owning = world.nodes.get_mut(&owner).unwrap();
+        owning.unlock(now, SessionId(1), release, call);
+        world.settle();
+        assert_eq!(world.answers.get(&(owner, release)), None, "nobody decides");
+        let now = world.now;
+        for active in [false, true] {
+            for dlm in world.nodes.values_mut() {
+                dlm.set_active(now, active);
+            }
+            world.commit(done);
+        }
+        let answer = world.answers.get(&(owner, release));
+        let published = matches!(answer, Some(Ok(Answer::Unlocked { version: Some(_) })));
+        assert!(published, "{done} {owner}: {answer:?}");
+    }
 }

@@ -70,6 +70,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             told: None,
             wants_bast: ask.wants_bast,
             valblk,
+            watches: false,
         });
         Grant {
             mode,
@@ -102,6 +103,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             told: None,
             wants_bast: ask.wants_bast,
             valblk: asked && (moves || old.valblk),
+            watches: old.watches,
         };
         let grant = Grant {
             mode,

@@ -90,6 +90,20 @@ pub enum Invalid {
         /// Bytes allowed.
         max: usize,
     },
+    /// A count in value blocks that are too short for one.
+    #[error("a count needs value blocks of at least 8 bytes; this lockspace's have {len}")]
+    NoRoomToCount {
+        /// Bytes of a block.
+        len: usize,
+    },
+    /// A count that would leave the range of its eight bytes.
+    #[error("the count is {count}, and {delta} more is beyond what eight bytes hold")]
+    CountOverflow {
+        /// What it is.
+        count: i64,
+        /// What was to be added.
+        delta: i64,
+    },
 }
 
 const FOR_REQUEST: Flags = Flags::ALL

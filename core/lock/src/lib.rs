@@ -49,6 +49,7 @@ mod moved;
 mod queue;
 mod recover;
 mod resource;
+mod update;
 mod value;
 
 pub use deadlock::Blocker;
@@ -58,3 +59,4 @@ pub use moved::{Moved, MovedLock};
 pub use queue::{LockView, Ticket};
 pub use recover::Restated;
 pub use resource::{Effect, Grant, Refusal, Resource};
+pub use update::UpdateError;

@@ -37,6 +37,8 @@ pub struct MovedLock<K> {
     pub valblk: bool,
     /// The most urgent mode that it was told it is in the way of.
     pub told: Option<LockMode>,
+    /// Its owner is to be told when the value block changes, and what it is after the move.
+    pub watches: bool,
 }
 
 impl<K: Copy> MovedLock<K> {
@@ -48,6 +50,7 @@ impl<K: Copy> MovedLock<K> {
             told: self.told,
             wants_bast: self.wants_bast,
             valblk: self.valblk,
+            watches: self.watches,
         })
     }
 
@@ -85,6 +88,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             wants_bast_next: false,
             valblk: held.valblk,
             told: held.told,
+            watches: held.watches,
         };
         let mut locks: Vec<MovedLock<K>> = self.granted.iter().map(held).collect();
         if let Some(pending) = &self.pending {
@@ -101,6 +105,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 wants_bast_next: false,
                 valblk: false,
                 told: None,
+                watches: false,
             }));
         }
         Some(Moved {
@@ -164,6 +169,10 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             return Err("locks that are held exclude each other");
         }
         resource.held = counts;
+        if moved.locks.iter().any(|lock| lock.watches) {
+            resource.value.watch();
+            resource.value.tell_anew();
+        }
         converting.sort_by_key(|c| c.ticket);
         waiting.sort_by_key(|w| w.ticket);
         if !converting.is_sorted_by(|a, b| a.ticket < b.ticket)

@@ -42,6 +42,8 @@ pub(crate) struct Held<K> {
     /// Its last request or conversion carried VALBLK, and its owner's copy of the value block is
     /// from then, or was of this kind before where no value travels.
     pub(crate) valblk: bool,
+    /// Its owner is to be told when the value block changes.
+    pub(crate) watches: bool,
 }
 
 /// What a request or conversion asks for.
@@ -255,6 +257,8 @@ pub struct LockView<K> {
     pub valblk: bool,
     /// Whether it is to be told when it blocks others.
     pub wants_bast: bool,
+    /// Whether it is to be told when the value block changes.
+    pub watches: bool,
 }
 
 impl<K> LockView<K> {
@@ -278,6 +282,7 @@ impl<K: Copy> Held<K> {
             flags: Flags::NONE,
             valblk: self.valblk,
             wants_bast: self.wants_bast,
+            watches: self.watches,
         }
     }
 }
@@ -303,6 +308,7 @@ impl<K: Copy> Waiting<K> {
             flags: self.ask.flags,
             valblk: false,
             wants_bast: self.ask.wants_bast,
+            watches: false,
         }
     }
 }

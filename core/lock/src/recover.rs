@@ -39,6 +39,11 @@ pub struct Restated {
     pub value: Option<Value>,
     /// The block that the pending conversion publishes, if it does.
     pub publish: Option<ValueBlock>,
+    /// The old master may have changed the value block for the owner, by an update whose answer never
+    /// came: `value` may be older than what the lock stood for.
+    pub unsure: bool,
+    /// The owner is to be told when the value block changes, and what it is after the rebuild.
+    pub watches: bool,
 }
 
 impl Restated {
@@ -60,6 +65,7 @@ impl Restated {
             told: None,
             wants_bast: self.wants_bast,
             valblk: self.valblk,
+            watches: self.watches,
         })
     }
 }
@@ -74,6 +80,8 @@ impl<K> From<LockView<K>> for Restated {
             valblk: lock.valblk,
             value: None,
             publish: None,
+            unsure: false,
+            watches: lock.watches,
         }
     }
 }
@@ -226,6 +234,10 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let floor = ValueVersion(Token::floor(self.last_token.epoch()).0);
         let value = choose(&members, certain, master_died, lost_writer, floor);
         self.value.restore(&value);
+        if members.iter().any(|m| m.lock.watches) {
+            self.value.watch();
+            self.value.tell_anew();
+        }
         self.settle_in_flight(&mut members);
         for member in &members {
             self.emit_settled(member, out);
@@ -420,7 +432,7 @@ fn candidates<K>(member: &Member<K>, guess: ValueVersion) -> [Option<Candidate>;
     let to = lock.pending.map(|p| p.0).or(from);
     let mut read = lock.value.clone().map(|value| Candidate {
         value,
-        vouched: lock.valblk && vouches(from) && vouches(to),
+        vouched: lock.valblk && !lock.unsure && vouches(from) && vouches(to),
         guessed: false,
     });
     let (Some(from), Some((to, flags))) = (from, lock.pending) else {
@@ -429,7 +441,8 @@ fn candidates<K>(member: &Member<K>, guess: ValueVersion) -> [Option<Candidate>;
     if transfer(Some(from), to) != Transfer::Write {
         return [read, None];
     }
-    let own = lock.value.as_ref().filter(|_| lock.valblk);
+    let own = lock.value.as_ref();
+    let own = own.filter(|_| lock.valblk && !lock.unsure);
     let marked = |mut value: Value| {
         value.maybe_stale = true;
         Candidate {

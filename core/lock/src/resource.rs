@@ -100,7 +100,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// larger than `floor`.
     ///
     /// # Panics
-    /// If `value_len` is larger than 64.
+    /// If `value_len` is larger than 4096.
     #[must_use]
     pub fn new(floor: Token, value_len: usize) -> Self {
         Resource {
@@ -243,7 +243,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         if mode.writes_value() {
             self.check_publication(mode, flags, value)?;
             if flags.contains(Flags::IVVALBLK) {
-                self.value.maybe_stale = true;
+                self.value.mark();
             } else if let Some(value) = value
                 && (valblk || flags.contains(Flags::VALBLK))
             {
@@ -274,7 +274,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         if let Some(mode) = held {
             self.held.remove(mode);
             if invalidate && mode.writes_value() {
-                self.value.maybe_stale = true;
+                self.value.mark();
             }
         }
         self.unlocked(key, out);
@@ -383,7 +383,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             return;
         }
         if ask.flags.contains(Flags::IVVALBLK) {
-            self.value.maybe_stale = true;
+            self.value.mark();
         } else if let Some(value) = value
             && ask.flags.contains(Flags::VALBLK)
         {
@@ -415,7 +415,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         }
     }
 
-    fn refuse_while_rebuilding(&self) -> Result<(), Invalid> {
+    pub(crate) fn refuse_while_rebuilding(&self) -> Result<(), Invalid> {
         match self.rebuild {
             Some(_) => Err(Invalid::Rebuilding),
             None => Ok(()),
@@ -423,7 +423,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     }
 
     /// The place of a lock that is granted and waits for nothing.
-    fn idle(&self, key: K) -> Result<usize, Invalid> {
+    pub(crate) fn idle(&self, key: K) -> Result<usize, Invalid> {
         match self.find_granted(key) {
             Ok(index) => Ok(index),
             Err(_) if self.converts(key) || self.waits(key) => Err(Invalid::Busy),

@@ -8,8 +8,12 @@ use mainstay_base::{Token, VALUE_LEN_MAX, Value, ValueBlock, ValueVersion};
 #[derive(Debug)]
 pub(crate) struct Store {
     written: Option<Box<(ValueBlock, ValueVersion)>>,
-    pub(crate) maybe_stale: bool,
-    len: u8,
+    maybe_stale: bool,
+    /// Locks watch it, or have done so.
+    watched: bool,
+    /// It has changed since the watching locks were last asked for.
+    changed: bool,
+    len: u16,
 }
 
 impl Store {
@@ -25,7 +29,9 @@ impl Store {
         Store {
             written: None,
             maybe_stale: false,
-            len: len as u8,
+            watched: false,
+            changed: false,
+            len: len as u16,
         }
     }
 
@@ -65,6 +71,46 @@ impl Store {
         }
         self.set(block, version);
         self.maybe_stale = false;
+        self.changed = self.watched;
+    }
+
+    /// As [`Store::publish`], for a block that was made from the present one: it is as doubtful.
+    pub(crate) fn publish_successor(&mut self, block: &ValueBlock, last_token: Token) {
+        let maybe_stale = self.maybe_stale;
+        self.publish(block, last_token);
+        self.maybe_stale = maybe_stale;
+    }
+
+    /// A write may have been lost.
+    pub(crate) fn mark(&mut self) {
+        self.changed |= self.watched && !self.maybe_stale;
+        self.maybe_stale = true;
+    }
+
+    /// Bytes of a block.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Somebody watches from now on.
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+    }
+
+    /// All who watch are to be told what it is now.
+    pub(crate) fn tell_anew(&mut self) {
+        self.changed = self.watched;
+    }
+
+    /// Whether those who watch have something to be told.
+    pub(crate) fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Those who watch are told. `any`: there are some.
+    pub(crate) fn told(&mut self, any: bool) {
+        self.changed = false;
+        self.watched = any;
     }
 
     /// Puts back a value found in recovery.

@@ -6,12 +6,12 @@
 #[path = "model/reference.rs"]
 mod reference;
 
-use mainstay_base::{LockMode, Token, ValueBlock};
-use mainstay_lock::{Effect, Flags, LockView, Resource, Restated};
+use mainstay_base::{LockMode, Token, Updated, ValueBlock, ValueUpdate, ValueVersion};
+use mainstay_lock::{Effect, Flags, LockView, Resource, Restated, UpdateError};
 use proptest::prelude::*;
 use reference::Reference;
 
-const VALUE_LEN: usize = 4;
+const VALUE_LEN: usize = 10;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -21,6 +21,10 @@ enum Step {
     Unlock(u8, Flags, Option<u8>),
     ForceUnlock(u8, bool),
     Cancel(u8),
+    /// Expect the version that is by so much older than the present one.
+    Swap(u8, u64, bool, u8),
+    Add(u8, i64),
+    Watch(u8, bool),
     RaiseFloor(u64),
     /// Bits choose by key who is lost and who has not heard of its ticket.
     Rebuild {
@@ -95,6 +99,11 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (key(), flags(UNLOCK), value()).prop_map(|(k, f, v)| Step::Unlock(k, f, v)),
         1 => (key(), any::<bool>()).prop_map(|(k, i)| Step::ForceUnlock(k, i)),
         1 => key().prop_map(Step::Cancel),
+        2 => (key(), 0..3u64, any::<bool>(), any::<u8>())
+            .prop_map(|(k, o, s, b)| Step::Swap(k, o / 2, s, b)),
+        2 => (key(), prop_oneof![-3..3i64, Just(i64::MAX), Just(i64::MIN)])
+            .prop_map(|(k, d)| Step::Add(k, d)),
+        1 => (key(), any::<bool>()).prop_map(|(k, on)| Step::Watch(k, on)),
         1 => (0..200u64).prop_map(Step::RaiseFloor),
         1 => (any::<bool>(), any::<u8>(), any::<u8>(), any::<u8>()).prop_map(
             |(died, lost, some, forgotten)| Step::Rebuild { died, lost: lost & some, forgotten }),
@@ -116,8 +125,26 @@ fn block(byte: Option<u8>) -> Option<ValueBlock> {
     byte.map(|b| ValueBlock::new([b, 1]).unwrap())
 }
 
+/// An update on both; whether it is valid, and the same on both.
+fn updated(
+    engine: &mut Resource<u8>,
+    model: &mut Reference,
+    key: u8,
+    update: &ValueUpdate,
+) -> (bool, bool) {
+    let expected = model.update(key, update);
+    let told: Option<Option<Updated>> = match engine.update(key, update) {
+        Ok(updated) => Some(Some(updated)),
+        Err(UpdateError::Held) => Some(None),
+        Err(UpdateError::Invalid(_)) => None,
+    };
+    assert_eq!(told, expected, "{update:?} by {key}");
+    (told.is_some(), expected.is_some())
+}
+
 /// Carries out a step on both and compares what they say and what they are.
 fn both(engine: &mut Resource<u8>, model: &mut Reference, step: &Step) {
+    let before = (model.value.version, model.value.maybe_stale);
     let mut out = Vec::new();
     let mut expected: Vec<Effect<u8>> = Vec::new();
     let (valid, model_valid) = match step.clone() {
@@ -153,6 +180,17 @@ fn both(engine: &mut Resource<u8>, model: &mut Reference, step: &Step) {
             engine.cancel(key, &mut out),
             model.cancel(key, &mut expected),
         ),
+        Step::Swap(key, older, expect_stale, byte) => {
+            let expect = ValueVersion(model.value.version.0.saturating_sub(older));
+            let update = ValueUpdate::Swap {
+                expect,
+                expect_stale,
+                block: block(Some(byte)).unwrap(),
+            };
+            updated(engine, model, key, &update)
+        }
+        Step::Add(key, delta) => updated(engine, model, key, &ValueUpdate::Add { delta }),
+        Step::Watch(key, on) => (engine.watch(key, on), model.watch(key, on)),
         Step::RaiseFloor(floor) => {
             engine.raise_floor(Token(floor));
             model.last_token = model.last_token.max(Token(floor));
@@ -182,6 +220,16 @@ fn both(engine: &mut Resource<u8>, model: &mut Reference, step: &Step) {
     engine.check();
     assert_eq!(engine.value(), model.value, "value after {step:?}");
     assert_eq!(engine.last_token(), model.last_token);
+    let news = matches!(step, Step::Rebuild { .. })
+        || before != (model.value.version, model.value.maybe_stale);
+    if news && !model.watching().is_empty() {
+        assert!(
+            engine.has_news(),
+            "those who watch have news after {step:?}"
+        );
+        assert_eq!(engine.take_watching(), model.watching(), "after {step:?}");
+        model.heard();
+    }
     fn brief(l: LockView<u8>) -> reference::Brief {
         (l.key, l.granted, l.requested, l.ticket, l.valblk)
     }

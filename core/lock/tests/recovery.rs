@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use mainstay_base::{Epoch, LockMode, Token, Value, ValueBlock};
+use mainstay_base::{
+    Epoch, LockMode, Token, Updated, Value, ValueBlock, ValueUpdate, ValueVersion,
+};
 use mainstay_lock::{
     Effect, Flags, Resource, Restated, Ticket, check_convert, check_request,
     mode_tables::{Transfer, transfer},
@@ -24,18 +26,40 @@ struct Op {
     unsent: bool,
 }
 
+/// What the master says to an owner.
+#[derive(Clone, Debug)]
+enum Word {
+    Effect(Effect<u8>),
+    /// What came of an update; nothing, if others were in its way.
+    Updated(Option<Updated>),
+}
+
 /// An owner with one lock, and what it believes of it.
 #[derive(Clone, Debug, Default)]
 struct Owner {
     granted: Option<(LockMode, Token)>,
     op: Option<Op>,
+    /// An update that is not answered, and whether the master has seen it.
+    update: Option<(u8, bool)>,
     copy: Option<Value>,
     fresh: bool,
-    inbox: VecDeque<Effect<u8>>,
+    unsure: bool,
+    inbox: VecDeque<Word>,
 }
 
 impl Owner {
-    fn hear(&mut self, effect: Effect<u8>) {
+    fn hear(&mut self, word: Word) {
+        let effect = match word {
+            Word::Effect(effect) => effect,
+            Word::Updated(updated) => {
+                self.update = None;
+                if let Some(Updated { value, .. }) = updated {
+                    self.copy = Some(value);
+                    self.unsure = false;
+                }
+                return;
+            }
+        };
         match effect {
             Effect::Granted { grant, .. } => {
                 let op = self.op.take().unwrap();
@@ -46,6 +70,7 @@ impl Owner {
                 self.granted = Some((grant.mode, grant.token));
                 let asked = op.flags.contains(Flags::VALBLK);
                 self.fresh = asked && (grant.value.is_some() || self.fresh);
+                self.unsure &= grant.value.is_none();
                 self.copy = grant.value.or(self.copy.take());
             }
             Effect::Queued { ticket, .. } => self.op.as_mut().unwrap().ticket = Some(ticket),
@@ -75,11 +100,14 @@ struct World {
     /// The block published last, and the largest token ever issued.
     truth: ValueBlock,
     largest: Token,
+    /// What each version stood for.
+    versions: BTreeMap<ValueVersion, ValueBlock>,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Ask(u8, LockMode, Flags, u8),
+    Update(u8, u8),
     ToMaster(u8),
     ToOwner(u8),
     OwnerDies(u8),
@@ -96,6 +124,7 @@ impl World {
             epoch: 0,
             truth: ValueBlock::new([0; 4]).unwrap(),
             largest: Token::NONE,
+            versions: BTreeMap::new(),
         }
     }
 
@@ -120,7 +149,7 @@ impl World {
                 self.largest = self.largest.max(grant.token);
             }
             if let Some(owner) = self.owners.get_mut(&key) {
-                owner.inbox.push_back(effect);
+                owner.inbox.push_back(Word::Effect(effect));
             }
         }
         self.master.check();
@@ -133,7 +162,7 @@ impl World {
             None => check_request(mode, flags),
             Some(from) => check_convert(from, mode, flags),
         };
-        if owner.op.is_some() || valid.is_err() {
+        if owner.op.is_some() || owner.update.is_some() || valid.is_err() {
             return;
         }
         let writes = from.is_some_and(|from| transfer(Some(from), mode) == Transfer::Write);
@@ -147,7 +176,37 @@ impl World {
         });
     }
 
+    fn update(&mut self, key: u8, byte: u8) {
+        let owner = self.owner(key);
+        if owner.op.is_none() && owner.update.is_none() && owner.granted.is_some() {
+            owner.update = Some((byte, false));
+        }
+    }
+
+    /// The update happens, in the middle of whatever others hear and do.
+    fn send_update(&mut self, key: u8) {
+        let Some(owner) = self.owners.get_mut(&key) else {
+            return;
+        };
+        let Some((byte, sent @ false)) = &mut owner.update else {
+            return;
+        };
+        *sent = true;
+        let value = self.master.value();
+        let update = ValueUpdate::Swap {
+            expect: value.version,
+            expect_stale: value.maybe_stale,
+            block: ValueBlock::new([*byte, 4, 5, 6]).unwrap(),
+        };
+        let updated = self.master.update(key, &update).ok();
+        if let Some(updated) = &updated {
+            self.truth = updated.value.block.clone();
+        }
+        owner.inbox.push_back(Word::Updated(updated));
+    }
+
     fn send_to_master(&mut self, key: u8) {
+        self.send_update(key);
         let mut out = Vec::new();
         let Some(owner) = self.owners.get_mut(&key) else {
             return;
@@ -180,10 +239,10 @@ impl World {
         let Some(owner) = self.owners.get_mut(&key) else {
             return false;
         };
-        let Some(effect) = owner.inbox.pop_front() else {
+        let Some(word) = owner.inbox.pop_front() else {
             return false;
         };
-        owner.hear(effect);
+        owner.hear(word);
         if owner.granted.is_none() && owner.op.is_none() {
             self.owners.remove(&key);
         }
@@ -211,6 +270,11 @@ impl World {
         let mut guessed = false;
         for (&key, owner) in &mut self.owners {
             owner.inbox.clear();
+            // What was sent and not answered may have happened; it is not sent again.
+            if owner.update.is_some_and(|(_, sent)| sent) {
+                owner.update = None;
+                owner.unsure = true;
+            }
             let restated = Restated {
                 granted: owner.granted,
                 pending: owner.op.as_ref().map(|op| (op.mode, op.flags)),
@@ -219,6 +283,8 @@ impl World {
                 valblk: owner.fresh,
                 value: owner.copy.clone(),
                 publish: owner.op.as_ref().and_then(|op| op.publish.clone()),
+                unsure: owner.unsure,
+                watches: false,
             };
             if let Some(op) = &mut owner.op {
                 if op.unsent && op.publish.is_some() {
@@ -227,7 +293,7 @@ impl World {
                     // Without a certain copy of its own its version is a guess, and the value is
                     // marked.
                     let marked = owner.copy.as_ref().is_some_and(|copy| copy.maybe_stale);
-                    guessed = marked || !owner.fresh;
+                    guessed = marked || !owner.fresh || owner.unsure;
                 }
                 op.unsent = false;
             }
@@ -267,6 +333,7 @@ impl World {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Ask(key, mode, flags, byte) => self.ask(key, mode, flags, byte),
+            Step::Update(key, byte) => self.update(key, byte),
             Step::ToMaster(key) => self.send_to_master(key),
             Step::ToOwner(key) => {
                 self.deliver_to_owner(key);
@@ -286,6 +353,12 @@ impl World {
         self.owners
             .retain(|_, o| o.granted.is_some() || o.op.is_some());
         self.exclusion();
+        let Value { block, version, .. } = self.master.value();
+        let known = self
+            .versions
+            .entry(version)
+            .or_insert_with(|| block.clone());
+        assert_eq!(*known, block, "version {version} stands for two values");
     }
 
     fn exclusion(&self) {
@@ -338,6 +411,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0..OWNERS, mode, flags(), any::<u8>()).prop_map(|(k, m, f, b)| {
             Step::Ask(k, m, f.into_iter().fold(Flags::NONE, |a, b| a | b), b)
         }),
+        4 => (0..OWNERS, any::<u8>()).prop_map(|(k, b)| Step::Update(k, b)),
         12 => (0..OWNERS).prop_map(Step::ToMaster),
         12 => (0..OWNERS).prop_map(Step::ToOwner),
         1 => (0..OWNERS).prop_map(Step::OwnerDies),
@@ -356,7 +430,7 @@ proptest! {
 
     /// Protects S1, S2, S3, growing tokens and L1 when a master dies with answers on their way:
     /// holders never conflict, survivors keep their grants, an unmarked value is the last one
-    /// published, and everything is answered in the end.
+    /// published or swapped in, no version stands for two, and everything is answered in the end.
     #[test]
     fn masters_may_die_at_any_time(steps in proptest::collection::vec(step(), 1..150)) {
         let mut world = World::new();

@@ -1,6 +1,6 @@
 //! What clients ask.
 
-use crate::Node;
+use crate::{Node, wish::Asker};
 use core::time::Duration;
 use mainstay_base::{
     Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
@@ -121,6 +121,12 @@ impl Node {
                 self.dlm
                     .set_response_time(session, request, handle, within, release);
             }
+            Ask::UpdateValue { handle, update } => {
+                self.dlm.update_value(now, session, request, handle, update);
+            }
+            Ask::WatchValue { handle, on } => {
+                self.dlm.watch_value(now, session, request, handle, on);
+            }
             Ask::Leave => match self.privileged(session) {
                 Ok(()) => self.begin_leave(now, Some((session, request))),
                 Err(why) => self.refuse(session, request, why),
@@ -142,7 +148,7 @@ impl Node {
         session: SessionId,
         request: u64,
         name: LockspaceName,
-        value_len: Option<u8>,
+        value_len: Option<u16>,
     ) {
         if let Some(len) = value_len
             && !(1..=VALUE_LEN_MAX).contains(&usize::from(len))
@@ -155,38 +161,34 @@ impl Node {
                 id: found.id,
                 value_len: found.value_len,
             };
-            return match value_len {
-                Some(len) if len != found.value_len => {
-                    let text = format!(
-                        "lockspace {name} exists with value blocks of {} bytes, not {len}",
-                        found.value_len
-                    );
-                    self.refuse(session, request, Refusal::Invalid(text));
-                }
-                _ => self.answer(session, request, answer),
-            };
+            let result = fits(&name, value_len, found.value_len).map(|()| answer);
+            return self.tell(session, ToClient::Done { request, result });
         }
+        let asker = Asker {
+            session,
+            request,
+            value_len,
+        };
         let same = self
             .wishes
             .iter_mut()
             .find(|w| matches!(&w.command, Command::CreateLockspace { name: n, .. } if *n == name));
         if let Some(wish) = same {
-            return wish.askers.push((session, request));
+            return wish.askers.push(asker);
         }
-        let default = u8::try_from(VALUE_LEN_DEFAULT).unwrap_or(u8::MAX);
         let origin = RequestOrigin {
             node: self.config.me,
             boot: self.boot,
             request: self.next_query,
         };
         self.next_query += 1;
-        let value_len = value_len.unwrap_or(default);
+        let value_len = value_len.unwrap_or(VALUE_LEN_DEFAULT as u16);
         let command = Command::CreateLockspace {
             name,
             value_len,
             origin,
         };
-        self.wish(now, command, Some((session, request)));
+        self.wish(now, command, Some(asker));
     }
 
     fn vouch(&mut self, now: Instant, session: SessionId, request: u64, name: &NodeName) {
@@ -216,7 +218,11 @@ impl Node {
                     ..
                 }
             ));
-            let asker = (index == 0).then_some((session, request));
+            let asker = (index == 0).then_some(Asker {
+                session,
+                request,
+                value_len: None,
+            });
             self.wish(now, command, asker);
         }
     }
@@ -248,5 +254,15 @@ impl Node {
                 result: Err(why),
             },
         );
+    }
+}
+
+/// Whether a lockspace has value blocks of the length that a client insists on, if it does.
+pub(crate) fn fits(name: &LockspaceName, wanted: Option<u16>, found: u16) -> Result<(), Refusal> {
+    match wanted {
+        Some(len) if len != found => Err(Refusal::Invalid(format!(
+            "lockspace {name} exists with value blocks of {found} bytes, not {len}"
+        ))),
+        _ => Ok(()),
     }
 }

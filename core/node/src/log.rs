@@ -3,6 +3,7 @@
 use crate::{
     Effect, Node, PersistSeq, Write,
     boot::{KIND_FOUNDING, KIND_LOG},
+    clients::fits,
 };
 use mainstay_base::{DiskId, Epoch, Instant, Mutant, NodeId};
 use mainstay_consensus::Output;
@@ -82,6 +83,13 @@ impl Node {
                     self.tell(session, ToClient::Demoted { handle });
                 }
                 Out::Scanned(scan) => scans.push(scan),
+                Out::ValueChanged {
+                    session,
+                    handle,
+                    value,
+                } => {
+                    self.tell(session, ToClient::ValueChanged { handle, value });
+                }
                 overdue @ Out::Overdue { .. } => self.tell_overdue(overdue),
                 Out::Event {
                     what,
@@ -279,10 +287,10 @@ impl Node {
                             self.stop(Reason::ProtocolViolation, false, error.to_string());
                         }
                     }
-                    for (session, request) in self.fence_came(node, incarnation) {
+                    for asker in self.fence_came(node, incarnation) {
                         let incarnations = vec![incarnation];
-                        let result = Ok(Answer::Vouched { node, incarnations });
-                        self.tell(session, ToClient::Done { request, result });
+                        let answer = Answer::Vouched { node, incarnations };
+                        self.answer(asker.session, asker.request, answer);
                     }
                 }
                 Change::Lockspace {
@@ -295,9 +303,12 @@ impl Node {
                         let what = What::LockspaceCreated { id, name };
                         self.event(what, Reason::ClientAsked, String::new());
                     }
-                    for (session, request) in self.lockspace_came(&lockspace.name) {
-                        let result = Ok(Answer::Lockspace { id, value_len });
-                        self.tell(session, ToClient::Done { request, result });
+                    for asker in self.lockspace_came(&lockspace.name) {
+                        // Another node's wish may have come true before, with another length.
+                        let result = fits(&lockspace.name, asker.value_len, value_len)
+                            .map(|()| Answer::Lockspace { id, value_len });
+                        let request = asker.request;
+                        self.tell(asker.session, ToClient::Done { request, result });
                     }
                 }
                 Change::LockspaceRefused { origin } => self.lockspace_refused(origin),
@@ -381,11 +392,10 @@ impl Node {
         let askers = self.take_wishes(
             |command| matches!(command, Command::CreateLockspace { origin: o, .. } if *o == origin),
         );
-        for (session, request) in askers {
+        for asker in askers {
             let limit = mainstay_base::LOCKSPACES_MAX;
             let text = format!("the cluster has its limit of {limit} lockspaces");
-            let result = Err(Refusal::Limit(text));
-            self.tell(session, ToClient::Done { request, result });
+            self.refuse(asker.session, asker.request, Refusal::Limit(text));
         }
     }
 

@@ -14,13 +14,23 @@ const RETRY: Duration = Duration::from_millis(200);
 pub(crate) struct Wish {
     pub(crate) command: Command,
     pub(crate) retry_at: Instant,
-    /// Clients to answer, with their requests' numbers.
-    pub(crate) askers: Vec<(SessionId, u64)>,
+    /// Clients to answer.
+    pub(crate) askers: Vec<Asker>,
+}
+
+/// A client that waits for a wish to come true.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) session: SessionId,
+    /// The number of its request.
+    pub(crate) request: u64,
+    /// The length of value blocks that it insists on, if it waits for a lockspace and does.
+    pub(crate) value_len: Option<u16>,
 }
 
 impl Node {
     /// Wants a command in the log from now on.
-    pub(crate) fn wish(&mut self, now: Instant, command: Command, asker: Option<(SessionId, u64)>) {
+    pub(crate) fn wish(&mut self, now: Instant, command: Command, asker: Option<Asker>) {
         self.wishes.push(Wish {
             command,
             retry_at: now,
@@ -81,18 +91,14 @@ impl Node {
     }
 
     /// Takes out the wish for a lockspace, and returns who waits for it.
-    pub(crate) fn lockspace_came(&mut self, name: &LockspaceName) -> Vec<(SessionId, u64)> {
+    pub(crate) fn lockspace_came(&mut self, name: &LockspaceName) -> Vec<Asker> {
         self.take_wishes(
             |command| matches!(command, Command::CreateLockspace { name: n, .. } if n == name),
         )
     }
 
     /// Takes out the wish for the end of an incarnation, and returns who waits for it.
-    pub(crate) fn fence_came(
-        &mut self,
-        node: NodeId,
-        incarnation: Incarnation,
-    ) -> Vec<(SessionId, u64)> {
+    pub(crate) fn fence_came(&mut self, node: NodeId, incarnation: Incarnation) -> Vec<Asker> {
         self.take_wishes(|command| {
             matches!(command, Command::Fenced { node: n, incarnation: i, .. }
                 if *n == node && *i == incarnation)
@@ -100,10 +106,7 @@ impl Node {
     }
 
     /// Takes out all wishes of a kind, and returns who waits for them.
-    pub(crate) fn take_wishes(
-        &mut self,
-        mut which: impl FnMut(&Command) -> bool,
-    ) -> Vec<(SessionId, u64)> {
+    pub(crate) fn take_wishes(&mut self, mut which: impl FnMut(&Command) -> bool) -> Vec<Asker> {
         let mut askers = Vec::new();
         self.wishes.retain_mut(|wish| {
             let taken = which(&wish.command);

@@ -10,12 +10,12 @@
 use crate::{
     contention::ContentionReport,
     event::Event,
-    lock::{Flags, Granted, Refusal},
+    lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
     report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
 };
 use mainstay_base::{
     CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode, LockspaceId, LockspaceName,
-    NodeId, NodeName, ResourceName, SessionId, ValueBlock, ValueVersion,
+    NodeId, NodeName, ResourceName, SessionId, Value, ValueBlock, ValueVersion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,8 +58,8 @@ pub enum Ask {
     OpenLockspace {
         /// Its name.
         name: LockspaceName,
-        /// Value block length for creation, 1 to 64; `None` takes 32 or whatever exists.
-        value_len: Option<u8>,
+        /// Value block length for creation, 1 to 4096; `None` takes 32 or whatever exists.
+        value_len: Option<u16>,
     },
     /// Request a new lock. Answered by [`Answer::Granted`] or [`Answer::GrantedOtherwise`] once
     /// granted.
@@ -182,6 +182,24 @@ pub enum Ask {
     },
     /// Who masters how much, and what has moved lately. Answered by [`Answer::Masters`].
     Masters,
+    /// Change the value block in one step. Answered by [`Answer::Updated`]; refused as
+    /// [`Refusal::ValueHeld`] where others rely on the block, and as [`Refusal::Unavailable`] if the
+    /// master vanished before it answered: then the change may have been made, or lost again.
+    UpdateValue {
+        /// A lock on the resource, granted in any mode.
+        handle: Handle,
+        /// The change.
+        update: ValueUpdate,
+    },
+    /// Tell of changes of the value block from now on, or not any more. Answered by
+    /// [`Answer::Watching`]; what the value is then is told if it is not what came last with a grant,
+    /// an update or a notice of this lock.
+    WatchValue {
+        /// A lock on the resource, granted in any mode.
+        handle: Handle,
+        /// From now on, or not any more.
+        on: bool,
+    },
 }
 
 /// From daemon to client.
@@ -232,6 +250,14 @@ pub enum ToClient {
         /// The lock has been taken, as promised; its handle is free.
         released: bool,
     },
+    /// The value block of a resource is another, or is marked now; after [`Ask::WatchValue`]. Of
+    /// several changes at once only the last is told; never one that is older than what was told.
+    ValueChanged {
+        /// The lock that watches.
+        handle: Handle,
+        /// What the value is now.
+        value: Value,
+    },
 }
 
 /// Answers to what was asked.
@@ -244,7 +270,7 @@ pub enum Answer {
         /// Its number.
         id: LockspaceId,
         /// Length of its value blocks, in bytes.
-        value_len: u8,
+        value_len: u16,
     },
     /// To [`Ask::Lock`] and [`Ask::Convert`].
     Granted(Granted),
@@ -293,6 +319,10 @@ pub enum Answer {
     Contention(Box<ContentionReport>),
     /// To [`Ask::Masters`].
     Masters(Box<MastersReport>),
+    /// To [`Ask::UpdateValue`].
+    Updated(Updated),
+    /// To [`Ask::WatchValue`].
+    Watching,
 }
 
 /// Whom the client is talking to.

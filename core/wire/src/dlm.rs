@@ -4,7 +4,7 @@
 use crate::{
     contention::{HotResource, OpenWait, SpaceTimes},
     deadlock::{Charge, Found, Hop, ProbeId, WaitId, Waiter},
-    lock::{Flags, Granted, Refusal},
+    lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
     report::{LockspaceFilter, OwnerReport},
 };
 use mainstay_base::{
@@ -454,6 +454,39 @@ pub enum Body {
         /// Grants and conversions as a master since it started.
         grants: u64,
     },
+    /// Owner to master: change the value block for a granted lock. Answered by [`Body::Updated`].
+    Update {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// The change.
+        update: ValueUpdate,
+    },
+    /// Master to owner: what came of the change.
+    Updated {
+        /// The lock.
+        lock: LockId,
+        /// The value afterwards, or why it was refused.
+        result: Result<Updated, Refusal>,
+    },
+    /// Owner to master: tell a granted lock of changes of the value block, and what it is now; or do
+    /// so no more.
+    Watch {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// From now on, or not any more.
+        on: bool,
+    },
+    /// Master to the owner of a lock that watches: so the value block is now.
+    ValueChanged {
+        /// The lock.
+        lock: LockId,
+        /// The value.
+        value: Value,
+    },
 }
 
 /// A resource on its way from one master to another.
@@ -490,6 +523,8 @@ pub struct MovedLock {
     pub valblk: bool,
     /// The most demanding mode that the owner was told it is in the way of.
     pub told: Option<LockMode>,
+    /// The owner watches the value block.
+    pub watches: bool,
 }
 
 /// A lock as its owner restates it to a new master.
@@ -512,6 +547,10 @@ pub struct RestatedLock {
     pub valblk: bool,
     /// The owner's copy of the value block.
     pub value: Option<Value>,
+    /// The vanished master may have changed the value block for the owner without its knowing.
+    pub unsure: bool,
+    /// The owner watches the value block.
+    pub watches: bool,
 }
 
 /// A resource as its master reports it.

@@ -1,7 +1,7 @@
 //! Words of the lock protocol that clients and nodes share.
 
 use crate::deadlock::DeadlockReport;
-pub use mainstay_base::Flags;
+pub use mainstay_base::{Flags, Updated, ValueUpdate};
 use mainstay_base::{LockMode, Token, Value};
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,12 @@ pub enum Refusal {
     /// granted by then is not told.
     #[error("the lock was released by force while this call waited")]
     Released,
+    /// An update of a value block, on which another lock relies.
+    #[error(
+        "another lock is held in cw, pr, pw or ex, and its owner relies on the value block as it is; \
+         try again when it is gone, or convert to pw to wait for that"
+    )]
+    ValueHeld,
 }
 
 impl Refusal {
@@ -113,6 +119,7 @@ impl Refusal {
             Refusal::Unavailable(_) => "unavailable",
             Refusal::Denied(_) => "denied",
             Refusal::Released => "released",
+            Refusal::ValueHeld => "value-held",
         }
     }
 }

@@ -105,7 +105,7 @@ pub struct LockspaceReport {
     /// Its name.
     pub name: LockspaceName,
     /// Length of its value blocks, in bytes.
-    pub value_len: u8,
+    pub value_len: u16,
     /// Resources mastered here.
     pub mastered: u64,
     /// Resources known here, mastered anywhere.

@@ -13,7 +13,7 @@ use mainstay_wire::{
     deadlock::{Charge, CycleWait, DeadlockReport, Found, Hop, OwnerId, ProbeId, WaitId, Waiter},
     dlm::{Body, MasteredLock, MasteredResource, Message, OwnedLock, ResourceId, RestatedLock},
     event::{Event, Reason, What},
-    lock::{Flags, Granted, Refusal},
+    lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
     report::{LockspaceFilter, OwnerReport},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -46,6 +46,21 @@ fn granted() -> Granted {
         mode: LockMode::Pw,
         token: Token(1 << 40 | 7),
         value: Some(value()),
+    }
+}
+
+fn swap() -> ValueUpdate {
+    ValueUpdate::Swap {
+        expect: ValueVersion(299),
+        expect_stale: true,
+        block: ValueBlock::new(b"new").unwrap(),
+    }
+}
+
+fn updated() -> Updated {
+    Updated {
+        done: true,
+        value: value(),
     }
 }
 
@@ -202,6 +217,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
                     blocking: true,
                     valblk: true,
                     value: Some(value()),
+                    unsure: true,
+                    watches: true,
                 }],
             },
         ),
@@ -389,6 +406,43 @@ fn deadlock_bodies() -> Vec<(&'static str, Body)> {
                 blocking: true,
             },
         ),
+        (
+            "update",
+            Body::Update {
+                resource: resource(),
+                lock,
+                update: swap(),
+            },
+        ),
+        (
+            "updated",
+            Body::Updated {
+                lock,
+                result: Ok(updated()),
+            },
+        ),
+        (
+            "update-refused",
+            Body::Updated {
+                lock,
+                result: Err(Refusal::ValueHeld),
+            },
+        ),
+        (
+            "watch",
+            Body::Watch {
+                resource: resource(),
+                lock,
+                on: true,
+            },
+        ),
+        (
+            "value-changed",
+            Body::ValueChanged {
+                lock,
+                value: value(),
+            },
+        ),
     ]
 }
 
@@ -498,6 +552,28 @@ fn asks() -> Vec<(&'static str, Ask)> {
             },
         ),
         ("masters", Ask::Masters),
+        (
+            "open-lockspace-of-long-values",
+            Ask::OpenLockspace {
+                name: LockspaceName::new("long").unwrap(),
+                value_len: Some(4096),
+            },
+        ),
+        (
+            "swap-value",
+            Ask::UpdateValue {
+                handle,
+                update: swap(),
+            },
+        ),
+        (
+            "add-to-value",
+            Ask::UpdateValue {
+                handle,
+                update: ValueUpdate::Add { delta: -2 },
+            },
+        ),
+        ("watch-value", Ask::WatchValue { handle, on: true }),
     ]
 }
 
@@ -655,6 +731,15 @@ fn answers() -> Vec<(&'static str, ToClient)> {
                 handle: Handle(11),
                 mode: LockMode::Ex,
                 released: true,
+            },
+        ),
+        ("updated", done(Answer::Updated(updated()))),
+        ("watching", done(Answer::Watching)),
+        (
+            "value-changed",
+            ToClient::ValueChanged {
+                handle: Handle(11),
+                value: value(),
             },
         ),
         (

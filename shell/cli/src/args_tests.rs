@@ -51,7 +51,7 @@ fn lock_takes_its_command_verbatim() {
     assert!(!args.acquire.try_lock);
     assert_eq!(args.acquire.wait, None);
     assert_eq!(args.acquire.conflict_exit_code, 1);
-    assert_eq!(args.acquire.lockspace, "default");
+    assert_eq!(args.acquire.place.lockspace, "default");
     assert_eq!(args.grace, Duration::from_millis(500));
 
     let args = lock(&[
@@ -71,7 +71,7 @@ fn lock_takes_its_command_verbatim() {
     assert_eq!(args.mode, LockMode::Pr);
     assert_eq!(args.acquire.wait, Some(Duration::from_millis(1500)));
     assert_eq!(args.acquire.conflict_exit_code, 99);
-    assert_eq!(args.acquire.lockspace, "vms");
+    assert_eq!(args.acquire.place.lockspace, "vms");
 }
 
 /// Protects against running something under no lock, or under another than was meant.

@@ -42,7 +42,8 @@ pub(crate) fn by_signal(signal: Signal) -> u8 {
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0    done
-  1    `lock`, `value`: not granted (see --conflict-exit-code); `check`: there are warnings
+  1    `lock`, `value`: not granted, or `value cas`, `value add`: not done (see
+       --conflict-exit-code); `check`: there are warnings
   2    `check`: there are errors
   64   the command line was wrong
   65   `convert`, `plan`: what was read cannot be used; `convert`: or cannot be said in the
@@ -109,6 +110,7 @@ impl From<LockError> for Failure {
                 Refusal::NotQueued
                 | Refusal::TimedOut
                 | Refusal::NoQuorum
+                | Refusal::ValueHeld
                 | Refusal::DeadlockCycle(_) => CONFLICT,
                 Refusal::Invalid(_) => USAGE,
                 Refusal::NoSuchLockspace => NOT_FOUND,

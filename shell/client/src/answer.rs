@@ -1,7 +1,7 @@
 //! Taking an answer apart. The machine has seen to it that each call gets its own kind of answer.
 
 use crate::{LockError, core::SpaceId};
-use mainstay_base::{Incarnation, LockMode, NodeId, Token, Value, ValueVersion};
+use mainstay_base::{Incarnation, LockMode, NodeId, Token, Updated, Value, ValueVersion};
 use mainstay_wire::{
     client::Answer,
     contention::ContentionReport,
@@ -60,6 +60,13 @@ pub(crate) fn granted(answer: Answer) -> Option<Granted> {
 pub(crate) fn unlocked(answer: Answer) -> Option<Option<ValueVersion>> {
     match answer {
         Answer::Unlocked { version } => Some(version),
+        _ => None,
+    }
+}
+
+pub(crate) fn updated(answer: Answer) -> Option<Updated> {
+    match answer {
+        Answer::Updated(updated) => Some(updated),
         _ => None,
     }
 }
@@ -130,6 +137,7 @@ pub(crate) fn done(answer: Answer) -> Option<()> {
             | Answer::Pong
             | Answer::PrioritySet
             | Answer::ResponseTimeSet
+            | Answer::Watching
     )
     .then_some(())
 }

@@ -94,12 +94,12 @@ pub(crate) fn connect_once(
 pub(crate) struct Space {
     pub(crate) core: Arc<Core>,
     name: mainstay_base::LockspaceName,
-    wanted_len: Option<u8>,
+    wanted_len: Option<u16>,
     opened: Mutex<Option<Opened>>,
 }
 
 /// A lockspace's number and its value blocks' length.
-pub(crate) type SpaceId = (LockspaceId, u8);
+pub(crate) type SpaceId = (LockspaceId, u16);
 
 #[derive(Debug)]
 struct Opened {
@@ -112,7 +112,7 @@ impl Space {
     pub(crate) fn new(
         core: Arc<Core>,
         name: mainstay_base::LockspaceName,
-        wanted_len: Option<u8>,
+        wanted_len: Option<u16>,
     ) -> Space {
         Space {
             core,

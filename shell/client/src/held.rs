@@ -7,7 +7,7 @@ use crate::{
     spec::{LockCall, publishes},
 };
 use mainstay_base::{
-    Flags, Instant, LockMode, LockspaceId, ResourceName, Token, Value, ValueBlock,
+    Flags, Instant, LockMode, LockspaceId, ResourceName, Token, Value, ValueBlock, ValueUpdate,
 };
 use mainstay_wire::{
     client::{Ask, Handle},
@@ -24,7 +24,7 @@ pub struct Held {
     /// The lock was asked for with its value block.
     reads_value: bool,
     blocking: bool,
-    value_len: u8,
+    value_len: u16,
 }
 
 impl Held {
@@ -33,7 +33,7 @@ impl Held {
     pub(crate) fn request(
         session: Arc<Owned>,
         lockspace: LockspaceId,
-        value_len: u8,
+        value_len: u16,
         call: LockCall,
     ) -> Result<(Held, u64), LockError> {
         let name = call.name.clone();
@@ -100,6 +100,22 @@ impl Held {
         })
     }
 
+    /// Queues a change of the value block in one step.
+    pub(crate) fn update(&self, update: ValueUpdate) -> Result<u64, LockError> {
+        if let ValueUpdate::Swap { block, .. } = &update {
+            self.check_value(Some(block))?;
+        }
+        let handle = self.handle;
+        self.session
+            .submit_on(handle, move |_| Ask::UpdateValue { handle, update })
+    }
+
+    /// Queues the wish to be told of changes of the value block, or its end.
+    pub(crate) fn watch(&self, on: bool) -> Result<u64, LockError> {
+        let handle = self.handle;
+        self.session.submit(Ask::WatchValue { handle, on })
+    }
+
     fn check_value(&self, value: Option<&ValueBlock>) -> Result<(), LockError> {
         match value {
             Some(block) => Ok(block.clone().padded(self.value_len.into()).map(drop)?),
@@ -159,7 +175,8 @@ impl Held {
         self.watched(|lock| lock.demoted)
     }
 
-    /// The value block that the last grant brought, if the lock was asked for with it.
+    /// The value block as it came last: with a grant, if the lock was asked for with it, an update,
+    /// or a notice of a change.
     #[must_use]
     pub fn value(&self) -> Option<Value> {
         self.watched(|lock| lock.value.clone())

@@ -120,7 +120,7 @@ pub use error::{ConnectError, LeaseLost, LockError};
 pub use held::Held;
 pub use mainstay_base::{
     Flags, Instant, LockMode, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, Token,
-    Value, ValueBlock, ValueVersion,
+    Updated, Value, ValueBlock, ValueUpdate, ValueVersion,
 };
 pub use mainstay_lease::now;
 pub use mainstay_wire::{

@@ -5,7 +5,9 @@
 //! a lock whose owner has let go is released whatever state its calls are in ([`Machine::release`]).
 
 use crate::spec::LockCall;
-use mainstay_base::{FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock};
+use mainstay_base::{
+    FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
+};
 use mainstay_wire::{
     client::{Answer, Ask, FromClient, HEADER_LEN, Handle, MESSAGE_LEN_MAX, ToClient},
     codec,
@@ -39,6 +41,11 @@ pub(crate) enum Happening {
         mode: LockMode,
         released: bool,
     },
+    /// The value block that a lock watches is another.
+    ValueChanged {
+        handle: Handle,
+        value: Value,
+    },
     Suspended {
         reason: String,
     },
@@ -61,8 +68,10 @@ pub(crate) struct LockState {
     pub(crate) altmode: bool,
     /// The last call demoted the lock to NL, whatever became of the call then.
     pub(crate) demoted: bool,
-    /// The value block of the last grant that carried one.
+    /// The value block as it came last: with a grant, an update or a notice.
     pub(crate) value: Option<Value>,
+    /// That came with a notice which the owner has not taken yet.
+    news: bool,
     /// Modes that this lock was said to block, each once, not yet taken by its owner.
     blocked: Vec<LockMode>,
     /// The unfinished call on this lock.
@@ -81,6 +90,12 @@ impl LockState {
     /// Whether no call on this lock is unfinished.
     pub(crate) fn idle(&self) -> bool {
         self.pending.is_none()
+    }
+
+    /// The value block, if it has changed and the owner has not taken that yet. Of several changes the
+    /// last.
+    pub(crate) fn take_news(&mut self) -> Option<Value> {
+        std::mem::take(&mut self.news).then(|| self.value.clone())?
     }
 
     /// The oldest blocking notice that the lock's present mode has not already answered.
@@ -112,6 +127,8 @@ enum Kind {
     ResponseTime,
     Contention,
     Masters,
+    Update(Handle),
+    Watch(Handle, bool),
 }
 
 type HasValue = bool;
@@ -137,6 +154,8 @@ impl Kind {
             Ask::SetResponseTime { .. } => Kind::ResponseTime,
             Ask::Contention { .. } => Kind::Contention,
             Ask::Masters => Kind::Masters,
+            Ask::UpdateValue { handle, .. } => Kind::Update(*handle),
+            Ask::WatchValue { handle, on } => Kind::Watch(*handle, *on),
         }
     }
 
@@ -156,6 +175,8 @@ impl Kind {
                 | (Kind::ResponseTime, Answer::ResponseTimeSet)
                 | (Kind::Contention, Answer::Contention(_))
                 | (Kind::Masters, Answer::Masters(_))
+                | (Kind::Update(_), Answer::Updated(_))
+                | (Kind::Watch(..), Answer::Watching)
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))
@@ -177,7 +198,12 @@ pub(crate) struct Machine {
     last_handle: u64,
     calls: FixedMap<u64, Kind>,
     locks: FixedMap<Handle, LockState>,
+    /// What locks that watch the value block were told of it last.
+    told: FixedMap<Handle, Stamp>,
 }
+
+/// What tells one value of a resource from a newer one. None before anything was told.
+type Stamp = Option<(ValueVersion, bool)>;
 
 impl Machine {
     /// Takes bytes from the daemon; [`Machine::next`] says what they mean.
@@ -194,6 +220,16 @@ impl Machine {
     /// # Errors
     /// If the daemon broke the protocol; the text says how. The connection is of no more use.
     pub(crate) fn next(&mut self) -> Result<Option<Happening>, String> {
+        loop {
+            match self.next_message()? {
+                None => return Ok(None),
+                Some(message) if self.is_old_news(&message) => {}
+                Some(message) => return self.understand(message).map(Some),
+            }
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<ToClient>, String> {
         let rest = &self.input[self.taken..];
         let Some((header, body)) = rest.split_first_chunk::<HEADER_LEN>() else {
             self.compact();
@@ -212,7 +248,25 @@ impl Machine {
         let message = codec::decode::<ToClient>("message to a client", MESSAGE_LEN_MAX, body)
             .map_err(|e| e.to_string())?;
         self.taken += HEADER_LEN + len;
-        self.understand(message).map(Some)
+        Ok(Some(message))
+    }
+
+    /// A change of a value block that the daemon held back while this client was slow, and an answer
+    /// has overtaken; or of a lock that is gone.
+    fn is_old_news(&mut self, message: &ToClient) -> bool {
+        let ToClient::ValueChanged { handle, value } = message else {
+            return false;
+        };
+        self.told
+            .get(handle)
+            .is_none_or(|told| *told >= stamp(value))
+    }
+
+    /// A lock that watches knows this value from now on.
+    fn tell_value(&mut self, handle: Handle, value: &Value) {
+        if let Some(told) = self.told.get_mut(&handle) {
+            *told = stamp(value).max(*told);
+        }
     }
 
     /// Bytes that have arrived and not been understood yet.
@@ -268,6 +322,7 @@ impl Machine {
                 released,
             } => {
                 if released {
+                    self.told.remove(&handle);
                     self.locks.remove(&handle);
                 }
                 Happening::Overdue {
@@ -275,6 +330,14 @@ impl Machine {
                     mode,
                     released,
                 }
+            }
+            ToClient::ValueChanged { handle, value } => {
+                self.tell_value(handle, &value);
+                if let Some(lock) = self.locks.get_mut(&handle) {
+                    lock.value = Some(value.clone());
+                    lock.news = true;
+                }
+                Happening::ValueChanged { handle, value }
             }
             ToClient::Suspended { reason } => Happening::Suspended { reason },
             ToClient::Resumed => Happening::Resumed,
@@ -286,9 +349,25 @@ impl Machine {
 
     /// Brings a lock's state up to date with the end of a call on it.
     fn settle(&mut self, kind: Kind, result: &Result<Answer, Refusal>) -> Option<Handle> {
-        let (Kind::Lock(handle) | Kind::Convert(handle) | Kind::Unlock(handle, _)) = kind else {
+        let (Kind::Lock(handle)
+        | Kind::Convert(handle)
+        | Kind::Unlock(handle, _)
+        | Kind::Update(handle)) = kind
+        else {
             return None;
         };
+        match (kind, result) {
+            (Kind::Unlock(..), Ok(_)) | (Kind::Lock(_), Err(_)) => {
+                self.told.remove(&handle);
+            }
+            (_, Ok(Answer::Granted(granted) | Answer::GrantedOtherwise { granted, .. })) => {
+                if let Some(value) = &granted.value {
+                    self.tell_value(handle, value);
+                }
+            }
+            (_, Ok(Answer::Updated(updated))) => self.tell_value(handle, &updated.value),
+            _ => {}
+        }
         let lock = self.locks.get_mut(&handle)?;
         lock.pending = None;
         let gone = match (kind, result) {
@@ -307,6 +386,10 @@ impl Machine {
                 if granted.value.is_some() {
                     lock.value.clone_from(&granted.value);
                 }
+                false
+            }
+            (_, Ok(Answer::Updated(updated))) => {
+                lock.value = Some(updated.value.clone());
                 false
             }
             _ => false,
@@ -358,6 +441,19 @@ impl Machine {
                 )));
             }
         }
+        if let Kind::Watch(handle, on) = kind {
+            let known = self.locks.get(&handle).and_then(|l| l.value.as_ref());
+            let known = known.and_then(stamp);
+            match on {
+                true if self.told.get(&handle).is_none() => {
+                    self.told.insert(handle, known);
+                }
+                true => {}
+                false => {
+                    self.told.remove(&handle);
+                }
+            }
+        }
         self.last_request = request;
         self.calls.insert(request, kind);
         Ok(request)
@@ -384,12 +480,14 @@ impl Machine {
         Ok((handle, request))
     }
 
-    /// Converts or unlocks a watched lock.
+    /// Converts or unlocks a watched lock, or updates the value block under it.
     ///
     /// # Errors
     /// If it is gone, or has an unfinished call.
     pub(crate) fn call_on(&mut self, handle: Handle, ask: Ask) -> Result<u64, Refusal> {
         let unlock = matches!(ask, Ask::Unlock { .. });
+        // An update cannot be cancelled.
+        let cancelled = matches!(ask, Ask::UpdateValue { .. });
         match self.locks.get(&handle) {
             None => return Err(Refusal::NoSuchLock),
             Some(lock) if !lock.idle() => return Err(Refusal::Busy),
@@ -397,11 +495,8 @@ impl Machine {
         }
         let request = self.call(ask)?;
         if let Some(lock) = self.locks.get_mut(&handle) {
-            lock.demoted = false;
-            lock.pending = Some(Pending {
-                unlock,
-                cancelled: false,
-            });
+            lock.demoted &= cancelled;
+            lock.pending = Some(Pending { unlock, cancelled });
         }
         Ok(request)
     }
@@ -456,6 +551,10 @@ impl Machine {
         let sent = self.call(ask);
         debug_assert!(sent.is_ok(), "cancel and unlock are short");
     }
+}
+
+fn stamp(value: &Value) -> Stamp {
+    Some((value.version, value.maybe_stale))
 }
 
 /// A convert call in the words of the protocol.

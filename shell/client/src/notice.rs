@@ -1,7 +1,7 @@
 //! What clients are told without having asked just then.
 
 use crate::mailbox::Mail;
-use mainstay_base::{LockMode, SessionId};
+use mainstay_base::{LockMode, SessionId, Value};
 use mainstay_wire::{client::Handle, event::Event};
 
 /// Something happened to a client's session or to one of its locks.
@@ -48,6 +48,13 @@ pub enum Notice {
         mode: LockMode,
         /// The lock has been taken, as the promise allowed.
         released: bool,
+    },
+    /// The value block that a lock watches is another, or is marked now (`watch_value`).
+    ValueChanged {
+        /// Which lock.
+        handle: Handle,
+        /// What the value is now.
+        value: Value,
     },
     /// So many notices were dropped because this listener reads too slowly.
     Missed(u64),

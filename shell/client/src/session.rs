@@ -471,6 +471,14 @@ impl Session {
                     released,
                 });
             }
+            Happening::ValueChanged { handle, value } => {
+                if let Some(wakers) = state.lock_wakers.remove(&handle) {
+                    told.wakers.extend(wakers);
+                }
+                if Machine::is_raw(handle) || state.machine.watched(handle).is_some() {
+                    told.notices.push(Notice::ValueChanged { handle, value });
+                }
+            }
             Happening::Suspended { reason } => {
                 told.wakers.append(&mut state.lease_wakers);
                 told.notices.push(Notice::Suspended { reason });

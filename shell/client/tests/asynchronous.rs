@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use mainstay_base::{Instant, Token};
+use mainstay_base::{Instant, Token, Updated, Value, ValueUpdate, ValueVersion};
 use mainstay_client::{
     ClientBuilder, Flags, LeaseLost, LockCall, LockError, LockMode, LockspaceId, Notice, Refusal,
     ResourceName, ValueBlock,
@@ -170,6 +170,102 @@ async fn calls_are_pipelined() {
         .collect();
     for (handle, call) in calls {
         assert_eq!(call.await.unwrap().token, Token(handle.0));
+    }
+    drop(daemon.join().unwrap());
+}
+
+/// Protects updates in one step: they need no mode, tell the value, are refused where others rely on
+/// it, and what they bring is what the lock knows.
+#[tokio::test]
+async fn values_are_swapped_and_counted() {
+    let (_daemon, _client, space) = start().await;
+    let nl = || space.lock("v").mode(LockMode::Nl).with_value_block();
+    let (mut a, mut b) = (nl().acquire().await.unwrap(), nl().acquire().await.unwrap());
+    let read = a.value().unwrap();
+    let block = ValueBlock::new("one").unwrap();
+    let swapped = a.compare_and_swap(&read, block.clone()).await.unwrap();
+    assert!(swapped.done && swapped.value.version.0 == 1);
+    assert_eq!(a.value(), Some(swapped.value.clone()));
+    let late = b.compare_and_swap(&read, block).await.unwrap();
+    assert!(!late.done);
+    assert_eq!(late.value, swapped.value);
+    let before = swapped.value.count();
+    assert_eq!(b.add(-3).await.unwrap().count(), before - 3);
+    b.convert(LockMode::Pr).await.unwrap();
+    let refused = a.add(1).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some(&Refusal::ValueHeld));
+    assert_eq!(b.add(1).await.unwrap().count(), before - 2);
+    let long = ValueBlock::new([1; 33]).unwrap();
+    let long = a.compare_and_swap(&read, long).await;
+    assert!(matches!(long, Err(LockError::Value(_))));
+}
+
+/// Protects those who watch: they hear of others' changes, of several the last, until they say that
+/// they want no more or let go.
+#[tokio::test]
+async fn changes_of_values_are_told() {
+    let (_daemon, client, space) = start().await;
+    let nl = || space.lock("v").mode(LockMode::Nl).with_value_block();
+    let (a, mut b) = (nl().acquire().await.unwrap(), nl().acquire().await.unwrap());
+    let mut changes = a.watch_value().await.unwrap();
+    b.add(1).await.unwrap();
+    assert_eq!(changes.next().await.unwrap().count(), 1);
+    b.add(1).await.unwrap();
+    b.add(1).await.unwrap();
+    client.ping().await.unwrap();
+    assert_eq!(changes.next().await.unwrap().count(), 3);
+    assert_eq!(a.value().unwrap().count(), 3);
+    a.unwatch_value().await.unwrap();
+    b.add(1).await.unwrap();
+    client.ping().await.unwrap();
+    assert_eq!(a.value().unwrap().count(), 3);
+    a.unlock().await.unwrap();
+    assert_eq!(changes.next().await, None);
+}
+
+/// Protects those who watch by handles from what the daemon held back while they were slow: an answer
+/// with a newer value is not followed by an older one.
+#[tokio::test]
+async fn late_news_are_left_out() {
+    let value = |version| Value {
+        block: ValueBlock::new([version as u8; 32]).unwrap(),
+        version: ValueVersion(version),
+        maybe_stale: false,
+    };
+    let (path, daemon) = scripted(move |mut peer| {
+        let watch = next(&mut peer);
+        let Ask::WatchValue { handle, .. } = watch.ask else {
+            panic!("{watch:?}");
+        };
+        let changed = |version| ToClient::ValueChanged {
+            handle,
+            value: value(version),
+        };
+        peer.done(watch.request, Ok(Answer::Watching)).unwrap();
+        peer.send(&changed(1)).unwrap();
+        let update = next(&mut peer);
+        let updated = Updated {
+            done: true,
+            value: value(3),
+        };
+        peer.done(update.request, Ok(Answer::Updated(updated)))
+            .unwrap();
+        for version in [2, 3, 4] {
+            peer.send(&changed(version)).unwrap();
+        }
+        peer
+    });
+    let client = Client::connect(&path).await.unwrap();
+    let mut notices = client.notices();
+    let raw = client.raw();
+    let handle = raw.new_handle();
+    raw.raw_watch_value(handle, true).await.unwrap();
+    let add = ValueUpdate::Add { delta: 1 };
+    raw.raw_update_value(handle, add).await.unwrap();
+    for version in [1, 4] {
+        let value = value(version);
+        let notice = notices.next().await;
+        assert_eq!(notice, Some(Notice::ValueChanged { handle, value }));
     }
     drop(daemon.join().unwrap());
 }

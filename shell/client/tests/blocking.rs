@@ -4,7 +4,7 @@
 
 use mainstay_client::{
     ClientBuilder, ConnectError, LeaseLost, LockCall, LockError, LockMode, Notice, Refusal,
-    ResourceName,
+    ResourceName, ValueBlock,
     blocking::{Client, Lockspace},
     now,
     testing::{FakeDaemon, Listener},
@@ -277,4 +277,29 @@ fn refusal_of_hello_is_quoted() {
         "{error}"
     );
     daemon.join().unwrap();
+}
+
+/// Protects updates and watching on threads: as for tasks, and a thread that waits for a change is
+/// woken by it, and by the end of its lock.
+#[test]
+fn values_are_updated_and_watched() {
+    let (_daemon, _client, space) = start();
+    let nl = || space.lock("v").mode(LockMode::Nl).with_value_block();
+    let (watcher, mut writer) = (nl().acquire().unwrap(), nl().acquire().unwrap());
+    let mut changes = watcher.watch_value().unwrap();
+    assert_eq!(changes.next_timeout(Duration::from_millis(1)), None);
+    thread::scope(|scope| {
+        let changes = scope.spawn(move || changes.map(|value| value.count()).last());
+        let read = writer.value().unwrap();
+        let block = ValueBlock::default().with_count(40);
+        assert!(writer.compare_and_swap(&read, block).unwrap().done);
+        assert_eq!(writer.add(2).unwrap().count(), 42);
+        let mut seen = watcher.watch_value().unwrap();
+        while watcher.value().unwrap().count() < 42 {
+            seen.next_timeout(Duration::from_millis(10));
+        }
+        watcher.unlock().unwrap();
+        let last = changes.join().unwrap();
+        assert!(last.is_none_or(|count| [40, 42].contains(&count)));
+    });
 }

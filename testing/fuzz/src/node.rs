@@ -7,7 +7,7 @@ use crate::{
 };
 use mainstay_base::{
     BootId, DiskId, Flags, Instant, LinkId, LockMode, LockspaceId, LockspaceName, ResourceName,
-    SessionId,
+    SessionId, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_membership::Message;
 use mainstay_node::{BootInfo, Input, Node, Outbox};
@@ -216,6 +216,8 @@ fn fit(world: &World, message: &mut dlm::Message) {
         | Body::Unlock { resource, .. }
         | Body::Drop { resource, .. }
         | Body::Cancel { resource, .. }
+        | Body::Update { resource, .. }
+        | Body::Watch { resource, .. }
         | Body::Restate { resource, .. }
         | Body::HandOver { resource, .. }
         | Body::Suspect { resource, .. } => resource.space = LockspaceId(1),
@@ -223,6 +225,8 @@ fn fit(world: &World, message: &mut dlm::Message) {
         | Body::Queued { lock, .. }
         | Body::Refused { lock, .. }
         | Body::Unlocked { lock, .. }
+        | Body::Updated { lock, .. }
+        | Body::ValueChanged { lock, .. }
         | Body::Blocking { lock, .. } => lock.0 = lock.0 % NAMES.len() as u64 + 1,
         Body::NotMaster { resource, lock } => {
             resource.space = LockspaceId(1);
@@ -314,7 +318,7 @@ fn call(feed: &mut Feed<'_>) -> Ask {
     let bits = u32::from(feed.u16());
     let flags = Flags((bits | (bits & 0x6) << 15) & Flags::ALL.0);
     let blocking = true;
-    match feed.byte() % 4 {
+    match feed.byte() % 6 {
         0 => Ask::Lock {
             handle,
             lockspace: LockspaceId(1),
@@ -336,6 +340,23 @@ fn call(feed: &mut Feed<'_>) -> Ask {
             handle,
             flags,
             value: None,
+        },
+        3 => Ask::UpdateValue {
+            handle,
+            update: match feed.byte() % 2 {
+                0 => ValueUpdate::Add {
+                    delta: i64::from(bits),
+                },
+                _ => ValueUpdate::Swap {
+                    expect: ValueVersion(u64::from(bits % 4)),
+                    expect_stale: bits & 4 != 0,
+                    block: ValueBlock::new(vec![7; usize::from(bits as u8)]).expect("short"),
+                },
+            },
+        },
+        4 => Ask::WatchValue {
+            handle,
+            on: bits & 1 == 0,
         },
         _ => Ask::Cancel { handle },
     }

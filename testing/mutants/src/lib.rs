@@ -29,7 +29,9 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::DeadlockQueueUnseen
         | Mutant::DemotionNotTold
         | Mutant::AlternateTriedOnce
-        | Mutant::PageOfFirstFound => Profile::Quiet,
+        | Mutant::PageOfFirstFound
+        | Mutant::UpdateIgnoresHolders
+        | Mutant::SwapUnconditional => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }
@@ -48,7 +50,10 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::DirectoryTooSure
         | Mutant::RegisteredTooEarly
         | Mutant::PurgeForgotten
-        | Mutant::MoveDespiteChange => Profile::Crashy,
+        | Mutant::MoveDespiteChange
+        | Mutant::WatchNotRestated => Profile::Crashy,
+        // The answer must be lost with the master, and what it said to others must not.
+        Mutant::UpdateRepeated => Profile::Mixed,
     }
 }
 

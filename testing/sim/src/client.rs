@@ -4,7 +4,7 @@ use crate::{
     checkers::books::{ClientNo, LifeNo, Res, Who},
     workloads::{Brain, Happened},
 };
-use mainstay_base::{Entropy, Flags, LockMode, LockspaceId, Value, ValueBlock};
+use mainstay_base::{Entropy, Flags, LockMode, LockspaceId, Value, ValueBlock, ValueUpdate};
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     lock::Granted,
@@ -23,6 +23,8 @@ pub enum Phase {
         /// The mode held.
         from: LockMode,
     },
+    /// Granted, a change of the value block under way.
+    Updating(LockMode),
     /// Unlock under way.
     Releasing,
 }
@@ -75,6 +77,16 @@ pub enum Call {
         /// Of which lock's call.
         handle: Handle,
     },
+    /// A change of the value block.
+    Update {
+        /// Under which lock.
+        handle: Handle,
+    },
+    /// A wish to be told of changes of the value block.
+    Watch {
+        /// Of which lock.
+        handle: Handle,
+    },
     /// A question about the cluster.
     Question,
     /// The end-of-run question for all locks.
@@ -124,6 +136,18 @@ pub enum Command {
     /// Cancel what is pending on a lock.
     Cancel {
         /// Which.
+        handle: Handle,
+    },
+    /// Change the value block in one step.
+    Update {
+        /// Under which lock.
+        handle: Handle,
+        /// How.
+        update: ValueUpdate,
+    },
+    /// Be told of changes of the value block from now on.
+    Watch {
+        /// By which lock.
         handle: Handle,
     },
     /// Ask something that concerns no lock.
@@ -348,5 +372,7 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::GrantedOtherwise { .. } => "granted otherwise",
         Answer::Contention(_) => "contention",
         Answer::Masters(_) => "masters",
+        Answer::Updated(_) => "updated",
+        Answer::Watching => "watching",
     }
 }

@@ -25,6 +25,7 @@ pub mod run;
 mod sessions;
 pub mod stats;
 pub mod trace;
+mod updates;
 mod witness;
 pub mod workloads;
 pub mod world;

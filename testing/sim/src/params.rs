@@ -94,8 +94,8 @@ pub struct Params {
     pub fsync: u64,
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
-    /// Hot, cold, counter and conversion resources, and those for circles and bargains.
-    pub resources: [u32; 6],
+    /// Hot, cold, counter and conversion resources, and those for circles, bargains and tallies.
+    pub resources: [u32; 7],
     /// How long faults last, in nanoseconds.
     pub fire: u64,
     /// Mean time between faults, in nanoseconds; 0 for none.
@@ -114,6 +114,7 @@ impl Params {
         // What came later is drawn apart, so that older seeds stay what they were.
         let mut apart = Entropy::new(seed ^ 0x6369_7263_6c65);
         let mut lately = Entropy::new(seed ^ 0x6261_7267_6169);
+        let mut tallied = Entropy::new(seed ^ 0x7461_6c6c_6965);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -192,6 +193,7 @@ impl Params {
             dice.between(1, 2) as u32,
             apart.between(2, 5) as u32,
             lately.between(1, 2) as u32,
+            tallied.between(1, 2) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -210,6 +212,8 @@ impl Params {
         // Its deadlocks are settled at the master, which the model has not either.
         let bargains = u64::from(lately.percent(40) && count > 1);
         clients.extend((0..bargains).map(|_| Kind::Bargains));
+        let tallies = *tallied.pick(&[0, 0, 1, 1, 2]) * u64::from(count > 1);
+        clients.extend((0..tallies).map(|_| Kind::Tallies));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {

@@ -279,6 +279,7 @@ impl World {
                 }
             }
             ToClient::Demoted { handle } => self.demoted(slot, handle),
+            ToClient::ValueChanged { handle, value } => self.value_told(slot, handle, value),
             ToClient::Overdue { .. } => {
                 self.protocol(slot, "a broken promise that it never gave");
             }
@@ -349,6 +350,21 @@ impl World {
             (Call::Cancel { handle }, Ok(Answer::Cancelled) | Err(_)) => {
                 self.stats.count("cancels answered");
                 self.tell(slot, Happened::CancelAnswered(handle));
+            }
+            (Call::Update { handle }, result) => self.updated(slot, handle, result),
+            (Call::Watch { handle }, Ok(Answer::Watching)) => {
+                let who = self.clients[slot].who(handle);
+                self.fact(&Fact::Watching { who });
+            }
+            (Call::Watch { handle }, Err(refusal)) => {
+                // It may have been released meanwhile, or be on its way out.
+                let gone = matches!(refusal, Refusal::NoSuchLock | Refusal::Busy);
+                if !gone {
+                    self.protocol(
+                        slot,
+                        &format!("its watch of {} refused: {refusal}", handle.0),
+                    );
+                }
             }
             (Call::Question, result) => {
                 self.stats.count("questions answered");
@@ -557,6 +573,11 @@ impl World {
             Command::Unlock { .. } => self.unlock(slot, command),
             Command::Cancel { handle } => {
                 self.ask(slot, Ask::Cancel { handle }, Call::Cancel { handle });
+            }
+            Command::Update { handle, update } => self.update(slot, handle, update),
+            Command::Watch { handle } => {
+                let ask = Ask::WatchValue { handle, on: true };
+                self.ask(slot, ask, Call::Watch { handle });
             }
             Command::Ask(ask) => self.ask(slot, ask, Call::Question),
         }

@@ -271,7 +271,7 @@ impl Dlm {
     fn in_the_way(&self, lock: LockId, held: bool) -> Option<SessionId> {
         let owned = self.locks.get(&lock)?;
         let stays = match held {
-            true => owned.granted.is_some() && (owned.pending == Pending::None || queued(owned)),
+            true => owned.granted.is_some() && (stays(&owned.pending) || queued(owned)),
             // One that waits uncounted, by NODLCKWT, stands in the queue all the same.
             false => self.standing_wait(lock).is_some() || waits_uncounted(owned),
         };
@@ -330,6 +330,11 @@ impl Dlm {
     }
 }
 
+/// Whether what is pending leaves the lock as it is.
+fn stays(pending: &Pending) -> bool {
+    matches!(pending, Pending::None | Pending::Update { .. })
+}
+
 /// Whether what is pending stands in the master's queue.
 fn queued(owned: &Owned) -> bool {
     owned.requested().is_some() && owned.sent && owned.ticket.is_some()
@@ -338,7 +343,7 @@ fn queued(owned: &Owned) -> bool {
 fn pending_flags(owned: &Owned) -> Flags {
     match &owned.pending {
         Pending::Request { flags, .. } | Pending::Convert { flags, .. } => *flags,
-        Pending::None | Pending::Unlock { .. } => Flags::NONE,
+        Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => Flags::NONE,
     }
 }
 

@@ -422,9 +422,11 @@ impl Dlm {
         }
     }
 
-    /// Tells the master of calls that were to be cancelled while it could not be told.
+    /// Tells the master of calls that were to be cancelled, and of who watches the value block, while it
+    /// could not be told.
     pub(super) fn cancel_again(&mut self, now: Instant, place: Place) {
         for lock in self.resources.get(place).locks.clone() {
+            self.watch_again(now, lock);
             let Some(owned) = self.locks.get(&lock) else {
                 continue;
             };
@@ -463,5 +465,6 @@ fn on_the_wire(lock: &EngineLock<crate::master::Key>) -> MovedLock {
         blocking_next: lock.wants_bast_next,
         valblk: lock.valblk,
         told: lock.told,
+        watches: lock.watches,
     }
 }

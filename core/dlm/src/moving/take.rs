@@ -250,5 +250,6 @@ fn in_the_engine(lock: &MovedLock) -> EngineLock<Key> {
         wants_bast_next: lock.blocking_next,
         valblk: lock.valblk,
         told: lock.told,
+        watches: lock.watches,
     }
 }

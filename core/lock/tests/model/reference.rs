@@ -1,7 +1,7 @@
 //! The plain model. Nothing here is shared with the engine but the words of its interface; the
 //! tables are written down once more.
 
-use mainstay_base::{LockMode, Token, Value, ValueBlock, ValueVersion};
+use mainstay_base::{LockMode, Token, Updated, Value, ValueBlock, ValueUpdate, ValueVersion};
 use mainstay_lock::{Effect, Flags, Grant, Refusal, Restated, Ticket};
 
 pub(crate) type Brief = (
@@ -24,6 +24,7 @@ struct Lock {
     /// The owner's copy of the value, and whether it belongs to the granted mode.
     copy: Option<Value>,
     fresh: bool,
+    watches: bool,
 }
 
 pub(crate) struct Reference {
@@ -429,6 +430,7 @@ impl Reference {
             told: None,
             copy: None,
             fresh: false,
+            watches: false,
         };
         self.arrive(lock, out);
         true
@@ -541,6 +543,68 @@ impl Reference {
         true
     }
 
+    /// The change, if it can be made: nothing for a call that is wrong, and no value where others
+    /// are in the way.
+    pub(crate) fn update(&mut self, key: u8, update: &ValueUpdate) -> Option<Option<Updated>> {
+        let own = self.granted.iter().position(|l| l.key == key)?;
+        let all = self.granted.iter().chain(&self.converting);
+        let others = all
+            .filter(|l| l.key != key)
+            .any(|l| excludes_writers(l.mode()));
+        let (block, stale) = match update {
+            ValueUpdate::Swap { block, .. } if block.as_bytes().len() > self.value_len => {
+                return None;
+            }
+            _ if others => return Some(None),
+            ValueUpdate::Swap {
+                expect,
+                expect_stale,
+                block,
+            } => {
+                if *expect != self.value.version || *expect_stale != self.value.maybe_stale {
+                    let value = self.value.clone();
+                    self.granted[own].copy = Some(value.clone());
+                    return Some(Some(Updated { done: false, value }));
+                }
+                (block.clone(), false)
+            }
+            ValueUpdate::Add { delta } => {
+                let mut bytes = self.value.block.as_bytes().to_vec();
+                let count = i64::from_le_bytes(bytes[..8].try_into().unwrap());
+                let sum = i128::from(count) + i128::from(*delta);
+                let sum = i64::try_from(sum).ok()?;
+                bytes[..8].copy_from_slice(&sum.to_le_bytes());
+                (ValueBlock::new(bytes).unwrap(), self.value.maybe_stale)
+            }
+        };
+        self.publish(block);
+        self.value.maybe_stale = stale;
+        let value = self.value.clone();
+        self.granted[own].copy = Some(value.clone());
+        Some(Some(Updated { done: true, value }))
+    }
+
+    pub(crate) fn watch(&mut self, key: u8, on: bool) -> bool {
+        let mut all = self.granted.iter_mut().chain(&mut self.converting);
+        let lock = all.find(|l| l.key == key);
+        lock.map(|l| l.watches = on).is_some()
+    }
+
+    /// Who is to be told of a change.
+    pub(crate) fn watching(&self) -> Vec<u8> {
+        let all = self.granted.iter().chain(&self.converting);
+        all.filter(|l| l.watches).map(|l| l.key).collect()
+    }
+
+    /// Those who watch have heard what the value is.
+    pub(crate) fn heard(&mut self) {
+        let value = self.value.clone();
+        let all = self.granted.iter_mut().chain(&mut self.converting);
+        for lock in all.filter(|l| l.watches) {
+            lock.copy = Some(value.clone());
+        }
+    }
+
     fn gone(&mut self, key: u8, out: Out<'_>) {
         out.push(Effect::Unlocked {
             key,
@@ -610,6 +674,8 @@ impl Reference {
                     valblk: l.fresh,
                     value: l.copy.clone(),
                     publish: None,
+                    unsure: false,
+                    watches: l.watches,
                 };
                 (l.key, restated)
             })

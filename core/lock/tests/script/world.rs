@@ -1,7 +1,9 @@
 //! One resource driven by lines of text.
 
-use mainstay_base::{Epoch, LockMode, Token, Value, ValueBlock, ValueVersion};
-use mainstay_lock::{Effect, Flags, Invalid, LockView, Refusal, Resource, Restated, Ticket};
+use mainstay_base::{Epoch, LockMode, Token, Value, ValueBlock, ValueUpdate, ValueVersion};
+use mainstay_lock::{
+    Effect, Flags, Invalid, LockView, Refusal, Resource, Restated, Ticket, UpdateError,
+};
 
 pub(crate) struct World {
     resource: Resource<char>,
@@ -104,7 +106,14 @@ fn show_value(value: &Value) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches('\0');
     let stale = if value.maybe_stale { " stale" } else { "" };
-    if text.is_empty() {
+    if text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        format!(
+            "count {}[{}] v{}{stale}",
+            value.count(),
+            bytes.len(),
+            value.version
+        )
+    } else if text.is_empty() {
         format!("zeros[{}] v{}{stale}", bytes.len(), value.version)
     } else {
         format!("\"{text}\"[{}] v{}{stale}", bytes.len(), value.version)
@@ -248,8 +257,31 @@ impl World {
                     valblk: words.take_plain("copy"),
                     value: words.take("value").map(|t| value(&t)).transpose()?,
                     publish: words.take("publish").map(|t| block(&t)).transpose()?,
+                    unsure: words.take_plain("unsure"),
+                    watches: words.take_plain("watches"),
                 };
                 self.resource.restate(key, lock);
+            }
+            "swap" => {
+                let expect = words.take("expect").ok_or("want expect=VERSION")?;
+                let (version, mark) = expect.split_once('/').unwrap_or((&expect, ""));
+                let text = words.take("value").ok_or("want value=TEXT")?;
+                let update = ValueUpdate::Swap {
+                    expect: ValueVersion(number(version)?),
+                    expect_stale: mark == "stale",
+                    block: block(&text)?,
+                };
+                valid = self.update(key, &update, &mut trace);
+            }
+            "add" => {
+                let delta = number(&words.take("by").ok_or("want by=NUMBER")?)?;
+                valid = self.update(key, &ValueUpdate::Add { delta }, &mut trace);
+            }
+            "watch" => {
+                let on = !words.take_plain("off");
+                if !self.resource.watch(key, on) {
+                    trace.push(format!("{key} is not granted"));
+                }
             }
             "restate_value" => {
                 let text = words.take("value").ok_or("want value=TEXT/VERSION")?;
@@ -287,6 +319,38 @@ impl World {
             trace.push(format!("invalid: {invalid}"));
         }
         trace.extend(out.iter().map(show_effect));
+        if self.resource.has_news() {
+            let value = show_value(&self.resource.value());
+            let watching = self.resource.take_watching();
+            trace.extend(watching.iter().map(|key| format!("{key} sees {value}")));
+        }
         Ok(trace)
+    }
+
+    fn update(
+        &mut self,
+        key: char,
+        update: &ValueUpdate,
+        trace: &mut Vec<String>,
+    ) -> Result<(), Invalid> {
+        match self.resource.update(key, update) {
+            Ok(updated) => {
+                let word = match (update, updated.done) {
+                    (ValueUpdate::Add { .. }, _) => "counts",
+                    (ValueUpdate::Swap { .. }, true) => "swapped",
+                    (ValueUpdate::Swap { .. }, false) => "not swapped",
+                };
+                trace.push(format!(
+                    "{key} {word}, value {}",
+                    show_value(&updated.value)
+                ));
+                Ok(())
+            }
+            Err(UpdateError::Held) => {
+                trace.push(format!("{key} refused: others rely on the value"));
+                Ok(())
+            }
+            Err(UpdateError::Invalid(invalid)) => Err(invalid),
+        }
     }
 }

@@ -176,7 +176,7 @@ impl ClusterState {
     fn create_lockspace(
         &mut self,
         name: &LockspaceName,
-        value_len: u8,
+        value_len: u16,
         origin: super::RequestOrigin,
     ) -> Change {
         let known = self.lockspaces.get(name).cloned();

@@ -72,8 +72,8 @@ pub enum Command {
     CreateLockspace {
         /// Its name.
         name: LockspaceName,
-        /// Length of its value blocks, 1 to 64.
-        value_len: u8,
+        /// Length of its value blocks, 1 to 4096.
+        value_len: u16,
         /// Who wants to know.
         origin: RequestOrigin,
     },

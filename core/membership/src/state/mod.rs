@@ -37,7 +37,7 @@ pub struct Lockspace {
     /// Its name.
     pub name: LockspaceName,
     /// Length of its value blocks, in bytes.
-    pub value_len: u8,
+    pub value_len: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

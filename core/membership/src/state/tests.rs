@@ -198,8 +198,8 @@ fn a_lockspace_is_created_once_per_name() {
     };
     assert_eq!(created(log.add(create("default", 32))), (1, 32, true));
     assert_eq!(created(log.add(create("default", 64))), (1, 32, false));
-    assert_eq!(created(log.add(create("other", 64))), (2, 64, true));
-    let refused = log.add(create("huge", 65));
+    assert_eq!(created(log.add(create("other", 4096))), (2, 4096, true));
+    let refused = log.add(create("huge", 4097));
     assert!(matches!(
         refused.as_slice(),
         [Change::LockspaceRefused { .. }]

@@ -23,6 +23,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
         blocking_next: false,
         valblk: true,
         told: Some(LockMode::Pr),
+        watches: true,
     };
     vec![
         (

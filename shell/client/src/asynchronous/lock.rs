@@ -6,7 +6,10 @@ use crate::{
     session::Session,
     spec::{LockCall, call_options},
 };
-use mainstay_base::{Flags, LockMode, NameError, ResourceName, Token, ValueBlock, ValueVersion};
+use mainstay_base::{
+    Flags, LockMode, NameError, ResourceName, Token, Updated, Value, ValueBlock, ValueUpdate,
+    ValueVersion,
+};
 use mainstay_wire::client::Handle;
 use std::{
     future::{Future, IntoFuture, poll_fn},
@@ -126,6 +129,68 @@ impl Lock {
         Ok(self.value().map(|value| value.version).unwrap_or_default())
     }
 
+    /// Publishes a value block if the present value is the one that the caller has read, in one round
+    /// trip and whatever the lock's mode. [`Updated::done`] tells whether it was, and the value is the
+    /// one afterwards. Version and mark are compared, not bytes.
+    ///
+    /// # Errors
+    /// As `value-held` while another lock is held in CW, PR, PW or EX. As `unavailable` if the
+    /// resource's master vanished before it answered: then the value may have been published or not.
+    /// If the block is too long, or as for any call.
+    pub async fn compare_and_swap(
+        &mut self,
+        expect: &Value,
+        block: ValueBlock,
+    ) -> Result<Updated, LockError> {
+        let update = ValueUpdate::Swap {
+            expect: expect.version,
+            expect_stale: expect.maybe_stale,
+            block,
+        };
+        self.update(update).await
+    }
+
+    /// Adds to the count in the value block's first eight bytes, a little-endian `i64`, in one round
+    /// trip and whatever the lock's mode. Returns the value afterwards ([`Value::count`]); a mark stays.
+    ///
+    /// # Errors
+    /// As for a compare-and-swap; also if the count would leave its range, or the lockspace's value
+    /// blocks are too short for one.
+    pub async fn add(&mut self, delta: i64) -> Result<Value, LockError> {
+        let updated = self.update(ValueUpdate::Add { delta }).await?;
+        Ok(updated.value)
+    }
+
+    async fn update(&mut self, update: ValueUpdate) -> Result<Updated, LockError> {
+        self.idle().await;
+        let request = self.0.update(update);
+        Call::queued(self.0.session.clone(), request, answer::updated).await
+    }
+
+    /// Tells of changes of the value block from now on, until the lock ends or
+    /// [`Lock::unwatch_value`]. If the value is another than the one that the lock knows
+    /// ([`Held::value`]), that comes first.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn watch_value(&self) -> Result<ValueChanges, LockError> {
+        let request = self.0.watch(true);
+        Call::queued(self.0.session.clone(), request, answer::done).await?;
+        Ok(ValueChanges {
+            session: Arc::clone(&self.0.session),
+            handle: self.0.handle,
+        })
+    }
+
+    /// Tells of changes of the value block no more.
+    ///
+    /// # Errors
+    /// As for [`Lock::watch_value`].
+    pub async fn unwatch_value(&self) -> Result<(), LockError> {
+        let request = self.0.watch(false);
+        Call::queued(self.0.session.clone(), request, answer::done).await
+    }
+
     /// Releases the lock and waits until the daemon has said so. The lock is released also if the
     /// future is dropped.
     ///
@@ -239,6 +304,25 @@ impl BlockingNotices {
         poll_fn(|cx| {
             self.session
                 .poll_watched(self.handle, cx, |lock| lock.take_blocked())
+        })
+        .await
+    }
+}
+
+/// Changes of the value block that a lock watches. Several of one lock share what comes.
+#[derive(Debug)]
+pub struct ValueChanges {
+    session: Arc<Session>,
+    handle: Handle,
+}
+
+impl ValueChanges {
+    /// The next change: the value as it is then, of several changes at once the last, never one that
+    /// is older than what came before. `None`: the lock is released or its session lost.
+    pub async fn next(&mut self) -> Option<Value> {
+        poll_fn(|cx| {
+            self.session
+                .poll_watched(self.handle, cx, |lock| lock.take_news())
         })
         .await
     }

@@ -8,7 +8,7 @@ mod lock;
 pub use {
     call::Call,
     lease::Lease,
-    lock::{BlockingNotices, Convert, Lock, LockRequest},
+    lock::{BlockingNotices, Convert, Lock, LockRequest, ValueChanges},
 };
 
 use crate::{
@@ -20,7 +20,8 @@ use crate::{
     session::{Owned, Session},
 };
 use mainstay_base::{
-    Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, ValueBlock, ValueVersion,
+    Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, Updated, ValueBlock,
+    ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
@@ -301,13 +302,13 @@ async fn connect(
 pub struct LockspaceRequest {
     core: Arc<Core>,
     name: String,
-    value_len: Option<u8>,
+    value_len: Option<u16>,
 }
 
 impl LockspaceRequest {
-    /// Length of its value blocks, 1 to 64 bytes. Opening one that exists with another length is
+    /// Length of its value blocks, 1 to 4096 bytes. Opening one that exists with another length is
     /// refused. Without this, whatever exists is taken, or 32.
-    pub fn value_len(mut self, len: u8) -> Self {
+    pub fn value_len(mut self, len: u16) -> Self {
         self.value_len = Some(len);
         self
     }
@@ -352,7 +353,7 @@ impl Lockspace {
 
     /// Length of its value blocks, in bytes.
     #[must_use]
-    pub fn value_len(&self) -> u8 {
+    pub fn value_len(&self) -> u16 {
         self.space.last_id().1
     }
 
@@ -423,6 +424,17 @@ impl RawSession {
     ) -> Call<()> {
         let ask = machine::promise(handle, within, release);
         Call::new(self.0.clone(), ask, answer::done)
+    }
+
+    /// Changes the value block in one step, under a granted lock.
+    pub fn raw_update_value(&self, handle: Handle, update: ValueUpdate) -> Call<Updated> {
+        let ask = Ask::UpdateValue { handle, update };
+        Call::new(self.0.clone(), ask, answer::updated)
+    }
+
+    /// Tells of changes of the value block ([`Notice::ValueChanged`]) from now on, or no more.
+    pub fn raw_watch_value(&self, handle: Handle, on: bool) -> Call<()> {
+        Call::new(self.0.clone(), Ask::WatchValue { handle, on }, answer::done)
     }
 
     /// Cancels the pending request or conversion of a lock.

@@ -6,7 +6,10 @@ use crate::{
     session::Session,
     spec::{LockCall, call_options},
 };
-use mainstay_base::{Flags, LockMode, NameError, ResourceName, Token, ValueBlock, ValueVersion};
+use mainstay_base::{
+    Flags, LockMode, NameError, ResourceName, Token, Updated, Value, ValueBlock, ValueUpdate,
+    ValueVersion,
+};
 use mainstay_wire::client::Handle;
 use std::{
     ops::Deref,
@@ -109,6 +112,78 @@ impl Lock {
         Ok(self.value().map(|value| value.version).unwrap_or_default())
     }
 
+    /// Publishes a value block if the present value is the one that the caller has read, in one round
+    /// trip and whatever the lock's mode. [`Updated::done`] tells whether it was, and the value is the
+    /// one afterwards. Version and mark are compared, not bytes.
+    ///
+    /// # Errors
+    /// As `value-held` while another lock is held in CW, PR, PW or EX. As `unavailable` if the
+    /// resource's master vanished before it answered: then the value may have been published or not.
+    /// If the block is too long, or as for any call.
+    pub fn compare_and_swap(
+        &mut self,
+        expect: &Value,
+        block: ValueBlock,
+    ) -> Result<Updated, LockError> {
+        let update = ValueUpdate::Swap {
+            expect: expect.version,
+            expect_stale: expect.maybe_stale,
+            block,
+        };
+        self.update(update)
+    }
+
+    /// Adds to the count in the value block's first eight bytes, a little-endian `i64`, in one round
+    /// trip and whatever the lock's mode. Returns the value afterwards ([`Value::count`]); a mark stays.
+    ///
+    /// # Errors
+    /// As for a compare-and-swap; also if the count would leave its range, or the lockspace's value
+    /// blocks are too short for one.
+    pub fn add(&mut self, delta: i64) -> Result<Value, LockError> {
+        let updated = self.update(ValueUpdate::Add { delta })?;
+        Ok(updated.value)
+    }
+
+    fn update(&mut self, update: ValueUpdate) -> Result<Updated, LockError> {
+        self.idle();
+        let request = self.0.update(update);
+        Call::queued(self.0.session.clone(), request, answer::updated).wait()
+    }
+
+    /// Tells of changes of the value block from now on, until the lock ends or
+    /// [`Lock::unwatch_value`]. If the value is another than the one that the lock knows
+    /// ([`Held::value`]), that comes first.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn watch_value(&self) -> Result<ValueChanges, LockError> {
+        let request = self.0.watch(true);
+        Call::queued(self.0.session.clone(), request, answer::done).wait()?;
+        Ok(ValueChanges {
+            session: Arc::clone(&self.0.session),
+            handle: self.0.handle,
+        })
+    }
+
+    /// Tells of changes of the value block no more.
+    ///
+    /// # Errors
+    /// As for [`Lock::watch_value`].
+    pub fn unwatch_value(&self) -> Result<(), LockError> {
+        let request = self.0.watch(false);
+        Call::queued(self.0.session.clone(), request, answer::done).wait()
+    }
+
+    /// Waits until no earlier call on the lock is unfinished, such as a conversion that got no answer
+    /// in its time and is being cancelled.
+    fn idle(&self) {
+        let (session, handle) = (&self.0.session, self.0.handle);
+        reader::wait(session, None, |state| {
+            let busy = state.machine.watched(handle).is_some_and(|l| !l.idle());
+            (!busy).then_some(())
+        });
+    }
+
     /// Releases the lock and waits until the daemon has said so.
     ///
     /// # Errors
@@ -176,12 +251,7 @@ impl<'a> Convert<'a> {
     /// # Errors
     /// If the daemon refuses, the session is lost, or the time passes.
     pub fn wait(mut self) -> Result<Token, LockError> {
-        // A conversion that got no answer in its time is being cancelled; this one comes after it.
-        let (session, handle) = (&self.lock.0.session, self.lock.0.handle);
-        reader::wait(session, None, |state| {
-            let busy = state.machine.watched(handle).is_some_and(|l| !l.idle());
-            (!busy).then_some(())
-        });
+        self.lock.idle();
         if let Some(deadline) = self.deadline {
             self.call.end_by(deadline);
         }
@@ -229,6 +299,42 @@ impl Iterator for BlockingNotices {
     type Item = LockMode;
 
     fn next(&mut self) -> Option<LockMode> {
+        self.until(None)
+    }
+}
+
+/// Changes of the value block that a lock watches. Several of one lock share what comes.
+///
+/// As an iterator it waits for the next change and gives the value as it is then, of several changes
+/// at once the last, never one that is older than what came before. It ends when the lock is released
+/// or its session lost.
+#[derive(Debug)]
+pub struct ValueChanges {
+    session: Arc<Session>,
+    handle: Handle,
+}
+
+impl ValueChanges {
+    /// As [`Iterator::next`], but waits no longer than `timeout`; `None` also when that passes.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Value> {
+        self.until(Instant::now().checked_add(timeout))
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) -> Option<Value> {
+        reader::wait(&self.session, deadline, |state| {
+            match state.machine.watched(self.handle) {
+                None => Some(None),
+                Some(lock) => lock.take_news().map(Some),
+            }
+        })
+        .flatten()
+    }
+}
+
+impl Iterator for ValueChanges {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
         self.until(None)
     }
 }

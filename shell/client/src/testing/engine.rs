@@ -2,8 +2,8 @@
 //! requests; no deadlock search, no time limits.
 
 use mainstay_base::{
-    Flags, LockMode, LockspaceId, LockspaceName, ResourceName, Token, VALUE_LEN_DEFAULT, Value,
-    ValueBlock, ValueVersion,
+    Flags, LockMode, LockspaceId, LockspaceName, ResourceName, Token, Updated, VALUE_LEN_DEFAULT,
+    Value, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
@@ -20,6 +20,8 @@ struct Lock {
     owner: Owner,
     held: Option<LockMode>,
     blocking: bool,
+    /// It is to be told of changes of the value block.
+    watches: bool,
     wants: Option<Want>,
 }
 
@@ -37,11 +39,13 @@ struct Resource {
     token: Token,
     value: Option<Value>,
     value_len: usize,
+    /// The version that those who watch were told.
+    told: ValueVersion,
 }
 
 #[derive(Default)]
 pub(super) struct Engine {
-    spaces: BTreeMap<LockspaceName, (LockspaceId, u8)>,
+    spaces: BTreeMap<LockspaceName, (LockspaceId, u16)>,
     resources: BTreeMap<(LockspaceId, ResourceName), Resource>,
     places: BTreeMap<Owner, (LockspaceId, ResourceName)>,
 }
@@ -52,10 +56,17 @@ impl Engine {
     }
 
     pub(super) fn ask(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
+        self.answer(session, request, ask, said);
+        for resource in self.resources.values_mut() {
+            resource.tell_news(said);
+        }
+    }
+
+    fn answer(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
         let result = match ask {
             Ask::OpenLockspace { name, value_len } => {
                 let next = LockspaceId(u32::try_from(self.spaces.len()).unwrap_or(0) + 1);
-                let len = value_len.unwrap_or(u8::try_from(VALUE_LEN_DEFAULT).unwrap_or(u8::MAX));
+                let len = value_len.unwrap_or(VALUE_LEN_DEFAULT as u16);
                 let (id, value_len) = *self.spaces.entry(name).or_insert((next, len));
                 Ok(Answer::Lockspace { id, value_len })
             }
@@ -83,6 +94,7 @@ impl Engine {
                     owner,
                     held: None,
                     blocking,
+                    watches: false,
                     wants: Some(Want {
                         request,
                         mode,
@@ -149,6 +161,17 @@ impl Engine {
                 },
                 None => Err(Refusal::TooLate),
             },
+            Ask::UpdateValue { handle, update } => match self.find((session, handle)) {
+                None => Err(Refusal::NoSuchLock),
+                Some((place, _)) => self.update(&place, (session, handle), &update),
+            },
+            Ask::WatchValue { handle, on } => match self.find((session, handle)) {
+                None => Err(Refusal::NoSuchLock),
+                Some((_, lock)) => {
+                    lock.watches = on;
+                    Ok(Answer::Watching)
+                }
+            },
             Ask::Ping => Ok(Answer::Pong),
             Ask::Events { .. } => Ok(Answer::Subscribed),
             Ask::Leave => Ok(Answer::Left),
@@ -157,6 +180,31 @@ impl Engine {
             )),
         };
         said.push(done(session, request, result));
+    }
+
+    fn update(
+        &mut self,
+        place: &(LockspaceId, ResourceName),
+        owner: Owner,
+        update: &ValueUpdate,
+    ) -> Result<Answer, Refusal> {
+        let resource = self.resources.entry(place.clone()).or_default();
+        let mut others = resource.locks.iter().filter(|lock| lock.owner != owner);
+        if others.any(|lock| lock.held.is_some_and(|held| !held.compatible(LockMode::Pw))) {
+            return Err(Refusal::ValueHeld);
+        }
+        let now = resource.read();
+        let block = match update {
+            ValueUpdate::Swap { expect, block, .. } if *expect == now.version => block.clone(),
+            ValueUpdate::Swap { .. } => {
+                let (done, value) = (false, now);
+                return Ok(Answer::Updated(Updated { done, value }));
+            }
+            ValueUpdate::Add { delta } => now.block.with_count(now.count() + delta),
+        };
+        resource.publish(block);
+        let (done, value) = (true, resource.read());
+        Ok(Answer::Updated(Updated { done, value }))
     }
 
     fn value_len(&self, id: LockspaceId) -> Option<usize> {
@@ -271,15 +319,7 @@ impl Resource {
                 }
                 _ => {}
             }
-            value.clone_from(&self.value);
-            let empty = ValueBlock::default().padded(self.value_len);
-            value = value.or_else(|| {
-                Some(Value {
-                    block: empty.ok()?,
-                    version: ValueVersion(0),
-                    maybe_stale: false,
-                })
-            });
+            value = Some(self.read());
         }
         let granted = Granted {
             mode: want.mode,
@@ -288,6 +328,28 @@ impl Resource {
         };
         let answer = Ok(Answer::Granted(granted));
         said.push(done(owner.0, want.request, answer));
+    }
+
+    /// The value, zeros if none was published.
+    fn read(&self) -> Value {
+        let empty = || ValueBlock::default().padded(self.value_len);
+        self.value.clone().unwrap_or_else(|| Value {
+            block: empty().unwrap_or_default(),
+            version: ValueVersion(0),
+            maybe_stale: false,
+        })
+    }
+
+    fn tell_news(&mut self, said: &mut Said) {
+        let value = self.read();
+        if std::mem::replace(&mut self.told, value.version) == value.version {
+            return;
+        }
+        for lock in self.locks.iter().filter(|lock| lock.watches) {
+            let (session, handle) = lock.owner;
+            let value = value.clone();
+            said.push((session, ToClient::ValueChanged { handle, value }));
+        }
     }
 
     fn publish(&mut self, block: ValueBlock) -> Option<ValueVersion> {

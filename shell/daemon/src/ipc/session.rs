@@ -5,13 +5,13 @@ use super::{
     reader::{Newcomer, SessionPort},
 };
 use crate::inbox::{Arrival, SharedInbox};
-use mainstay_base::{FixedMap, SessionId};
+use mainstay_base::{FixedMap, SessionId, Value};
 use mainstay_wire::{
-    client::{HEADER_LEN, ToClient},
+    client::{HEADER_LEN, Handle, ToClient},
     codec,
     event::Event,
 };
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 use tokio::{net::unix::OwnedWriteHalf, time::timeout};
 
 /// A buffer that grew beyond this is given back once nothing waits in it.
@@ -32,6 +32,8 @@ struct Session {
     subscribed: bool,
     /// Events that were dropped and not yet told.
     missed: u64,
+    /// Value blocks that changed while too much waited, to be told as they are once it does not.
+    values: BTreeMap<Handle, Value>,
 }
 
 impl Session {
@@ -45,6 +47,17 @@ impl Session {
         codec::encode(message, &mut self.out);
         let len = u32::try_from(self.out.len() - at - HEADER_LEN).unwrap_or(u32::MAX);
         self.out[at..at + HEADER_LEN].copy_from_slice(&len.to_le_bytes());
+    }
+
+    /// Tells value blocks that were held back, as many as do not make too much wait; whether the
+    /// connection still works.
+    fn tell_values(&mut self) -> bool {
+        while self.waiting() < EVENTS_BUFFER_MAX
+            && let Some((handle, value)) = self.values.pop_first()
+        {
+            self.encode(&ToClient::ValueChanged { handle, value });
+        }
+        self.blocked || self.write()
     }
 
     /// Writes what waits; whether the connection still works.
@@ -99,6 +112,7 @@ impl Sessions {
             dirty: false,
             subscribed: false,
             missed: 0,
+            values: BTreeMap::new(),
         };
         self.all.insert(newcomer.session, session);
     }
@@ -114,6 +128,12 @@ impl Sessions {
         };
         if matches!(message, ToClient::Done { .. }) {
             session.port.count_answered();
+        }
+        if let ToClient::ValueChanged { handle, value } = message
+            && (!session.values.is_empty() || session.waiting() >= EVENTS_BUFFER_MAX)
+        {
+            session.values.insert(*handle, value.clone());
+            return;
         }
         session.encode(message);
         if !session.dirty {
@@ -179,6 +199,9 @@ impl Sessions {
                     let missed = std::mem::take(&mut session.missed);
                     session.encode(&ToClient::EventsMissed(missed));
                     works = session.blocked || session.write();
+                }
+                if works && session.waiting() < EVENTS_BUFFER_MAX / 2 {
+                    works = session.tell_values();
                 }
                 if works && session.blocked {
                     let (inbox, write) = (Arc::clone(&self.inbox), Arc::clone(&session.write));

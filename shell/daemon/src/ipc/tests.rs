@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::inbox::{Arrival, SharedInbox};
-use mainstay_base::{Epoch, SessionId};
+use mainstay_base::{Epoch, SessionId, Value, ValueBlock, ValueVersion};
 use mainstay_wire::{
-    client::{Answer, Ask, FromClient, HEADER_LEN, MESSAGE_LEN_MAX, PROTOCOL, ToClient},
+    client::{Answer, Ask, FromClient, HEADER_LEN, Handle, MESSAGE_LEN_MAX, PROTOCOL, ToClient},
     codec,
     event::{Event, Reason, What},
 };
@@ -316,6 +316,56 @@ async fn events_for_a_sleeper_are_counted() {
     house.sessions.tell(&event());
     assert!(house.sessions.flush().is_empty());
     assert_eq!(messages.recv().await, Some(ToClient::Event(event())));
+}
+
+/// Protects memory, and those who watch value blocks: of the changes that a client does not read only
+/// the last of each lock is kept, and it gets that, behind older ones, once it reads.
+#[tokio::test]
+async fn value_blocks_for_a_sleeper_are_told_as_they_are_last() {
+    let mut house = House::new();
+    let (mut stream, id) = house.client().await;
+    let changed = |handle: u64, version: u64| ToClient::ValueChanged {
+        handle: Handle(handle),
+        value: Value {
+            block: ValueBlock::new([version as u8; 4096]).expect("short"),
+            version: ValueVersion(version),
+            maybe_stale: false,
+        },
+    };
+    let last = 4 * EVENTS_BUFFER_MAX as u64 / 4096;
+    for version in 1..=last {
+        for handle in [1, 2] {
+            house.sessions.send(id, &changed(handle, version));
+        }
+        assert!(house.sessions.flush().is_empty(), "it is not closed");
+    }
+    skip_page(&mut stream).await;
+    let (told, mut messages) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move { while told.send(receive(&mut stream).await).is_ok() {} });
+    let (mut known, mut count) = ([0, 0], 0);
+    while known != [last, last] {
+        tokio::select! {
+            message = messages.recv() => match message {
+                Some(ToClient::ValueChanged { handle, value }) => {
+                    let known = &mut known[handle.0 as usize - 1];
+                    assert!(value.version.0 > *known, "it goes forward");
+                    *known = value.version.0;
+                    count += 1;
+                }
+                other => panic!("{other:?}"),
+            },
+            arrivals = house.arrivals() => for arrival in arrivals {
+                assert!(matches!(arrival, Arrival::Writable { session } if session == id));
+                house.sessions.writable(id);
+                assert!(house.sessions.flush().is_empty());
+            },
+        }
+    }
+    assert!(count < last, "{count} of {} were kept", 2 * last);
+    // From now on it gets each again.
+    house.sessions.send(id, &changed(1, last + 1));
+    assert!(house.sessions.flush().is_empty());
+    assert_eq!(messages.recv().await, Some(changed(1, last + 1)));
 }
 
 /// Protects memory: a client that takes nothing of what it must get is closed.

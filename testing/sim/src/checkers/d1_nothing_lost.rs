@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct NothingLost {
     cluster: Option<ClusterId>,
-    lockspaces: BTreeMap<LockspaceName, (LockspaceId, u8)>,
+    lockspaces: BTreeMap<LockspaceName, (LockspaceId, u16)>,
     names: BTreeMap<LockspaceId, LockspaceName>,
     proofs: BTreeMap<(NodeId, u64), Reason>,
     acted_in: Epoch,

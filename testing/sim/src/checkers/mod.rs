@@ -6,6 +6,7 @@ pub mod l1_deadlocks;
 pub mod l1_progress;
 pub mod s1_exclusion;
 pub mod s2_no_lost_grant;
+pub mod s3_updates;
 pub mod s3_value_blocks;
 pub mod s4_no_recovery_before_proof;
 pub mod s5_agreement;
@@ -14,9 +15,9 @@ use books::{Books, Claim, ClientNo, LifeNo, Res, Who};
 use l1_deadlocks::ToldWait;
 use mainstay_base::{
     ClusterId, Epoch, Flags, Incarnation, Instant, LockMode, LockspaceId, LockspaceName, NodeId,
-    Value, ValueBlock, ValueVersion,
+    Updated, Value, ValueBlock, ValueVersion,
 };
-use mainstay_wire::{event::Reason, report::ResourceReport};
+use mainstay_wire::{event::Reason, lock::Refusal, report::ResourceReport};
 
 /// Something that an observer saw. The books are up to date with it when a checker sees it.
 #[derive(Debug)]
@@ -57,6 +58,36 @@ pub enum Fact<'a> {
         who: Who,
         /// On what.
         res: Res,
+    },
+    /// A client asked that the value block be changed in one step, so that its count grows by one.
+    Updating {
+        /// Under which lock.
+        who: Who,
+        /// On what.
+        res: Res,
+    },
+    /// The change was answered.
+    Updated {
+        /// Under which lock.
+        who: Who,
+        /// On what.
+        res: Res,
+        /// How.
+        result: Result<&'a Updated, &'a Refusal>,
+    },
+    /// A lock is told of changes of the value block from now on.
+    Watching {
+        /// Which.
+        who: Who,
+    },
+    /// It was told of one.
+    ValueTold {
+        /// Which.
+        who: Who,
+        /// On what.
+        res: Res,
+        /// What the value is.
+        value: &'a Value,
     },
     /// A client asked that the value block be marked, or died with a call pending on the resource.
     MayInvalidate {
@@ -149,7 +180,7 @@ pub enum Fact<'a> {
         /// Its number.
         id: LockspaceId,
         /// Length of its value blocks.
-        value_len: u8,
+        value_len: u16,
     },
     /// A node knows the cluster's number.
     Cluster {
@@ -291,6 +322,7 @@ impl Judge {
                 Box::new(s4_no_recovery_before_proof::Proof::default()),
                 Box::new(s2_no_lost_grant::NoLostGrant::default()),
                 Box::new(s3_value_blocks::ValueBlocks::default()),
+                Box::new(s3_updates::Updates::default()),
                 Box::new(s5_agreement::Agreement::default()),
                 Box::new(d1_nothing_lost::NothingLost::default()),
                 Box::new(l1_deadlocks::Deadlocks::new(nodes, quiet)),

@@ -50,6 +50,8 @@ struct Cell {
     forgotten_at: Option<u64>,
     /// The version that came last with a grant of each lock, or was acknowledged to it.
     copies: BTreeMap<Who, ValueVersion>,
+    /// It is changed in one step, which locks do not order: another checker's business.
+    updated: bool,
 }
 
 /// A lock that was granted to a dead client, but never told to it, is dropped some time after the
@@ -135,6 +137,9 @@ impl Cell {
     }
 
     fn read(&mut self, now: u64, mode: LockMode, value: &Value) -> Result<(), String> {
+        if self.updated {
+            return Ok(());
+        }
         let block = trimmed(&value.block);
         let never = value.version == ValueVersion::default();
         if never && !block.is_empty() {
@@ -254,6 +259,10 @@ impl Checker for ValueBlocks {
                 cell.published(who, version).map_err(|why| {
                     format!("resource {res}, written by client {}: {why}", who.client)
                 })
+            }
+            Fact::Updating { res, .. } => {
+                self.cell(res).updated = true;
+                Ok(())
             }
             Fact::PublicationRefused { res, who } => {
                 let cell = self.cell(res);

@@ -8,12 +8,13 @@ pub mod counters;
 pub mod locks;
 pub mod several;
 pub mod spectator;
+pub mod tallies;
 
 use crate::{
     checkers::books::{ClientNo, Res},
     client::Command,
 };
-use mainstay_base::{Entropy, LockMode, LockspaceName, NodeName, ResourceName};
+use mainstay_base::{Entropy, LockMode, LockspaceName, NodeName, ResourceName, Updated, Value};
 use mainstay_wire::{
     client::{Answer, Handle},
     lock::{Granted, Refusal},
@@ -39,12 +40,14 @@ pub struct Terrain {
     pub circles: Range<Res>,
     /// Where owners take less than they asked for.
     pub bargains: Range<Res>,
+    /// Where value blocks are counted up in one step.
+    pub tallies: Range<Res>,
 }
 
 impl Terrain {
     /// So many of each kind, in two lockspaces.
     #[must_use]
-    pub fn new([hot, cold, counters, converted, circles, bargains]: [u32; 6]) -> Terrain {
+    pub fn new([hot, cold, counters, converted, circles, bargains, tallies]: [u32; 7]) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
             let start = resources.len() as Res;
@@ -58,6 +61,7 @@ impl Terrain {
         let (counters, converted) = (add("counter", counters), add("convert", converted));
         let circles = add("circle", circles);
         let bargains = add("bargain", bargains);
+        let tallies = add("tally", tallies);
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -69,6 +73,7 @@ impl Terrain {
             converted,
             circles,
             bargains,
+            tallies,
         }
     }
 
@@ -101,6 +106,10 @@ pub enum Happened {
     Demoted(Handle),
     /// A lock blocks others.
     Blocking(Handle, LockMode),
+    /// An update of a value block was answered.
+    Updated(Handle, Result<Updated, Refusal>),
+    /// The value block that a lock watches is another.
+    ValueChanged(Handle, Value),
     /// A question was answered.
     Told(Box<Result<Answer, Refusal>>),
     /// The session and all locks are gone.
@@ -183,11 +192,13 @@ pub enum Kind {
     Spectator,
     /// [`bargains`]
     Bargains,
+    /// [`tallies`]
+    Tallies,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -196,6 +207,7 @@ impl Kind {
         Kind::Several,
         Kind::Spectator,
         Kind::Bargains,
+        Kind::Tallies,
     ];
 
     /// A new brain of this kind.
@@ -210,6 +222,7 @@ impl Kind {
             Kind::Several => Box::new(several::Several::default()),
             Kind::Spectator => Box::new(spectator::Spectator::default()),
             Kind::Bargains => Box::new(bargains::Bargains::default()),
+            Kind::Tallies => Box::new(tallies::Tallies::default()),
         }
     }
 }

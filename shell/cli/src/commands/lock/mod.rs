@@ -21,12 +21,22 @@ use std::{ffi::OsString, time::Duration};
 /// The lockspace of those who name none; created on first use.
 pub(crate) const DEFAULT_LOCKSPACE: &str = "default";
 
-/// How to wait for a lock, for all commands that take one.
+/// A lockspace, for all commands that take locks.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Acquire {
+pub(crate) struct Where {
     /// The lockspace; created on first use
     #[arg(long, value_name = "LS", default_value = DEFAULT_LOCKSPACE)]
     pub(crate) lockspace: String,
+    /// Insist on value blocks of so many bytes, 1 to 4096; a lockspace is created with 32 otherwise
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) value_len: Option<u16>,
+}
+
+/// How to wait for a lock, for all commands that wait for one.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Acquire {
+    #[command(flatten)]
+    pub(crate) place: Where,
     /// Fail at once if the lock is not free
     #[arg(long = "try", conflicts_with = "wait")]
     pub(crate) try_lock: bool,
@@ -85,9 +95,13 @@ pub(crate) enum Acquired {
 }
 
 /// Opens the lockspace that the command line names.
-pub(crate) async fn open(client: &Client, acquire: &Acquire) -> Result<Lockspace, Failure> {
-    let name = lockspace_name(&acquire.lockspace)?;
-    Ok(client.lockspace(name.as_str()).open().await?)
+pub(crate) async fn open(client: &Client, place: &Where) -> Result<Lockspace, Failure> {
+    let name = lockspace_name(&place.lockspace)?;
+    let mut space = client.lockspace(name.as_str());
+    if let Some(len) = place.value_len {
+        space = space.value_len(len);
+    }
+    Ok(space.open().await?)
 }
 
 /// Takes a lock as the command line says; a lock that is not granted is no failure.
@@ -145,7 +159,7 @@ pub(crate) async fn run(global: Global, args: LockArgs) -> Outcome {
         .await?;
     // Before the lock is asked for, so that none is missed after it is granted.
     let mut notices = client.notices();
-    let space = open(&client, &args.acquire).await?;
+    let space = open(&client, &args.acquire.place).await?;
     match take(&space, &args.name, args.mode, false, &args.acquire).await? {
         Acquired::Conflict(code) => Ok(code),
         Acquired::Granted(lock) => {

@@ -5,11 +5,16 @@ use super::{
     show::{ListedLock, Shown, ShownValue},
 };
 use crate::{
-    commands::locks::{lockspace_name, resource_name},
+    commands::{
+        lock::{Where, open},
+        locks::resource_name,
+    },
     exit::Failure,
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use mainstay_base::{Flags, LockMode, ResourceName, Token, ValueBlock, ValueVersion};
+use mainstay_base::{
+    Flags, LockMode, ResourceName, Token, Updated, ValueBlock, ValueUpdate, ValueVersion,
+};
 use mainstay_client::{
     Granted, LockCall, LockError,
     asynchronous::{Client, Lockspace, RawSession},
@@ -26,6 +31,9 @@ pub(super) enum Asked {
     Unlock,
     Cancel,
     Promise,
+    Swap,
+    Add,
+    Watch,
 }
 
 impl Asked {
@@ -37,6 +45,9 @@ impl Asked {
             Asked::Unlock => "unlock",
             Asked::Cancel => "cancel",
             Asked::Promise => "promise",
+            Asked::Swap => "cas",
+            Asked::Add => "add",
+            Asked::Watch => "watch",
         }
     }
 }
@@ -47,6 +58,8 @@ enum Result_ {
     Unlocked(Result<Option<ValueVersion>, LockError>),
     Cancelled(Result<(), LockError>),
     Promised(Result<(), LockError>),
+    Updated(Result<Updated, LockError>),
+    Watching(Result<bool, LockError>),
 }
 
 /// A call that has ended.
@@ -75,19 +88,22 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) async fn new(client: &Client, lockspace: &str) -> Result<Calls, Failure> {
+    pub(super) async fn new(client: &Client, place: &Where) -> Result<Calls, Failure> {
         Ok(Calls {
             raw: client.raw(),
-            space: client.lockspace(lockspace).open().await?,
+            space: open(client, place).await?,
             locks: BTreeMap::new(),
             under_way: FuturesUnordered::new(),
         })
     }
 
-    pub(super) async fn choose_space(&mut self, client: &Client, name: &str) -> Result<(), String> {
-        lockspace_name(name).map_err(|failure| failure.message)?;
-        let opened = client.lockspace(name).open().await;
-        self.space = opened.map_err(|error| error.to_string())?;
+    pub(super) async fn choose_space(
+        &mut self,
+        client: &Client,
+        place: &Where,
+    ) -> Result<(), String> {
+        let opened = open(client, place).await;
+        self.space = opened.map_err(|failure| failure.message)?;
         Ok(())
     }
 
@@ -222,8 +238,41 @@ impl Calls {
                 });
                 Ok(())
             }
+            Command::Swap {
+                label,
+                expect,
+                stale,
+                value,
+            } => {
+                let lock = self.find(&label)?;
+                let block = value_of(lock, Some(value))?.unwrap_or_default();
+                let update = ValueUpdate::Swap {
+                    expect: ValueVersion(expect),
+                    expect_stale: stale,
+                    block,
+                };
+                self.update(label, Asked::Swap, update)
+            }
+            Command::Add { label, delta } => {
+                self.update(label, Asked::Add, ValueUpdate::Add { delta })
+            }
+            Command::Watch { label, on } => {
+                let handle = self.find(&label)?.handle;
+                let call = self.raw.raw_watch_value(handle, on);
+                self.begin(label, Asked::Watch, None, async move {
+                    Result_::Watching(call.await.map(|()| on))
+                });
+                Ok(())
+            }
             other => unreachable!("{other:?} is no call on a lock"),
         }
+    }
+
+    fn update(&mut self, label: String, asked: Asked, update: ValueUpdate) -> Result<(), String> {
+        let handle = self.find(&label)?.handle;
+        let call = self.raw.raw_update_value(handle, update);
+        self.begin(label, asked, None, async { Result_::Updated(call.await) });
+        Ok(())
     }
 
     fn find(&self, label: &str) -> Result<&Lock, String> {
@@ -345,10 +394,27 @@ impl Calls {
             }
             Result_::Cancelled(Ok(())) => return Ok(Shown::Cancelled { lock: label }),
             Result_::Promised(Ok(())) => return Ok(Shown::Promised { lock: label }),
+            Result_::Watching(Ok(on)) => {
+                self.idle(&label);
+                return Ok(Shown::Watching { lock: label, on });
+            }
+            Result_::Updated(Ok(updated)) => {
+                self.idle(&label);
+                let count = (asked == Asked::Add).then(|| updated.value.count());
+                return Ok(Shown::Updated {
+                    lock: label,
+                    call: asked.name(),
+                    done: updated.done,
+                    count,
+                    value: ShownValue::of(&updated.value),
+                });
+            }
             Result_::Granted(Err(error))
             | Result_::Unlocked(Err(error))
             | Result_::Cancelled(Err(error))
-            | Result_::Promised(Err(error)) => error,
+            | Result_::Promised(Err(error))
+            | Result_::Updated(Err(error))
+            | Result_::Watching(Err(error)) => error,
         };
         let Some(refusal) = error.refusal() else {
             return Err(error.into());
@@ -370,6 +436,13 @@ impl Calls {
             reason: refusal.to_string(),
             deadlock: error.deadlock().cloned().map(Box::new),
         })
+    }
+
+    /// The call on a lock has ended, and left the lock as it was.
+    fn idle(&mut self, label: &str) {
+        if let Some(lock) = self.locks.get_mut(label) {
+            lock.asked = None;
+        }
     }
 
     /// Releases all locks, and waits until that is done.

@@ -41,6 +41,23 @@ pub(super) enum Command {
         label: String,
         value: Option<Vec<u8>>,
     },
+    /// Publish a value if the present one has this version, in one step.
+    Swap {
+        label: String,
+        expect: u64,
+        stale: bool,
+        value: Vec<u8>,
+    },
+    /// Add to the count in the value block, in one step.
+    Add {
+        label: String,
+        delta: i64,
+    },
+    /// Tell of changes of the value block, or no more.
+    Watch {
+        label: String,
+        on: bool,
+    },
     /// List the locks of this session.
     Locks,
     Why {
@@ -49,6 +66,7 @@ pub(super) enum Command {
     /// Choose the lockspace of later locks.
     Space {
         name: String,
+        value_len: Option<u16>,
     },
     Priority {
         priority: u8,
@@ -73,6 +91,9 @@ impl Command {
             Command::Unlock { flags, .. } if flags.contains(Flags::FORCEUNLOCK) => None,
             Command::Convert { label, .. }
             | Command::Unlock { label, .. }
+            | Command::Swap { label, .. }
+            | Command::Add { label, .. }
+            | Command::Watch { label, .. }
             | Command::Value { label, .. } => Some(label),
             _ => None,
         }
@@ -88,7 +109,7 @@ pub(super) struct How {
 }
 
 /// The words that begin a line, for completion and help: word, arguments, what it does.
-pub(super) const WORDS: [(&str, &str, &str); 16] = [
+pub(super) const WORDS: [(&str, &str, &str); 19] = [
     (
         "lock",
         "NAME [MODE] [OPTION…]",
@@ -124,9 +145,28 @@ pub(super) const WORDS: [(&str, &str, &str); 16] = [
         "NAME [= VALUE]",
         "read the value block of a lock that is held, or publish another",
     ),
+    (
+        "cas",
+        "NAME VERSION [stale] = VALUE",
+        "publish a value if the present one has that version, in any mode",
+    ),
+    (
+        "add",
+        "NAME NUMBER",
+        "count the value block's first eight bytes up or down, in any mode",
+    ),
+    (
+        "watch",
+        "NAME [off]",
+        "tell of changes of the value block, in any mode",
+    ),
     ("locks", "", "list the locks of this session"),
     ("why", "NAME", "say who blocks whom on a resource"),
-    ("space", "NAME", "take later locks in this lockspace"),
+    (
+        "space",
+        "NAME [BYTES]",
+        "take later locks in this lockspace, of value blocks so long",
+    ),
     (
         "priority",
         "0-255",
@@ -223,9 +263,34 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         "why" => Command::Why {
             resource: words.wanted("why", "the name of a resource")?,
         },
-        "space" => Command::Space {
-            name: words.wanted("space", "the name of a lockspace")?,
-        },
+        "cas" => words.swap()?,
+        "add" => {
+            let label = words.wanted("add", "the name of a lock")?;
+            let word = words.wanted("add", "a number, such as 1 or -1")?;
+            let delta = word
+                .parse()
+                .map_err(|_| format!("`{word}` is no whole number, such as 1 or -1"))?;
+            Command::Add { label, delta }
+        }
+        "watch" => {
+            let label = words.wanted("watch", "the name of a lock")?;
+            let last = words.plain()?;
+            if let Some(word) = last.as_ref().filter(|word| *word != "off") {
+                return Err(format!("`watch` knows only `off`, not `{word}`"));
+            }
+            let on = last.is_none();
+            Command::Watch { label, on }
+        }
+        "space" => {
+            let name = words.wanted("space", "the name of a lockspace")?;
+            let wrong = |word: String| format!("`{word}` is no number of bytes from 1 to 4096");
+            let value_len = words.plain()?;
+            let value_len = value_len.map(|word| word.parse().map_err(|_| wrong(word)));
+            Command::Space {
+                name,
+                value_len: value_len.transpose()?,
+            }
+        }
         "priority" => {
             let word = words.wanted("priority", "a number from 0 to 255")?;
             let priority = word
@@ -338,6 +403,27 @@ impl Words {
                 Err("a value is missing behind `=`: a word, \"some words\", or 0x00ff17".to_owned())
             }
         }
+    }
+
+    fn swap(&mut self) -> Result<Command, String> {
+        let label = self.wanted("cas", "the name of a lock")?;
+        let word = self.wanted("cas", "the version that is expected")?;
+        let expect = word
+            .parse()
+            .map_err(|_| format!("`{word}` is no version: a number, as values come with"))?;
+        let mark = self.plain()?;
+        if let Some(word) = mark.as_ref().filter(|word| *word != "stale") {
+            return Err(format!(
+                "`cas` knows only `stale`, not `{word}`; a value comes behind `=`"
+            ));
+        }
+        let value = self.value()?;
+        Ok(Command::Swap {
+            label,
+            expect,
+            stale: mark.is_some(),
+            value: value.ok_or("`cas` needs `=` and a value to publish")?,
+        })
     }
 
     fn wait(&mut self) -> Result<Command, String> {
@@ -462,6 +548,31 @@ mod tests {
         };
         assert_eq!(parsed("unlock A forceunlock"), forced);
         assert_eq!(forced.needs_idle(), None);
+        let swapped = Command::Swap {
+            label: "A".to_owned(),
+            expect: 7,
+            stale: true,
+            value: b"new".to_vec(),
+        };
+        assert_eq!(parsed("cas A 7 stale = new"), swapped);
+        assert_eq!(swapped.needs_idle(), Some("A"));
+        let added = |delta| Command::Add {
+            label: "A".to_owned(),
+            delta,
+        };
+        assert_eq!(parsed("add A -3"), added(-3));
+        let watched = |on| Command::Watch {
+            label: "A".to_owned(),
+            on,
+        };
+        assert_eq!(parsed("watch A"), watched(true));
+        assert_eq!(parsed("watch A off"), watched(false));
+        let space = |value_len| Command::Space {
+            name: "big".to_owned(),
+            value_len,
+        };
+        assert_eq!(parsed("space big"), space(None));
+        assert_eq!(parsed("space big 4096"), space(Some(4096)));
         let waited = |label: Option<&str>, limit: Option<u64>| Command::Wait {
             label: label.map(str::to_owned),
             limit: limit.map(Duration::from_secs),
@@ -494,6 +605,13 @@ mod tests {
             ("= 7", "no value belongs here"),
             ("lock \"A", "not closed"),
             ("wait A soon", "a number of seconds"),
+            ("cas A", "the version"),
+            ("cas A one = 2", "is no version"),
+            ("cas A 1 2", "behind `=`"),
+            ("cas A 1", "needs `=`"),
+            ("add A 1.5", "no whole number"),
+            ("watch A on", "only `off`"),
+            ("space A many", "1 to 4096"),
             ("sleep -1", "a number of seconds"),
             ("priority 300", "0 to 255"),
             ("quit now", "at `now`"),

@@ -7,7 +7,7 @@ mod show;
 
 use crate::{
     args::Global,
-    commands::locks::lockspace_name,
+    commands::lock::Where,
     connect::connect,
     exit::{Failure, LOST, OK, Outcome, USAGE},
     output,
@@ -17,7 +17,7 @@ use clap::Args;
 use grammar::Command;
 use input::{Input, Line};
 use mainstay_client::{Notice, asynchronous::Client};
-use show::{Screen, Shown};
+use show::{Screen, Shown, ShownValue};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -78,6 +78,10 @@ A few bytes belong to a resource. `value disk = \"generation 8\"` publishes them
 `value disk` reads them under any lock from CR up. A value is marked as possibly stale if a \
 later one may have been lost with its writer.
 
+`watch disk` on the right, in any mode, and each change made on the left is told there. `cas disk 3 = \"generation 9\"` \
+publishes if the value still has version 3, and `add disk 1` counts its first eight bytes up: both in one \
+step and in any mode, unless another holds CW, PR, PW or EX and so relies on the value as it is.
+
 DEADLOCKS
 
 On the left `lock A`, on the right `lock B`, on the left `lock B`, on the right `lock A`: each \
@@ -91,19 +95,17 @@ waits for the other. One of them is refused at once, and told the whole circle."
     after_long_help = LESSON
 )]
 pub(crate) struct SessionArgs {
-    /// Take locks in this lockspace, which is made if it does not exist
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(crate) lockspace: String,
+    #[command(flatten)]
+    pub(crate) place: Where,
 }
 
 pub(crate) async fn run(global: Global, args: SessionArgs) -> Outcome {
-    lockspace_name(&args.lockspace)?;
     let client = connect(&global).await?;
     let (input, printer) = Input::open()?;
     let screen = Screen::new(global.json, printer);
     let mut session = Session {
         client: &client,
-        calls: Calls::new(&client, &args.lockspace).await?,
+        calls: Calls::new(&client, &args.place).await?,
         screen,
         gate: None,
         held: None,
@@ -228,8 +230,12 @@ impl Session<'_> {
                 Ok(sentences) => self.screen.show(&Shown::Why { sentences }),
                 Err(message) => self.wrong(line.number, &message)?,
             },
-            Command::Space { name } => {
-                if let Err(message) = self.calls.choose_space(self.client, &name).await {
+            Command::Space { name, value_len } => {
+                let place = Where {
+                    lockspace: name,
+                    value_len,
+                };
+                if let Err(message) = self.calls.choose_space(self.client, &place).await {
                     self.wrong(line.number, &message)?;
                 }
             }
@@ -277,6 +283,13 @@ impl Session<'_> {
                     lock,
                     mode,
                     released,
+                },
+                None => return Ok(()),
+            },
+            Notice::ValueChanged { handle, value } => match self.calls.label_of(handle) {
+                Some(lock) => Shown::ValueChanged {
+                    lock,
+                    value: ShownValue::of(&value),
                 },
                 None => return Ok(()),
             },

@@ -56,6 +56,25 @@ pub(super) enum Shown<'a> {
         /// It is gone.
         released: bool,
     },
+    /// What came of `cas` or `add`.
+    Updated {
+        lock: String,
+        call: &'static str,
+        /// The value was the expected one.
+        done: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        count: Option<i64>,
+        /// As it is then.
+        value: ShownValue,
+    },
+    Watching {
+        lock: String,
+        on: bool,
+    },
+    ValueChanged {
+        lock: String,
+        value: ShownValue,
+    },
     Suspended {
         reason: String,
     },
@@ -111,14 +130,19 @@ impl ShownValue {
     }
 
     fn text(&self) -> String {
-        let mut text = match &self.text {
-            Some(text) => format!("value \"{text}\", version {}", self.version.0),
-            None => format!("value 0x{}, version {}", self.hex, self.version.0),
-        };
-        if self.maybe_stale {
-            text.push_str(", possibly stale");
+        match &self.text {
+            Some(text) => format!("value \"{text}\", {}", self.tail()),
+            None => format!("value 0x{}, {}", self.hex, self.tail()),
         }
-        text
+    }
+
+    fn tail(&self) -> String {
+        let mark = if self.maybe_stale {
+            ", possibly stale"
+        } else {
+            ""
+        };
+        format!("version {}{mark}", self.version.0)
     }
 }
 
@@ -169,6 +193,30 @@ impl Shown<'_> {
                     "{}  {lock} keeps {mode} waiting for longer than promised{end}",
                     paint(BAD, "overdue")
                 )
+            }
+            Shown::Updated {
+                lock,
+                done,
+                count,
+                value,
+                ..
+            } => match (done, count) {
+                (true, Some(count)) => {
+                    format!(
+                        "{}  {lock} counts {count}, {}",
+                        paint(GOOD, "updated"),
+                        value.tail()
+                    )
+                }
+                (true, None) => format!("{}  {lock}, {}", paint(GOOD, "updated"), value.text()),
+                (false, _) => {
+                    format!("{}  {lock}, {}", paint(ODD, "not updated"), value.text())
+                }
+            },
+            Shown::Watching { lock, on: true } => format!("watching {lock}"),
+            Shown::Watching { lock, on: false } => format!("watching {lock} no more"),
+            Shown::ValueChanged { lock, value } => {
+                format!("{}  {lock}, {}", paint(ODD, "changed"), value.text())
             }
             Shown::Suspended { reason } => format!(
                 "{}: no lock may be relied on: {reason}",
