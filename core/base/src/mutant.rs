@@ -64,11 +64,15 @@ pub enum Mutant {
     UpdateRepeated,
     /// A new master is not told who watches a value block.
     WatchNotRestated,
+    /// Of a range that is cut out of a longer one, what came after it is forgotten.
+    RangeTailForgotten,
+    /// A range that began before another is not seen to reach into it.
+    RangeOverlapByStart,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 29] = [
+    pub const ALL: [Mutant; 31] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -98,6 +102,8 @@ impl Mutant {
         Mutant::SwapUnconditional,
         Mutant::UpdateRepeated,
         Mutant::WatchNotRestated,
+        Mutant::RangeTailForgotten,
+        Mutant::RangeOverlapByStart,
     ];
 
     /// Whether this bug is switched on in this thread.

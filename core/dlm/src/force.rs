@@ -23,7 +23,10 @@ impl Dlm {
         let owned = self.locks.get(&lock)?;
         let waits = matches!(
             owned.pending,
-            Pending::Request { .. } | Pending::Convert { .. } | Pending::Update { .. }
+            Pending::Request { .. }
+                | Pending::Convert { .. }
+                | Pending::Update { .. }
+                | Pending::Range(_)
         );
         (waits && call.flags.contains(Flags::FORCEUNLOCK)).then_some(lock)
     }
@@ -76,7 +79,7 @@ impl Dlm {
             return;
         };
         match owned.pending {
-            Pending::Request { .. } | Pending::Convert { .. } => {}
+            Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_) => {}
             Pending::Update { .. } => owned.unsure |= owned.sent,
             Pending::None | Pending::Unlock { .. } => return,
         }

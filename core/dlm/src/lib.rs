@@ -28,6 +28,7 @@ mod names;
 mod overdue;
 mod owner;
 mod plausible;
+mod ranges;
 mod recovery;
 mod report;
 mod scan;
@@ -36,8 +37,8 @@ mod values;
 mod work;
 
 use mainstay_base::{
-    BootId, Epoch, FixedMap, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId,
-    SessionId, Token, Value, VictimPolicy,
+    BootId, ByteRange, Epoch, FixedMap, Incarnation, Instant, LockId, LockMode, LockspaceId,
+    NodeId, SessionId, Token, Value, VictimPolicy,
 };
 use mainstay_membership::View;
 use mainstay_wire::{
@@ -59,6 +60,7 @@ pub use moving::Move;
 use moving::Moves;
 use names::Place;
 pub use owner::{ConvertCall, LockCall, UnlockCall};
+pub use ranges::RangeCall;
 use recovery::Departure;
 pub use report::{OwnedView, SpaceCounts};
 pub use scan::{LOCKS_PER_QUEUE, Scan, Wanted};
@@ -99,6 +101,17 @@ pub enum Out {
         session: SessionId,
         /// The lock.
         handle: Handle,
+        /// The mode that is blocked.
+        mode: LockMode,
+    },
+    /// A client's lock on ranges blocks another.
+    RangeBlocking {
+        /// The client.
+        session: SessionId,
+        /// The lock.
+        handle: Handle,
+        /// The range that somebody waits for.
+        range: ByteRange,
         /// The mode that is blocked.
         mode: LockMode,
     },
@@ -190,6 +203,7 @@ pub struct Dlm {
     spaces: BTreeMap<LockspaceId, usize>,
     resources: ResourceTable,
     locks: FixedMap<LockId, Owned>,
+    ranges: ranges::RangeSets,
     next_lock: u64,
     sessions: BTreeMap<SessionId, FixedMap<Handle, LockId>>,
     timers: BTreeSet<(Instant, LockId)>,
@@ -255,6 +269,7 @@ impl Dlm {
             spaces: BTreeMap::new(),
             resources: ResourceTable::default(),
             locks: FixedMap::new(),
+            ranges: FixedMap::new(),
             next_lock: 1,
             sessions: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -398,6 +413,8 @@ impl Dlm {
             | Body::Update { .. }
             | Body::Watch { .. }
             | Body::Drop { .. }
+            | Body::RangeCall { .. }
+            | Body::RangeWeaken { .. }
             | Body::Cancel { .. }) => self.master_call(now, life, body),
 
             Body::Granted { lock, .. }
@@ -407,6 +424,7 @@ impl Dlm {
             | Body::Blocking { lock, .. }
             | Body::Updated { lock, .. }
             | Body::ValueChanged { lock, .. }
+            | Body::RangeBlocking { lock, .. }
                 if !self.may_decide(from, lock) =>
             {
                 self.violation(from, "an answer about a lock that it does not master");
@@ -421,6 +439,9 @@ impl Dlm {
             Body::Blocking { lock, mode } => self.on_blocking(now, lock, mode),
             Body::Updated { lock, result } => self.on_updated(now, lock, result),
             Body::ValueChanged { lock, value } => self.on_value_changed(lock, value),
+            Body::RangeBlocking { lock, range, mode } => {
+                self.on_range_blocking(lock, range, mode);
+            }
             Body::NotMaster { resource, lock } => self.on_not_master(now, from, &resource, lock),
 
             Body::Restate {
@@ -430,6 +451,16 @@ impl Dlm {
                 locks,
             } => {
                 self.on_restate(now, life, (node, incarnation), resource, locks);
+            }
+            Body::RestateRanges {
+                node,
+                incarnation,
+                resource,
+                lock,
+                ranges,
+            } => {
+                let dead = (node, incarnation);
+                self.on_restate_ranges(now, life, dead, &resource, lock, ranges);
             }
             Body::RestateDone { node, incarnation } => {
                 self.on_restate_done(now, life, (node, incarnation));
@@ -521,6 +552,11 @@ impl Dlm {
         let moves = self.moves.deadline();
         let due = [timer, idle, search, promise, moves, self.work_due()];
         due.into_iter().flatten().min()
+    }
+
+    /// Whether this node may grant.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
     }
 
     /// Moves what is to be done into `out`, in order.

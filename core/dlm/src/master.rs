@@ -114,7 +114,7 @@ impl Dlm {
     /// Sends calls that reached the wrong node back to their owners.
     pub(crate) fn bounce(&mut self, resource: &ResourceId, held: ThinVec<(Life, Body)>) {
         for (from, body) in held {
-            if let Body::Request { lock, .. } = body
+            if let Body::Request { lock, .. } | Body::RangeCall { lock, .. } = body
                 && self.is_member(from)
                 && !self.is_me(from)
             {
@@ -164,7 +164,7 @@ impl Dlm {
 
     fn not_here(&mut self, from: Life, resource: &ResourceId, body: &Body) {
         match body {
-            Body::Request { lock, .. } => {
+            Body::Request { lock, .. } | Body::RangeCall { lock, .. } => {
                 self.send(
                     from.0,
                     Body::NotMaster {
@@ -174,7 +174,7 @@ impl Dlm {
                 );
             }
             // They follow a request that was sent back.
-            Body::Drop { .. } | Body::Cancel { .. } => {}
+            Body::Drop { .. } | Body::Cancel { .. } | Body::RangeWeaken { .. } => {}
             _ => self.violation(
                 from.0,
                 &format!(
@@ -186,6 +186,9 @@ impl Dlm {
     }
 
     fn execute(&mut self, now: Instant, place: Place, from: Life, body: Body) {
+        if self.execute_ranges(now, place, from, &body) {
+            return;
+        }
         let Some(master) = self.resources.get_mut(place).master() else {
             return;
         };
@@ -282,6 +285,11 @@ impl Dlm {
         let Some(master) = self.resources.get_mut(place).master() else {
             return;
         };
+        if master.is_ranged() || matches!(owned.pending, Pending::Range(_)) {
+            let resource = self.resources.get(place).id.clone();
+            let body = crate::owner::call_body(resource, lock, owned);
+            return self.execute(now, place, from, body);
+        }
         let mut effects = std::mem::take(&mut self.effects);
         let result = apply_pending(&mut master.engine, Key::of(from, lock), owned, &mut effects);
         self.count_call(place, from.0);
@@ -302,7 +310,8 @@ impl Dlm {
                 | Effect::Queued { key, .. }
                 | Effect::Refused { key, .. }
                 | Effect::Unlocked { key, .. }
-                | Effect::Blocking { key, .. } => *key,
+                | Effect::Blocking { key, .. }
+                | Effect::BlockingRange { key, .. } => *key,
             };
             let lock = key.lock;
             self.grants += u64::from(matches!(effect, Effect::Granted { .. }));
@@ -313,6 +322,9 @@ impl Dlm {
                     Effect::Refused { why, .. } => self.on_refused(now, lock, refusal(why)),
                     Effect::Unlocked { version, .. } => self.on_unlocked(now, lock, Some(version)),
                     Effect::Blocking { mode, .. } => self.on_blocking(now, lock, mode),
+                    Effect::BlockingRange { range, mode, .. } => {
+                        self.on_range_blocking(lock, range, mode);
+                    }
                 }
             } else if self.is_member(key.life()) {
                 let body = match effect {
@@ -330,6 +342,9 @@ impl Dlm {
                     },
                     Effect::Unlocked { version, .. } => Body::Unlocked { lock, version },
                     Effect::Blocking { mode, .. } => Body::Blocking { lock, mode },
+                    Effect::BlockingRange { range, mode, .. } => {
+                        Body::RangeBlocking { lock, range, mode }
+                    }
                 };
                 self.send(key.life().0, body);
             }
@@ -341,7 +356,7 @@ impl Dlm {
         self.submit_demoted(now);
     }
 
-    fn tell_refused(&mut self, now: Instant, to: Life, lock: LockId, why: Refusal) {
+    pub(crate) fn tell_refused(&mut self, now: Instant, to: Life, lock: LockId, why: Refusal) {
         if self.is_me(to) {
             self.on_refused(now, lock, why);
         } else {
@@ -445,7 +460,8 @@ fn apply_pending(
             engine.convert(key, *mode, *flags, owned.blocking, value.as_ref(), effects)
         }
         Pending::Unlock { flags, value } => engine.unlock(key, *flags, value.as_ref(), effects),
-        Pending::Update { .. } | Pending::None => Ok(()),
+        // Ranges are not the engine's.
+        Pending::Update { .. } | Pending::Range(_) | Pending::None => Ok(()),
     }
 }
 
@@ -475,6 +491,8 @@ fn call_resource(body: &Body) -> Option<&ResourceId> {
         | Body::Drop { resource, .. }
         | Body::Update { resource, .. }
         | Body::Watch { resource, .. }
+        | Body::RangeCall { resource, .. }
+        | Body::RangeWeaken { resource, .. }
         | Body::Cancel { resource, .. } => Some(resource),
         _ => None,
     }

@@ -79,7 +79,9 @@ fn ignored(owned: &Owned, mode: LockMode) -> bool {
     let goes = match &owned.pending {
         Pending::Unlock { .. } => true,
         Pending::Convert { mode: to, .. } => to.compatible(mode),
-        Pending::Request { .. } | Pending::Update { .. } | Pending::None => false,
+        Pending::Request { .. } | Pending::Update { .. } | Pending::Range(_) | Pending::None => {
+            false
+        }
     };
     owned.granted.is_some_and(|held| !held.compatible(mode)) && !goes
 }
@@ -111,6 +113,11 @@ impl Dlm {
         match within {
             None if release => {
                 return invalid("a lock that may be taken needs a response time; give one");
+            }
+            Some(_) if self.is_on_ranges(lock) => {
+                return invalid(
+                    "a lock on ranges has no response time; give the ranges up when told",
+                );
             }
             Some(Duration::ZERO) => return invalid("a response time is at least 1 ms"),
             Some(_) if !self.locks.get(&lock).is_some_and(|owned| owned.blocking) => {

@@ -68,6 +68,18 @@ pub struct UnlockCall {
     pub value: Option<ValueBlock>,
 }
 
+/// A lock that comes to be.
+pub(crate) struct NewLock {
+    pub(crate) session: SessionId,
+    pub(crate) request: u64,
+    pub(crate) handle: Handle,
+    pub(crate) resource: ResourceId,
+    pub(crate) pending: Pending,
+    pub(crate) flags: Flags,
+    pub(crate) blocking: bool,
+    pub(crate) deadline: Option<Instant>,
+}
+
 impl Dlm {
     /// A client came.
     pub fn open_session(&mut self, session: SessionId) {
@@ -95,12 +107,31 @@ impl Dlm {
         if let Err(why) = self.may_lock(session, &call) {
             return self.done(session, request, Err(why));
         }
-        let lock = LockId(self.next_lock);
-        self.next_lock += 1;
         let resource = ResourceId {
             space: call.space,
             name: call.name,
         };
+        let lock = NewLock {
+            session,
+            request,
+            handle: call.handle,
+            resource,
+            pending: Pending::Request {
+                mode: call.mode,
+                flags: call.flags,
+            },
+            flags: call.flags,
+            blocking: call.blocking,
+            deadline: call.deadline,
+        };
+        self.begin_lock(now, lock);
+    }
+
+    /// Gives a new lock a number, and its first call to the master.
+    pub(crate) fn begin_lock(&mut self, now: Instant, call: NewLock) {
+        let (session, resource) = (call.session, call.resource);
+        let lock = LockId(self.next_lock);
+        self.next_lock += 1;
         let (place, new) = self.resources.place_or_new(&resource);
         self.resources.get_mut(place).add_lock(lock);
         if let Some(handles) = self.sessions.get_mut(&session) {
@@ -114,11 +145,8 @@ impl Dlm {
                 place,
                 granted: None,
                 token: Token::NONE,
-                pending: Pending::Request {
-                    mode: call.mode,
-                    flags: call.flags,
-                },
-                request,
+                pending: call.pending,
+                request: call.request,
                 cancel: None,
                 sent: false,
                 timed_out: false,
@@ -146,10 +174,19 @@ impl Dlm {
         self.submit(now, lock);
     }
 
-    fn may_lock(&self, session: SessionId, call: &LockCall) -> Result<(), Refusal> {
-        if !self.spaces.contains_key(&call.space) {
+    /// Whether a session may ask for a lock there.
+    pub(crate) fn may_come(&self, session: SessionId, space: LockspaceId) -> Result<(), Refusal> {
+        if !self.spaces.contains_key(&space) {
             return Err(Refusal::NoSuchLockspace);
         }
+        match self.sessions.contains_key(&session) {
+            true => Ok(()),
+            false => Err(Refusal::Invalid("the session is not open".to_owned())),
+        }
+    }
+
+    fn may_lock(&self, session: SessionId, call: &LockCall) -> Result<(), Refusal> {
+        self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_request(call.mode, call.flags).map_err(invalid)?;
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
@@ -157,8 +194,7 @@ impl Dlm {
         }
         match self.sessions.get(&session) {
             Some(handles) if handles.contains(&call.handle) => Err(Refusal::HandleInUse),
-            Some(_) => Ok(()),
-            None => Err(Refusal::Invalid("the session is not open".to_owned())),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -168,6 +204,10 @@ impl Dlm {
             Ok(lock) => lock,
             Err(why) => return self.done(session, request, Err(why)),
         };
+        if self.is_on_ranges(lock) {
+            let why = "a lock on ranges does not convert; set its ranges to other modes".to_owned();
+            return self.done(session, request, Err(Refusal::Invalid(why)));
+        }
         let owned = self.locks.get_mut(&lock).expect("found above");
         let from = owned.granted.unwrap_or(LockMode::Nl);
         let fits = check_known(call.flags)
@@ -178,18 +218,32 @@ impl Dlm {
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
             return self.done(session, request, Err(Refusal::NoQuorum));
         }
-        owned.pending = Pending::Convert {
+        owned.blocking = call.blocking;
+        owned.yields = call.flags.contains(Flags::NODLCKBLK);
+        let pending = Pending::Convert {
             mode: call.mode,
             flags: call.flags,
             value: call.value,
         };
+        self.begin_call(now, lock, request, pending, call.deadline);
+    }
+
+    /// Gives another call on a lock to the master.
+    pub(crate) fn begin_call(
+        &mut self,
+        now: Instant,
+        lock: LockId,
+        request: u64,
+        pending: Pending,
+        deadline: Option<Instant>,
+    ) {
+        let owned = self.locks.get_mut(&lock).expect("the caller found it");
+        owned.pending = pending;
         owned.request = request;
         owned.asked = now;
         owned.sent = false;
-        owned.blocking = call.blocking;
-        owned.yields = call.flags.contains(Flags::NODLCKBLK);
-        owned.deadline = call.deadline;
-        if let Some(at) = call.deadline {
+        owned.deadline = deadline;
+        if let Some(at) = deadline {
             self.timers.insert((at, lock));
         }
         self.submit(now, lock);
@@ -207,6 +261,10 @@ impl Dlm {
         let fits = check_known(call.flags).and_then(|()| check_unlock(call.flags).map_err(invalid));
         if let Err(why) = fits {
             return self.done(session, request, Err(why));
+        }
+        if self.is_on_ranges(lock) {
+            self.let_go(now, lock, false);
+            return self.done(session, request, Ok(Answer::Unlocked { version: None }));
         }
         let owned = self.locks.get_mut(&lock).expect("found above");
         let writer = owned.granted.is_some_and(LockMode::writes_value);
@@ -235,11 +293,13 @@ impl Dlm {
         };
         let owned = self.locks.get_mut(&lock).expect("handles name locks");
         match owned.pending {
-            Pending::Request { .. } | Pending::Convert { .. } if owned.cancel.is_none() => {
+            Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_)
+                if owned.cancel.is_none() =>
+            {
                 owned.cancel = Some(request);
                 self.cancel_pending(now, lock);
             }
-            Pending::Request { .. } | Pending::Convert { .. } => {
+            Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_) => {
                 self.done(session, request, Err(Refusal::Busy));
             }
             Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => {
@@ -259,7 +319,10 @@ impl Dlm {
             Pending::Request { .. } => {
                 self.finish(now, lock, Err(Refusal::TimedOut), true);
             }
-            Pending::Convert { .. } => self.cancel_pending(now, lock),
+            Pending::Range(_) if owned.granted.is_none() => {
+                self.finish(now, lock, Err(Refusal::TimedOut), true);
+            }
+            Pending::Convert { .. } | Pending::Range(_) => self.cancel_pending(now, lock),
             Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => {}
         }
     }
@@ -363,6 +426,7 @@ impl Dlm {
                 self.tell_dropped(now, lock, false);
                 return self.on_unlocked(now, lock, version);
             }
+            Pending::Range(_) => return self.on_range_granted(now, lock, &granted),
             Pending::None | Pending::Update { .. } => return,
         }
         let held = owned.granted.replace(granted.mode);
@@ -383,7 +447,7 @@ impl Dlm {
         if let Some(owned) = self.locks.get_mut(&lock)
             && matches!(
                 owned.pending,
-                Pending::Request { .. } | Pending::Convert { .. }
+                Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_)
             )
         {
             owned.ticket = Some(ticket);
@@ -411,10 +475,8 @@ impl Dlm {
             why = Refusal::TimedOut;
         }
         match owned.pending {
-            Pending::Request { .. } | Pending::Convert { .. } | Pending::Unlock { .. } => {
-                self.finish(now, lock, Err(why), false);
-            }
             Pending::None | Pending::Update { .. } => {}
+            _ => self.finish(now, lock, Err(why), false),
         }
     }
 
@@ -464,7 +526,8 @@ impl Dlm {
         };
         if let Some(owned) = self.locks.get_mut(&lock)
             && owned.place == place
-            && matches!(owned.pending, Pending::Request { .. })
+            && owned.granted.is_none()
+            && matches!(owned.pending, Pending::Request { .. } | Pending::Range(_))
         {
             owned.sent = false;
             owned.ticket = None;
@@ -521,6 +584,7 @@ impl Dlm {
         let ends = match pending {
             Pending::Request { .. } => result.is_err(),
             Pending::Unlock { .. } => result.is_ok(),
+            Pending::Range(_) => !self.ranges.contains(&lock),
             Pending::Convert { .. } | Pending::Update { .. } | Pending::None => false,
         };
         let condemned = self.deadlocks.wait_ends(lock).filter(|_| cancelled);
@@ -613,12 +677,13 @@ impl Dlm {
         }
     }
 
-    fn erase(&mut self, now: Instant, lock: LockId) {
+    pub(crate) fn erase(&mut self, now: Instant, lock: LockId) {
         let Some(owned) = self.locks.remove(&lock) else {
             return;
         };
         let resource = &self.resources.peek(owned.place).id;
         self.contention.lock_goes(now, lock, resource, &owned);
+        self.ranges.remove(&lock);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);
         if let Some(at) = owned.deadline {
@@ -745,6 +810,11 @@ pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Bo
             resource,
             lock,
             update: update.clone(),
+        },
+        Pending::Range(ask) => Body::RangeCall {
+            resource,
+            lock,
+            ask: *ask,
         },
         Pending::None => Body::Cancel { resource, lock },
     }

@@ -40,6 +40,11 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
         Body::Unlocked { version, .. } => token(Token(version.0)),
         Body::Queued { ticket: place, .. } => ticket(*place),
         Body::Restate { locks, .. } => locks.iter().try_for_each(lock),
+        Body::RestateRanges { ranges, .. } => {
+            let tokens = ranges.held.iter().map(|(_, _, held)| *held);
+            tokens.into_iter().try_for_each(token)?;
+            ranges.ticket.map_or(Ok(()), ticket)
+        }
         Body::MoveState { resources, .. } => resources.iter().try_for_each(|moved| {
             token(moved.last)?;
             value(Some(&moved.value))?;

@@ -76,6 +76,13 @@ pub(crate) struct Rebuild {
     pub(crate) purged: bool,
 }
 
+impl Rebuild {
+    /// A lock has been restated to this node.
+    pub(crate) fn restated(&mut self, place: Place, key: Key) {
+        self.keys.push((place, key));
+    }
+}
+
 impl Dlm {
     /// A new view is in force. Views must be given in order, none left out since this node's first;
     /// before each, [`Dlm::work_off`], and what that says must have been sent.
@@ -286,6 +293,9 @@ impl Dlm {
             if let Some(master) = master.filter(|m| m.rebuilding.is_some()) {
                 let doubt = !clean || doubted.contains(&key.lock);
                 master.engine.force_unlock(key, doubt, &mut Vec::new());
+                if let Some(ranges) = master.engine.ranges_mut() {
+                    ranges.release(key, &mut Vec::new());
+                }
             }
         }
     }
@@ -341,8 +351,10 @@ impl Dlm {
             return;
         };
         let mut restated = Vec::new();
+        let mut ranged = Vec::new();
         let (mut cancels, mut updates) = (Vec::new(), Vec::new());
         for lock in locks {
+            let ranges = self.restated_ranges(lock);
             let Some(owned) = self.locks.get_mut(&lock) else {
                 continue;
             };
@@ -351,7 +363,9 @@ impl Dlm {
                 owned.unsure |= owned.sent;
             }
             owned.watch_unsaid = false;
-            if let Some(lock) = restate_lock(lock, owned) {
+            if !ranges.is_empty() {
+                ranged.extend(ranges.into_iter().map(|part| (lock, part)));
+            } else if let Some(lock) = restate_lock(lock, owned) {
                 restated.push(lock);
             }
             if matches!(owned.pending, Pending::Update { .. }) {
@@ -368,8 +382,12 @@ impl Dlm {
         if rebuilder == self.me {
             let me = self.my_life();
             self.resources.get_mut(place).state = State::LookingUp;
+            let any = !ranged.is_empty();
+            self.restate_ranges(now, me.0, dead, &resource, ranged);
             if !restated.is_empty() {
                 self.on_restate(now, me, dead, resource.clone(), restated);
+            } else if any {
+                // Restated above.
             } else if self.resources.get(place).held.is_empty() {
                 self.resources.remove(place);
             }
@@ -384,11 +402,12 @@ impl Dlm {
                 );
             }
         } else {
-            if restated.is_empty() {
+            if restated.is_empty() && ranged.is_empty() {
                 self.resources.remove(place);
                 return;
             }
             self.resources.get_mut(place).state = State::At(rebuilder);
+            self.restate_ranges(now, rebuilder, dead, &resource, ranged);
             for locks in in_messages(restated) {
                 let resource = resource.clone();
                 self.send(
@@ -457,46 +476,82 @@ impl Dlm {
         resource: ResourceId,
         locks: Vec<RestatedLock>,
     ) {
+        let Some(place) = self.rebuilding_place(now, from, dead, &resource) else {
+            return;
+        };
+        for lock in locks {
+            let key = Key::of(from, lock.lock);
+            let lock = match to_engine(lock) {
+                Ok(lock) => lock,
+                Err(bits) => {
+                    self.out.push(Out::Fatal(format!(
+                        "node {} restates a lock on {} with unknown flag bits {bits:#x}",
+                        from.0, resource.name
+                    )));
+                    continue;
+                }
+            };
+            if let Some(rebuild) = self.rebuild_of(dead) {
+                rebuild.restated(place, key);
+            }
+            if let Some(master) = self.resources.get_mut(place).master() {
+                master.engine.restate(key, lock);
+            }
+        }
+    }
+
+    /// The resource on which a survivor restates something, made ready for that if it is to be
+    /// rebuilt here.
+    pub(crate) fn rebuilding_place(
+        &mut self,
+        now: Instant,
+        from: Life,
+        dead: Life,
+        resource: &ResourceId,
+    ) -> Option<Place> {
         let me = self.my_life();
-        if let Some(place) = self.resources.place(&resource)
+        if let Some(place) = self.resources.place(resource)
             && self.resources.get(place).is_lost_with(dead)
         {
             self.restate(now, place, dead); // Its turn had not come yet.
         }
-        let value_len = self.value_len(&resource);
+        let value_len = self.value_len(resource);
         let floor = match Mutant::TokenNotCarried.active() {
             false => Token::floor(self.view.epoch),
             true => Token::NONE,
         };
-        let known = self.entry(&resource);
+        let known = self.entry(resource);
         let rebuild = self
             .departed
             .get_mut(&dead)
             .and_then(|d| d.rebuild.as_mut());
         let Some(rebuild) = rebuild.filter(|r| !r.complete) else {
-            return self.out.push(Out::Fatal(format!(
+            self.out.push(Out::Fatal(format!(
                 "node {} restates locks on {} for a recovery that is not under way here",
                 from.0, resource.name
             )));
+            return None;
         };
         if let Some(Entry::At(master)) = known
             && master != me.0
         {
-            return self.out.push(Out::Fatal(format!(
+            self.out.push(Out::Fatal(format!(
                 "node {} restates locks on {}, which node {master} masters",
                 from.0, resource.name
             )));
+            return None;
         }
-        let (place, _) = self.resources.place_or_new(&resource);
+        let (place, _) = self.resources.place_or_new(resource);
         let entry = self.resources.get_mut(place);
         if !matches!(entry.state, State::Mine(_)) {
             let locks = &self.locks;
             let held = |lock| locks.get(lock).is_some_and(|owned| owned.granted.is_some());
             if from != me && entry.locks.iter().any(held) {
-                return self.out.push(Out::Fatal(format!(
+                self.out.push(Out::Fatal(format!(
                     "node {} restates locks on {}, on which this node has locks with another master",
                     from.0, resource.name
                 )));
+                return None;
             }
             let engine = Engine::new(floor, value_len);
             entry.state = State::Mine(Box::new(Master {
@@ -507,26 +562,15 @@ impl Dlm {
             entry.idle_since = NOT_IDLE;
             rebuild.places.push(place);
         }
-        let Some(master) = entry.master() else { return };
+        let master = entry.master()?;
         if master.rebuilding.map(PackedLife::life) != Some(dead) {
-            return self.out.push(Out::Fatal(format!(
+            self.out.push(Out::Fatal(format!(
                 "node {} restates locks on {}, which is mastered here already",
                 from.0, resource.name
             )));
+            return None;
         }
-        for lock in locks {
-            let key = Key::of(from, lock.lock);
-            match to_engine(lock) {
-                Ok(lock) => {
-                    rebuild.keys.push((place, key));
-                    master.engine.restate(key, lock);
-                }
-                Err(bits) => self.out.push(Out::Fatal(format!(
-                    "node {} restates a lock on {} with unknown flag bits {bits:#x}",
-                    from.0, resource.name
-                ))),
-            }
-        }
+        Some(place)
     }
 
     /// A life has restated to this node all that it had with a vanished master, or never will.
@@ -639,6 +683,8 @@ fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
             (Some((LockMode::Nl, Flags::VALBLK)), value.clone())
         }
         Pending::Unlock { .. } => (Some((LockMode::Nl, Flags::NONE)), None),
+        // Restated with what it holds.
+        Pending::Range(_) => return None,
     };
     if granted.is_none() && (pending.is_none() || Mutant::WaiterForgotten.active()) {
         return None;

@@ -86,6 +86,7 @@ impl Dlm {
                 && master.rebuilding.is_none()
             {
                 master.engine.check();
+                self.check_ranges(resource, master);
                 for view in master.engine.granted() {
                     if view.key.life() == self.my_life() {
                         let owned = self.locks.get(&view.key.lock);
@@ -118,5 +119,6 @@ pub(crate) fn lock_view(view: LockView<Key>) -> MasteredLock {
         granted: view.granted.map(|g| g.0),
         requested: view.requested,
         token: view.granted.map_or(Token::NONE, |g| g.1),
+        range: None,
     }
 }

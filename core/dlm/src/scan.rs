@@ -136,8 +136,15 @@ impl Scanning {
             return;
         };
         let (id, engine) = (&resource.id, &master.engine);
-        let in_use = master.rebuilding.is_some() || !engine.is_empty();
-        let waited_for = || engine.converting().chain(engine.waiting()).next().is_some();
+        let in_use = master.rebuilding.is_some() || !master.is_empty();
+        let for_range = || {
+            let ranges = engine.ranges();
+            ranges.is_some_and(|ranges| ranges.waiting().next().is_some())
+        };
+        let waited_for = || {
+            let mut queues = engine.converting().chain(engine.waiting());
+            queues.next().is_some() || for_range()
+        };
         let wanted = self.wanted.filter.admits(id.space, &id.name)
             && in_use
             && (!self.wanted.waits || waited_for());
@@ -161,17 +168,23 @@ fn tell(resource: ResourceId, master: &Master) -> MasteredResource {
     let engine = &master.engine;
     let value = engine.value();
     let view = crate::report::lock_view;
+    let (held, calls) = master.told_ranges();
+    let last = engine.ranges().map(|ranges| ranges.last_token());
     MasteredResource {
         resource,
         recovering: master.rebuilding.is_some(),
-        token: engine.last_token(),
+        token: engine.last_token().max(last.unwrap_or_default()),
         value: (value.version.0 > 0 || value.maybe_stale).then_some(value),
-        granted: engine.granted().take(LOCKS_PER_QUEUE).map(view).collect(),
+        granted: (engine.granted().take(LOCKS_PER_QUEUE).map(view))
+            .chain(held)
+            .collect(),
         converting: engine
             .converting()
             .take(LOCKS_PER_QUEUE)
             .map(view)
             .collect(),
-        waiting: engine.waiting().take(LOCKS_PER_QUEUE).map(view).collect(),
+        waiting: (engine.waiting().take(LOCKS_PER_QUEUE).map(view))
+            .chain(calls)
+            .collect(),
     }
 }

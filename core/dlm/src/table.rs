@@ -13,7 +13,7 @@ use mainstay_base::{
 use mainstay_membership::directory_node;
 use mainstay_wire::{
     client::Handle,
-    dlm::{Body, ResourceId},
+    dlm::{Body, RangeAsk, ResourceId},
     lock::{Flags, ValueUpdate},
 };
 use thin_vec::ThinVec;
@@ -64,7 +64,7 @@ impl Resource {
         self.locks.is_empty()
             && self.held.is_empty()
             && match &self.state {
-                State::Mine(master) => master.engine.is_empty() && master.stays(),
+                State::Mine(master) => master.is_empty() && master.stays(),
                 State::Moving(_) => false,
                 State::LookingUp | State::At(_) | State::Forgetting | State::Lost(_) => true,
             }
@@ -396,6 +396,8 @@ pub(crate) enum Pending {
     Update {
         update: ValueUpdate,
     },
+    /// For a range that is not held yet.
+    Range(RangeAsk),
 }
 
 impl Pending {
@@ -403,6 +405,7 @@ impl Pending {
     pub(crate) fn requested(&self) -> Option<LockMode> {
         match self {
             Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
+            Pending::Range(ask) => Some(ask.mode),
             Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => None,
         }
     }

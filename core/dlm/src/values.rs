@@ -28,6 +28,12 @@ fn stamp(value: &Value) -> (ValueVersion, bool) {
     (value.version, value.maybe_stale)
 }
 
+/// What a lock on ranges is told that asks about the value block.
+fn no_value() -> Refusal {
+    let text = "a resource that is locked in ranges has no value block; lock all of it to use one";
+    Refusal::Invalid(text.to_owned())
+}
+
 impl Dlm {
     /// A client asks to change the value block under a lock.
     pub fn update_value(
@@ -42,6 +48,9 @@ impl Dlm {
             Ok(lock) => lock,
             Err(why) => return self.done(session, request, Err(why)),
         };
+        if self.is_on_ranges(lock) {
+            return self.done(session, request, Err(no_value()));
+        }
         if let Err(why) = self.may_update(lock, &update) {
             return self.done(session, request, Err(invalid(why)));
         }
@@ -89,6 +98,9 @@ impl Dlm {
         on: bool,
     ) -> Result<(), Refusal> {
         let lock = self.find(session, handle).ok_or(Refusal::NoSuchLock)?;
+        if self.is_on_ranges(lock) {
+            return Err(no_value());
+        }
         let owned = self.locks.get_mut(&lock).expect("handles name locks");
         if owned.granted.is_none() || matches!(owned.pending, Pending::Unlock { .. }) {
             return Err(Refusal::Busy);

@@ -252,7 +252,7 @@ impl Dlm {
         }
     }
 
-    fn rebuild_of(&mut self, dead: Life) -> Option<&mut Rebuild> {
+    pub(crate) fn rebuild_of(&mut self, dead: Life) -> Option<&mut Rebuild> {
         self.departed.get_mut(&dead)?.rebuild.as_mut()
     }
 
@@ -273,10 +273,15 @@ impl Dlm {
             master.engine.restate_value(value);
         }
         let mut effects = std::mem::take(&mut self.effects);
+        let mut refused = master.settle_kind();
         master.engine.finish_rebuild(!certain, &mut effects);
+        refused.append(&mut master.finish_ranges(&mut effects));
         master.rebuilding = None;
         self.register_one(&resource);
         self.deliver(now, effects);
+        for (key, why) in refused {
+            self.tell_refused(now, key.life(), key.lock, why);
+        }
         self.note_news(place);
         self.mastered(now, place);
     }
@@ -285,6 +290,10 @@ impl Dlm {
     fn purge(&mut self, now: Instant, place: Place, dead: Life) -> bool {
         if Mutant::PurgeForgotten.active() {
             return false;
+        }
+        let ranges = self.purge_ranges(now, place, dead);
+        if let Some(rebuild) = self.rebuild_of(dead) {
+            rebuild.dropped += ranges;
         }
         let rebuild = self.departed.get(&dead).and_then(|d| d.rebuild.as_ref());
         let clean =
@@ -309,7 +318,7 @@ impl Dlm {
             })
             .collect();
         if keys.is_empty() {
-            return false;
+            return ranges > 0;
         }
         let mut effects = std::mem::take(&mut self.effects);
         for &(key, invalidate) in &keys {

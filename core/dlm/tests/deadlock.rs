@@ -151,6 +151,7 @@ impl World {
                     Out::Event { .. } => self.violations += 1,
                     Out::ValueChanged { .. }
                     | Out::Blocking { .. }
+                    | Out::RangeBlocking { .. }
                     | Out::Demoted { .. }
                     | Out::Overdue { .. }
                     | Out::Scanned(_)
@@ -609,6 +610,7 @@ fn only_the_judge_condemns() {
         waited_us: 0,
         locks: 2,
         priority: 0,
+        range: None,
     };
     let condemn = |circle| Message {
         epoch: Epoch(1),

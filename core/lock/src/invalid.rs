@@ -104,6 +104,12 @@ pub enum Invalid {
         /// What was to be added.
         delta: i64,
     },
+    /// A range that was said to be weakened.
+    #[error("not all of the range is held in modes that cover {mode}; ask for it by a call")]
+    RangeGains {
+        /// The mode that it was to have.
+        mode: LockMode,
+    },
 }
 
 const FOR_REQUEST: Flags = Flags::ALL
@@ -191,4 +197,12 @@ pub fn check_convert(from: LockMode, to: LockMode, flags: Flags) -> Result<(), I
 pub fn check_unlock(flags: Flags) -> Result<(), Invalid> {
     let allowed = Flags::VALBLK | Flags::IVVALBLK | Flags::FORCEUNLOCK;
     only(flags, allowed, "an unlock")
+}
+
+/// Checks the flags of a call for a range.
+///
+/// # Errors
+/// For flags other than NOQUEUE.
+pub fn check_range(flags: Flags) -> Result<(), Invalid> {
+    only(flags, Flags::NOQUEUE, "a call for a range")
 }

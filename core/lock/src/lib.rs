@@ -1,4 +1,5 @@
-//! The lock engine: ONE resource on its master.
+//! The lock engine: ONE resource on its master, locked as a whole ([`Resource`]) or in ranges of
+//! bytes ([`ranges`]).
 //!
 //! A [`Resource`] holds the granted, converting and waiting locks of one name, its value block and
 //! its last fencing token. It knows no nodes, names, messages or time. A lock is known by a key of
@@ -47,13 +48,14 @@ mod line;
 pub mod mode_tables;
 mod moved;
 mod queue;
+pub mod ranges;
 mod recover;
 mod resource;
 mod update;
 mod value;
 
 pub use deadlock::Blocker;
-pub use invalid::{Invalid, check_convert, check_request, check_unlock};
+pub use invalid::{Invalid, check_convert, check_range, check_request, check_unlock};
 pub use mainstay_base::Flags;
 pub use moved::{Moved, MovedLock};
 pub use queue::{LockView, Ticket};

@@ -4,6 +4,7 @@ use crate::{
     Flags,
     line::{Entry, Line},
     mode_tables::ModeCounts,
+    ranges::Ranges,
 };
 use core::fmt;
 use mainstay_base::{LockMode, Mutant, Token};
@@ -119,6 +120,8 @@ pub(crate) struct Pending<K> {
     pub(crate) promises: u32,
     /// Never handed out yet; larger than any ticket in either queue.
     pub(crate) next_ticket: Ticket,
+    /// What is locked in ranges; then nothing stands in the queues.
+    pub(crate) ranges: Option<Box<Ranges<K>>>,
 }
 
 impl<K: Copy> Entry<K> for Converting<K> {
@@ -151,6 +154,7 @@ impl<K> Default for Pending<K> {
             waiting_noorder: 0,
             promises: 0,
             next_ticket: Ticket(1),
+            ranges: None,
         }
     }
 }

@@ -192,6 +192,12 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         rebuild.locks.push((key, lock));
     }
 
+    /// The locks that have been restated and are not live yet, each perhaps more than once.
+    pub fn restated_keys(&self) -> impl Iterator<Item = K> {
+        let rebuild = self.rebuild.iter();
+        rebuild.flat_map(|rebuild| rebuild.locks.iter().map(|(key, _)| *key))
+    }
+
     /// Adds the value block as a keeper other than a lock's owner knows it: a master that hands
     /// the resource over. It counts as exact if the master did not die, and as one more copy
     /// otherwise.

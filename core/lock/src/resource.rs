@@ -8,7 +8,7 @@ use crate::{
     value::Store,
 };
 use core::fmt::Debug;
-use mainstay_base::{LockMode, Token, Value, ValueBlock, ValueVersion};
+use mainstay_base::{ByteRange, LockMode, Token, Value, ValueBlock, ValueVersion};
 
 /// A granted request or conversion.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +71,15 @@ pub enum Effect<K> {
         /// The holder.
         key: K,
         /// The most demanding mode it is in the way of.
+        mode: LockMode,
+    },
+    /// A holder of ranges is in the way.
+    BlockingRange {
+        /// The holder.
+        key: K,
+        /// The range that somebody waits for.
+        range: ByteRange,
+        /// The mode that is asked for.
         mode: LockMode,
     },
 }

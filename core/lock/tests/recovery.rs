@@ -76,7 +76,9 @@ impl Owner {
             Effect::Queued { ticket, .. } => self.op.as_mut().unwrap().ticket = Some(ticket),
             Effect::Refused { .. } => self.op = None,
             Effect::Blocking { .. } => {}
-            Effect::Unlocked { .. } => panic!("nobody unlocks here"),
+            Effect::Unlocked { .. } | Effect::BlockingRange { .. } => {
+                panic!("nobody unlocks here, or locks ranges")
+            }
         }
     }
 
@@ -139,7 +141,8 @@ impl World {
             | Effect::Queued { key, .. }
             | Effect::Refused { key, .. }
             | Effect::Unlocked { key, .. }
-            | Effect::Blocking { key, .. }) = effect;
+            | Effect::Blocking { key, .. }
+            | Effect::BlockingRange { key, .. }) = effect;
             if let Effect::Granted { grant, .. } = &effect {
                 // A token that repeats belongs to a down-conversion or an NL lock.
                 let heard = self.owners.get(&key).and_then(|o| o.granted);

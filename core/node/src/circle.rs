@@ -30,6 +30,7 @@ impl Node {
             waited_ms: waiter.waited_us / 1000,
             lock: waiter.wait.lock,
             wait: waiter.wait.wait,
+            range: waiter.range,
         });
         let waits: Vec<CycleWait> = waits.collect();
         let report = DeadlockReport { policy, waits };

@@ -5,7 +5,7 @@ use core::time::Duration;
 use mainstay_base::{
     Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
 };
-use mainstay_dlm::{ConvertCall, LockCall, UnlockCall};
+use mainstay_dlm::{ConvertCall, LockCall, RangeCall, UnlockCall};
 use mainstay_fencing::Proof;
 use mainstay_membership::{Command, RequestOrigin};
 use mainstay_wire::{
@@ -23,7 +23,7 @@ impl Node {
             Ask::OpenLockspace { name, value_len } => {
                 self.open_lockspace(now, session, request, name, value_len);
             }
-            Ask::Lock { .. } if self.leaving.is_some() => {
+            Ask::Lock { .. } | Ask::Range { .. } if self.leaving.is_some() => {
                 self.refuse(session, request, Refusal::Leaving);
             }
             Ask::Lock {
@@ -47,6 +47,28 @@ impl Node {
                     deadline,
                 };
                 self.dlm.lock(now, session, request, call);
+            }
+            Ask::Range {
+                handle,
+                lockspace,
+                name,
+                range,
+                mode,
+                flags,
+                blocking,
+                timeout_ms,
+            } => {
+                let call = RangeCall {
+                    handle,
+                    space: lockspace,
+                    name,
+                    range,
+                    mode,
+                    flags,
+                    blocking,
+                    deadline: timeout_ms.map(after),
+                };
+                self.dlm.range(now, session, request, call);
             }
             Ask::Convert {
                 handle,

@@ -1,6 +1,6 @@
 //! The wait-for graph, drawn from the queues of all masters.
 
-use crate::{Node, query::Kind};
+use crate::{Node, query::Kind, ranges};
 use mainstay_base::{CLIENT_MESSAGE_LEN_MAX, Instant, LockMode, LockspaceName, NodeId, SessionId};
 use mainstay_wire::{
     codec,
@@ -143,6 +143,9 @@ impl Drawing {
         let Some(asked) = wait.report.requested else {
             return;
         };
+        if wait.report.range.is_some() {
+            return self.add_range_wait(resource, wait, holders, ahead);
+        }
         let same = |other: &Seen<'_>| {
             other.report.id == wait.report.id && other.report.node == wait.report.node
         };
@@ -151,12 +154,14 @@ impl Drawing {
             let held = holder.report.granted.filter(|held| !held.compatible(asked));
             if held.is_some() {
                 let owner = holder.owner;
-                blockers.push(GraphBlocker { owner, held });
+                let range = None;
+                blockers.push(GraphBlocker { owner, held, range });
             }
         }
         if let Some(next) = ahead.last() {
             let (owner, held) = (next.owner, None);
-            blockers.push(GraphBlocker { owner, held });
+            let range = None;
+            blockers.push(GraphBlocker { owner, held, range });
         }
         // Those ahead that suit it will be granted with it, but what stops them stops it too.
         let mut wanted = vec![asked];
@@ -198,6 +203,52 @@ impl Drawing {
             requested: asked,
             age_ms: wait.report.age_ms,
             blockers,
+            range: None,
+        });
+    }
+
+    /// As [`Drawing::add_wait`] for a call for a range, which waits for no others than those that are
+    /// in its own way.
+    fn add_range_wait(
+        &mut self,
+        resource: &ResourceReport,
+        wait: &Seen<'_>,
+        holders: &[Seen<'_>],
+        ahead: &[Seen<'_>],
+    ) {
+        let Some(requested) = wait.report.requested else {
+            return;
+        };
+        let in_way = |holder: &&Seen<'_>| ranges::in_the_way(holder.report, wait.report);
+        let before = |other: &&Seen<'_>| {
+            let holders = holders.iter().map(|holder| holder.report);
+            ranges::stands_before(other.report, wait.report, holders)
+        };
+        let held = holders.iter().filter(in_way);
+        let last = ahead.iter().rev().find(before);
+        let blocker = |seen: &Seen<'_>| GraphBlocker {
+            owner: seen.owner,
+            held: seen.report.granted,
+            range: seen.report.range,
+        };
+        let blockers = held.chain(last).map(blocker).collect();
+        let all = holders.iter().filter(in_way);
+        let all = all.chain(ahead.iter().filter(before));
+        let edges = self.edges.entry(wait.owner).or_default();
+        edges.extend(
+            all.map(|seen| seen.owner)
+                .filter(|owner| *owner != wait.owner),
+        );
+        self.graph.waits.push(GraphWait {
+            waiter: wait.owner,
+            lockspace: resource.lockspace.clone(),
+            name: resource.name.clone(),
+            lock: wait.report.id,
+            granted: None,
+            requested,
+            age_ms: wait.report.age_ms,
+            blockers,
+            range: wait.report.range,
         });
     }
 

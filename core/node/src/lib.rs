@@ -28,6 +28,7 @@ mod log;
 mod masters;
 mod peers;
 mod query;
+mod ranges;
 mod status;
 mod why;
 mod wish;

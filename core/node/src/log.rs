@@ -79,6 +79,19 @@ impl Node {
                 } => {
                     self.tell(session, ToClient::Blocking { handle, mode });
                 }
+                Out::RangeBlocking {
+                    session,
+                    handle,
+                    range,
+                    mode,
+                } => {
+                    let told = ToClient::RangeBlocking {
+                        handle,
+                        range,
+                        mode,
+                    };
+                    self.tell(session, told);
+                }
                 Out::Demoted { session, handle } => {
                     self.tell(session, ToClient::Demoted { handle });
                 }

@@ -614,6 +614,7 @@ impl Node {
                 },
                 owner: owned.map_or_else(OwnerReport::default, |o| o.owner.clone()),
                 age_ms: owned.map_or(0, |o| o.age_ms),
+                range: lock.range,
             }
         };
         ResourceReport {

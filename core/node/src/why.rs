@@ -1,6 +1,7 @@
 //! Who waits for whom, in sentences.
 
-use mainstay_base::{LockMode, LockspaceName, NodeName, ResourceName};
+use crate::ranges;
+use mainstay_base::{ByteRange, LockMode, LockspaceName, NodeName, ResourceName};
 use mainstay_wire::report::{GraphReport, GraphWait, LockReport, ResourceReport, WhyReport};
 
 /// What is known of a resource that no member masters.
@@ -90,7 +91,8 @@ pub(crate) fn explain_circles(report: &mut WhyReport, graph: &GraphReport) {
         }
         let told = waits.iter().filter_map(|wait| {
             let owner = graph.owners.get(wait.waiter as usize)?;
-            let (name, mode) = (&wait.name, wait.requested);
+            let name = format!("{}{}", wait.name, bytes(wait.range));
+            let mode = wait.requested;
             Some(match owner.owner.pid {
                 0 => format!("lock {} of {} for {mode} on {name}", wait.lock, owner.node),
                 pid => {
@@ -140,13 +142,17 @@ fn explain_queues(found: &ResourceReport, sentences: &mut Vec<String>) {
             .holders
             .iter()
             .chain(&found.converters)
-            .filter(|other| blocks(other, asked))
+            .filter(|other| ranges::in_the_way(other, lock))
             .map(holds)
             .collect();
+        let before = |ahead: &&LockReport| {
+            lock.range.is_none() || ranges::stands_before(ahead, lock, found.holders.iter())
+        };
         let ahead = found
             .converters
             .iter()
             .chain(&found.waiters[..place])
+            .filter(before)
             .map(waits_ahead);
         sentences.push(waiting(lock, asked, name, blockers, ahead.collect()));
     }
@@ -177,9 +183,10 @@ fn waiting(
             age(lock)
         ),
         None => format!(
-            "{} has waited {} for {asked} on {name}",
+            "{} has waited {} for {asked} on {name}{}",
             who(lock),
-            age(lock)
+            age(lock),
+            bytes(lock.range)
         ),
     };
     match (blockers.is_empty(), ahead.is_empty()) {
@@ -194,12 +201,26 @@ fn waiting(
 
 fn holds(lock: &LockReport) -> String {
     let mode = lock.granted.map_or("nl", LockMode::name);
-    format!("{} has held {mode} for {}", who(lock), age(lock))
+    let bytes = lock.range.map(|range| format!(" on bytes {range}"));
+    let bytes = bytes.unwrap_or_default();
+    format!("{} has held {mode}{bytes} for {}", who(lock), age(lock))
 }
 
 fn waits_ahead(lock: &LockReport) -> String {
     let mode = lock.requested.map_or("nl", LockMode::name);
-    format!("{}, which waits for {mode}", who(lock))
+    let bytes = lock.range.map(|range| format!(" on bytes {range}"));
+    format!(
+        "{}, which waits for {mode}{}",
+        who(lock),
+        bytes.unwrap_or_default()
+    )
+}
+
+/// Which bytes of a resource, where not all of it.
+fn bytes(range: Option<ByteRange>) -> String {
+    range
+        .map(|range| format!(" bytes {range}"))
+        .unwrap_or_default()
 }
 
 fn who(lock: &LockReport) -> String {
@@ -242,6 +263,7 @@ mod tests {
                 command: format!("job{id}"),
             },
             age_ms: 1500,
+            range: None,
         }
     }
 

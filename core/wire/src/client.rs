@@ -14,8 +14,9 @@ use crate::{
     report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
 };
 use mainstay_base::{
-    CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode, LockspaceId, LockspaceName,
-    NodeId, NodeName, ResourceName, SessionId, Value, ValueBlock, ValueVersion,
+    ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode, LockspaceId,
+    LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value, ValueBlock,
+    ValueVersion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -200,6 +201,28 @@ pub enum Ask {
         /// From now on, or not any more.
         on: bool,
     },
+    /// Sets a range of a lock on ranges to a mode: what the lock held of it is replaced, what it
+    /// holds at either side stays. The first range opens the handle, and giving up the last closes
+    /// it; an unlock gives up all. Answered by [`Answer::RangeSet`] once granted; until then the
+    /// lock keeps what it had.
+    Range {
+        /// The handle that the lock has, or shall have.
+        handle: Handle,
+        /// Where.
+        lockspace: LockspaceId,
+        /// On what.
+        name: ResourceName,
+        /// Which bytes.
+        range: ByteRange,
+        /// In which mode; NL to give the range up.
+        mode: LockMode,
+        /// NOQUEUE or none.
+        flags: Flags,
+        /// Whether to be told when what the lock holds blocks others.
+        blocking: bool,
+        /// Give up after so many milliseconds of waiting.
+        timeout_ms: Option<u32>,
+    },
 }
 
 /// From daemon to client.
@@ -257,6 +280,15 @@ pub enum ToClient {
         handle: Handle,
         /// What the value is now.
         value: Value,
+    },
+    /// A lock on ranges blocks another.
+    RangeBlocking {
+        /// Which lock.
+        handle: Handle,
+        /// The range that somebody waits for; giving up what the lock holds of it is enough.
+        range: ByteRange,
+        /// The mode that is blocked.
+        mode: LockMode,
     },
 }
 
@@ -323,6 +355,14 @@ pub enum Answer {
     Updated(Updated),
     /// To [`Ask::WatchValue`].
     Watching,
+    /// To [`Ask::Range`].
+    RangeSet {
+        /// Larger than that of every earlier conflicting grant of the range; of a range that was
+        /// only given up or weakened, the largest that the lock has left, or none.
+        token: Token,
+        /// Whether the lock still holds any range; if not, its handle is free.
+        holds: bool,
+    },
 }
 
 /// Whom the client is talking to.

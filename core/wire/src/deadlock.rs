@@ -4,7 +4,8 @@
 use crate::{dlm::ResourceId, report::OwnerReport};
 use core::fmt;
 use mainstay_base::{
-    LockId, LockMode, LockspaceName, NodeId, NodeName, ResourceName, SessionId, VictimPolicy,
+    ByteRange, LockId, LockMode, LockspaceName, NodeId, NodeName, ResourceName, SessionId,
+    VictimPolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,8 @@ pub struct Waiter {
     pub locks: u64,
     /// The owner's deadlock priority: lower falls sooner.
     pub priority: u8,
+    /// The bytes that it asks for, if the resource is locked in ranges.
+    pub range: Option<ByteRange>,
 }
 
 /// A circle of waiters, as its victim is told.
@@ -139,6 +142,8 @@ pub struct CycleWait {
     pub lock: LockId,
     /// The wait's number on its node.
     pub wait: u64,
+    /// The bytes that it asks for, if the resource is locked in ranges.
+    pub range: Option<ByteRange>,
 }
 
 impl fmt::Display for CycleWait {
@@ -149,6 +154,9 @@ impl fmt::Display for CycleWait {
         match self.granted {
             Some(held) => write!(f, " which converts {name} from {held} to {asked}")?,
             None => write!(f, " which waits for {asked} on {name}")?,
+        }
+        if let Some(range) = self.range {
+            write!(f, " bytes {range}")?;
         }
         write!(f, " (lockspace {}, {} ms)", self.lockspace, self.waited_ms)
     }
@@ -192,6 +200,7 @@ mod tests {
             waited_ms: 60,
             lock: LockId(1),
             wait: 1,
+            range: None,
         };
         let report = DeadlockReport {
             policy: VictimPolicy::Youngest,

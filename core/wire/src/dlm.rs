@@ -8,8 +8,8 @@ use crate::{
     report::{LockspaceFilter, OwnerReport},
 };
 use mainstay_base::{
-    Epoch, Incarnation, LockId, LockMode, LockspaceId, NodeId, ResourceName, SessionId, Token,
-    Value, ValueBlock, ValueVersion, VictimPolicy,
+    ByteRange, Epoch, Incarnation, LockId, LockMode, LockspaceId, NodeId, ResourceName, SessionId,
+    Token, Value, ValueBlock, ValueVersion, VictimPolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -487,6 +487,50 @@ pub enum Body {
         /// The value.
         value: Value,
     },
+    /// Owner to master: set a range of a lock on ranges to a mode that gains something.
+    RangeCall {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock, as its owner numbers it.
+        lock: LockId,
+        /// What is asked for.
+        ask: RangeAsk,
+    },
+    /// Owner to master: I have set a range to a mode that all of it was held in modes that cover.
+    /// No answer.
+    RangeWeaken {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// Where.
+        range: ByteRange,
+        /// To which mode; NL for none.
+        mode: LockMode,
+    },
+    /// Master to owner: the lock on ranges blocks another.
+    RangeBlocking {
+        /// The lock.
+        lock: LockId,
+        /// The range that somebody waits for.
+        range: ByteRange,
+        /// The mode that is blocked.
+        mode: LockMode,
+    },
+    /// Owner to new master: what a lock on ranges holds of a resource whose master vanished, or a
+    /// part of it.
+    RestateRanges {
+        /// The vanished master.
+        node: NodeId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// The ranges.
+        ranges: RestatedRanges,
+    },
 }
 
 /// A resource on its way from one master to another.
@@ -525,6 +569,32 @@ pub struct MovedLock {
     pub told: Option<LockMode>,
     /// The owner watches the value block.
     pub watches: bool,
+}
+
+/// A call for a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeAsk {
+    /// Where.
+    pub range: ByteRange,
+    /// In which mode.
+    pub mode: LockMode,
+    /// How.
+    pub flags: Flags,
+    /// The owner wants blocking notices.
+    pub blocking: bool,
+}
+
+/// What a lock on ranges holds, as its owner restates it to a new master: all, or a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestatedRanges {
+    /// Ranges, their modes and tokens; in no other part.
+    pub held: Vec<(ByteRange, LockMode, Token)>,
+    /// A call that is not answered; the same in every part.
+    pub ask: Option<RangeAsk>,
+    /// Its place in the queue, if the vanished master told.
+    pub ticket: Option<i64>,
+    /// The owner wants blocking notices for what it holds.
+    pub blocking: bool,
 }
 
 /// A lock as its owner restates it to a new master.
@@ -587,6 +657,8 @@ pub struct MasteredLock {
     pub requested: Option<LockMode>,
     /// Token of the held mode.
     pub token: Token,
+    /// Where, if the resource is locked in ranges: a lock has an entry for each range that it holds.
+    pub range: Option<ByteRange>,
 }
 
 /// A lock as its owner's node reports it.

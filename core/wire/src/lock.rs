@@ -86,6 +86,16 @@ pub enum Refusal {
          try again when it is gone, or convert to pw to wait for that"
     )]
     ValueHeld,
+    /// The resource has locks on ranges of bytes, so it cannot be locked as a whole.
+    #[error(
+        "the resource is locked in ranges of bytes at present, and so cannot be locked as a whole"
+    )]
+    Ranged,
+    /// The resource has locks on all of it, so it cannot be locked in ranges.
+    #[error(
+        "the resource is locked as a whole at present, and so cannot be locked in ranges of bytes"
+    )]
+    Whole,
 }
 
 impl Refusal {
@@ -120,6 +130,8 @@ impl Refusal {
             Refusal::Denied(_) => "denied",
             Refusal::Released => "released",
             Refusal::ValueHeld => "value-held",
+            Refusal::Ranged => "ranged",
+            Refusal::Whole => "whole",
         }
     }
 }

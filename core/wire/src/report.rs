@@ -2,8 +2,8 @@
 
 use crate::event::Reason;
 use mainstay_base::{
-    ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName, NodeId,
-    NodeName, ResourceName, SessionId, Token, Value,
+    ByteRange, ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName,
+    NodeId, NodeName, ResourceName, SessionId, Token, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -228,6 +228,8 @@ pub struct LockReport {
     pub owner: OwnerReport,
     /// Milliseconds since it was granted, or, if it waits or converts, since it was asked for.
     pub age_ms: u64,
+    /// Where, if the resource is locked in ranges: a lock has an entry for each range that it holds.
+    pub range: Option<ByteRange>,
 }
 
 /// A client, as its daemon saw it connect.
@@ -295,6 +297,8 @@ pub struct GraphWait {
     pub age_ms: u64,
     /// What is in its way: holders, and the next ahead in the queue.
     pub blockers: Vec<GraphBlocker>,
+    /// Where, if the resource is locked in ranges.
+    pub range: Option<ByteRange>,
 }
 
 /// What is in the way of a wait.
@@ -304,6 +308,8 @@ pub struct GraphBlocker {
     pub owner: u32,
     /// The mode that it holds; absent if it stands ahead in the queue.
     pub held: Option<LockMode>,
+    /// Where it holds that mode, or waits, if the resource is locked in ranges.
+    pub range: Option<ByteRange>,
 }
 
 #[cfg(test)]

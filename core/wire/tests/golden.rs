@@ -21,8 +21,12 @@ use std::fmt::Debug;
 
 #[path = "golden/check.rs"]
 mod check;
+#[path = "golden/circle.rs"]
+mod circle;
 #[path = "golden/moving.rs"]
 mod moving;
+#[path = "golden/ranges.rs"]
+mod ranges;
 #[path = "golden/reports.rs"]
 mod reports;
 
@@ -81,6 +85,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         granted: Some(LockMode::Pr),
         requested: Some(mode),
         token: floor,
+        range: Some(ranges::range()),
     };
     vec![
         (
@@ -320,6 +325,7 @@ fn deadlock_bodies() -> Vec<(&'static str, Body)> {
         waited_us: 51_000,
         locks: 4,
         priority: 2,
+        range: None,
     };
     let filter = LockspaceFilter {
         limit: 100,
@@ -577,31 +583,6 @@ fn asks() -> Vec<(&'static str, Ask)> {
     ]
 }
 
-fn job() -> OwnerReport {
-    OwnerReport {
-        pid: 77,
-        uid: 1000,
-        command: "job".to_owned(),
-    }
-}
-
-fn circle() -> DeadlockReport {
-    DeadlockReport {
-        policy: VictimPolicy::Youngest,
-        waits: vec![CycleWait {
-            node: NodeName::new("n1").unwrap(),
-            owner: job(),
-            lockspace: LockspaceName::new("default").unwrap(),
-            name: resource().name,
-            granted: None,
-            requested: LockMode::Ex,
-            waited_ms: 51,
-            lock: LockId(900),
-            wait: 31,
-        }],
-    }
-}
-
 fn answers() -> Vec<(&'static str, ToClient)> {
     let done = |answer| ToClient::Done {
         request: 4,
@@ -694,7 +675,7 @@ fn answers() -> Vec<(&'static str, ToClient)> {
             "deadlock-cycle",
             ToClient::Done {
                 request: 4,
-                result: Err(Refusal::DeadlockCycle(Box::new(circle()))),
+                result: Err(Refusal::DeadlockCycle(Box::new(circle::circle()))),
             },
         ),
         (
@@ -817,7 +798,8 @@ const CLIENTS: &str = "PROTOCOL in core/wire/src/client.rs";
 /// Protects rolling upgrades: what lock managers of different builds say to each other.
 #[test]
 fn messages_between_lock_managers_keep_their_bytes() {
-    let messages = bodies().into_iter().map(|(n, body)| {
+    let all = bodies().into_iter().chain(ranges::bodies());
+    let messages = all.map(|(n, body)| {
         (
             n,
             Message {
@@ -843,6 +825,7 @@ fn questions_of_clients_keep_their_bytes() {
         CLIENTS,
         asks()
             .into_iter()
+            .chain(ranges::asks())
             .map(|(n, ask)| (n, FromClient { request: 4, ask }))
             .collect(),
     );
@@ -855,7 +838,7 @@ fn messages_to_clients_keep_their_bytes() {
         "to_client.txt",
         include_str!("golden/to_client.txt"),
         CLIENTS,
-        answers(),
+        answers().into_iter().chain(ranges::answers()).collect(),
     );
 }
 
@@ -864,7 +847,7 @@ fn messages_to_clients_keep_their_bytes() {
 #[test]
 fn damaged_messages_are_errors_or_other_messages() {
     let mut entropy = mainstay_base::Entropy::new(1);
-    for (_, body) in bodies() {
+    for (_, body) in bodies().into_iter().chain(ranges::bodies()) {
         let bytes = codec::to_vec(&Message {
             epoch: Epoch(12),
             body,

@@ -109,6 +109,7 @@ mod held;
 mod machine;
 mod mailbox;
 mod notice;
+mod ranges;
 mod session;
 mod spec;
 #[cfg(feature = "testing")]
@@ -119,8 +120,8 @@ pub use builder::ClientBuilder;
 pub use error::{ConnectError, LeaseLost, LockError};
 pub use held::Held;
 pub use mainstay_base::{
-    Flags, Instant, LockMode, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, Token,
-    Updated, Value, ValueBlock, ValueUpdate, ValueVersion,
+    ByteRange, Flags, Instant, LockMode, LockspaceId, LockspaceName, NodeName, RangeError,
+    ResourceName, SessionId, Token, Updated, Value, ValueBlock, ValueUpdate, ValueVersion,
 };
 pub use mainstay_lease::now;
 pub use mainstay_wire::{
@@ -131,4 +132,5 @@ pub use mainstay_wire::{
     report,
 };
 pub use notice::{ClusterEvent, Notice};
+pub use ranges::{HeldRanges, RangeSet};
 pub use spec::{GRACE, LockCall};

@@ -6,7 +6,7 @@
 
 use crate::spec::LockCall;
 use mainstay_base::{
-    FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
+    ByteRange, FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
 };
 use mainstay_wire::{
     client::{Answer, Ask, FromClient, HEADER_LEN, Handle, MESSAGE_LEN_MAX, ToClient},
@@ -29,6 +29,12 @@ pub(crate) enum Happening {
     /// A lock blocks others in `mode`.
     Blocking {
         handle: Handle,
+        mode: LockMode,
+    },
+    /// A lock on ranges blocks others there.
+    RangeBlocking {
+        handle: Handle,
+        range: ByteRange,
         mode: LockMode,
     },
     /// A lock holds no more than NL from now on, and its conversion waits on.
@@ -74,6 +80,10 @@ pub(crate) struct LockState {
     news: bool,
     /// Modes that this lock was said to block, each once, not yet taken by its owner.
     blocked: Vec<LockMode>,
+    /// It is a lock on ranges: whether it holds any.
+    ranges: Option<bool>,
+    /// What a lock on ranges was said to block, not yet taken by its owner.
+    blocked_ranges: Vec<(ByteRange, LockMode)>,
     /// The unfinished call on this lock.
     pending: Option<Pending>,
     /// The owner has let go: unlock as soon as nothing is pending.
@@ -96,6 +106,16 @@ impl LockState {
     /// last.
     pub(crate) fn take_news(&mut self) -> Option<Value> {
         std::mem::take(&mut self.news).then(|| self.value.clone())?
+    }
+
+    /// Whether this is a lock on ranges that holds any.
+    pub(crate) fn holds_ranges(&self) -> bool {
+        self.ranges == Some(true)
+    }
+
+    /// The oldest blocking notice for ranges.
+    pub(crate) fn take_blocked_range(&mut self) -> Option<(ByteRange, LockMode)> {
+        (!self.blocked_ranges.is_empty()).then(|| self.blocked_ranges.remove(0))
     }
 
     /// The oldest blocking notice that the lock's present mode has not already answered.
@@ -129,6 +149,7 @@ enum Kind {
     Masters,
     Update(Handle),
     Watch(Handle, bool),
+    Range(Handle),
 }
 
 type HasValue = bool;
@@ -156,6 +177,7 @@ impl Kind {
             Ask::Masters => Kind::Masters,
             Ask::UpdateValue { handle, .. } => Kind::Update(*handle),
             Ask::WatchValue { handle, on } => Kind::Watch(*handle, *on),
+            Ask::Range { handle, .. } => Kind::Range(*handle),
         }
     }
 
@@ -177,6 +199,7 @@ impl Kind {
                 | (Kind::Masters, Answer::Masters(_))
                 | (Kind::Update(_), Answer::Updated(_))
                 | (Kind::Watch(..), Answer::Watching)
+                | (Kind::Range(_), Answer::RangeSet { .. })
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))
@@ -309,6 +332,22 @@ impl Machine {
                 }
                 Happening::Blocking { handle, mode }
             }
+            ToClient::RangeBlocking {
+                handle,
+                range,
+                mode,
+            } => {
+                if let Some(lock) = self.locks.get_mut(&handle)
+                    && !lock.blocked_ranges.contains(&(range, mode))
+                {
+                    lock.blocked_ranges.push((range, mode));
+                }
+                Happening::RangeBlocking {
+                    handle,
+                    range,
+                    mode,
+                }
+            }
             ToClient::Demoted { handle } => {
                 if let Some(lock) = self.locks.get_mut(&handle) {
                     lock.mode = Some(LockMode::Nl);
@@ -351,6 +390,7 @@ impl Machine {
     fn settle(&mut self, kind: Kind, result: &Result<Answer, Refusal>) -> Option<Handle> {
         let (Kind::Lock(handle)
         | Kind::Convert(handle)
+        | Kind::Range(handle)
         | Kind::Unlock(handle, _)
         | Kind::Update(handle)) = kind
         else {
@@ -392,9 +432,14 @@ impl Machine {
                 lock.value = Some(updated.value.clone());
                 false
             }
+            (_, Ok(Answer::RangeSet { token, holds })) => {
+                lock.ranges = Some(*holds);
+                lock.token = (*token).max(lock.token);
+                false
+            }
             _ => false,
         };
-        if gone {
+        if gone || lock.release && lock.ranges == Some(false) {
             self.locks.remove(&handle);
         } else if lock.release {
             self.unlock_now(handle);
@@ -480,7 +525,19 @@ impl Machine {
         Ok((handle, request))
     }
 
-    /// Converts or unlocks a watched lock, or updates the value block under it.
+    /// A lock on ranges that is watched from now on. The daemon hears of it with its first range.
+    pub(crate) fn open_ranges(&mut self) -> Handle {
+        self.last_handle += 1;
+        let handle = Handle(self.last_handle << 1);
+        let state = LockState {
+            ranges: Some(false),
+            ..LockState::default()
+        };
+        self.locks.insert(handle, state);
+        handle
+    }
+
+    /// Converts or unlocks a watched lock, updates the value block under it, or sets a range of it.
     ///
     /// # Errors
     /// If it is gone, or has an unfinished call.
@@ -525,7 +582,9 @@ impl Machine {
             return;
         };
         lock.release = true;
-        if lock.idle() {
+        if lock.idle() && lock.ranges == Some(false) {
+            self.locks.remove(&handle); // The daemon does not know it.
+        } else if lock.idle() {
             self.unlock_now(handle);
         } else {
             self.cancel(handle);

@@ -1,7 +1,7 @@
 //! What clients are told without having asked just then.
 
 use crate::mailbox::Mail;
-use mainstay_base::{LockMode, SessionId, Value};
+use mainstay_base::{ByteRange, LockMode, SessionId, Value};
 use mainstay_wire::{client::Handle, event::Event};
 
 /// Something happened to a client's session or to one of its locks.
@@ -31,6 +31,15 @@ pub enum Notice {
         /// Which lock.
         handle: Handle,
         /// The mode that is blocked; a conversion to one compatible with it is enough.
+        mode: LockMode,
+    },
+    /// A lock on ranges blocks others.
+    RangeBlocking {
+        /// Which lock.
+        handle: Handle,
+        /// The range that somebody waits for; giving up what the lock holds of it is enough.
+        range: ByteRange,
+        /// The mode that is blocked.
         mode: LockMode,
     },
     /// A conversion with CONVDEADLK would have waited for others that wait for it: its lock holds no

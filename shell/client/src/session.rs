@@ -449,6 +449,22 @@ impl Session {
                     told.notices.push(Notice::Blocking { handle, mode });
                 }
             }
+            Happening::RangeBlocking {
+                handle,
+                range,
+                mode,
+            } => {
+                if let Some(wakers) = state.lock_wakers.remove(&handle) {
+                    told.wakers.extend(wakers);
+                }
+                if Machine::is_raw(handle) || state.machine.watched(handle).is_some() {
+                    told.notices.push(Notice::RangeBlocking {
+                        handle,
+                        range,
+                        mode,
+                    });
+                }
+            }
             Happening::Demoted { handle } => {
                 if let Some(wakers) = state.lock_wakers.remove(&handle) {
                     told.wakers.extend(wakers);

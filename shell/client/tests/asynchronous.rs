@@ -4,15 +4,15 @@
 
 use mainstay_base::{Instant, Token, Updated, Value, ValueUpdate, ValueVersion};
 use mainstay_client::{
-    ClientBuilder, Flags, LeaseLost, LockCall, LockError, LockMode, LockspaceId, Notice, Refusal,
-    ResourceName, ValueBlock,
+    ByteRange, ClientBuilder, Flags, LeaseLost, LockCall, LockError, LockMode, LockspaceId, Notice,
+    Refusal, ResourceName, ValueBlock,
     asynchronous::{Client, Lockspace},
     now,
     testing::{FakeDaemon, Listener, Peer},
 };
 use mainstay_wire::client::{Answer, Ask, FromClient, ToClient};
 use std::{
-    future::Future,
+    future::{Future, IntoFuture},
     pin::pin,
     task::{Context, Poll, Waker},
     thread,
@@ -678,4 +678,34 @@ fn clients_and_locks_are_send_and_sync() {
     check::<mainstay_client::asynchronous::Call<()>>();
     check::<mainstay_client::blocking::Client>();
     check::<mainstay_client::blocking::Lock>();
+}
+
+/// Protects locks on ranges from calls that nobody waits for any more: what was asked for is taken
+/// back, what the lock had stays, and the next call comes after it.
+#[tokio::test]
+async fn a_dropped_call_for_a_range_keeps_the_lock() {
+    let (daemon, _client, space) = start().await;
+    let range = |text: &str| text.parse::<ByteRange>().unwrap();
+    let mut left = space.ranges("file").await.unwrap();
+    left.set(range("0-9"), LockMode::Ex)
+        .on_blocking()
+        .await
+        .unwrap();
+    let mut notices = left.blocking_notices();
+    let mut right = space.ranges("file").await.unwrap();
+    let first = right.set(range("20-29"), LockMode::Pr).await.unwrap();
+    {
+        let mut call = pin!(right.set(range("5-24"), LockMode::Ex).into_future());
+        assert!(poll_once(call.as_mut()).is_pending());
+        assert_eq!(notices.next().await, Some((range("5-24"), LockMode::Ex)));
+    }
+    let second = right.set(range("30-39"), LockMode::Pr).await.unwrap();
+    assert!(second > first && right.token() == second);
+    left.set(range("20-39"), LockMode::Pr).await.unwrap();
+    let refused = left.set(range("39-"), LockMode::Ex).try_lock().await;
+    assert_eq!(refused.unwrap_err().refusal(), Some(&Refusal::NotQueued));
+    right.unlock().await.unwrap();
+    left.set(range("0-"), LockMode::Ex).await.unwrap();
+    left.release(range("0-")).await.unwrap();
+    assert_eq!(daemon.locks(), 0);
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use mainstay_client::{
-    ClientBuilder, ConnectError, LeaseLost, LockCall, LockError, LockMode, Notice, Refusal,
-    ResourceName, ValueBlock,
+    ByteRange, ClientBuilder, ConnectError, LeaseLost, LockCall, LockError, LockMode, Notice,
+    Refusal, ResourceName, ValueBlock,
     blocking::{Client, Lockspace},
     now,
     testing::{FakeDaemon, Listener},
@@ -302,4 +302,44 @@ fn values_are_updated_and_watched() {
         let last = changes.join().unwrap();
         assert!(last.is_none_or(|count| [40, 42].contains(&count)));
     });
+}
+
+/// Protects locks on ranges: they exclude byte by byte, keep what they had while a call fails, are
+/// told what others wait for, and are all given up with the guard.
+#[test]
+fn ranges_exclude_and_end() {
+    let (daemon, _client, space) = start();
+    let range = |text: &str| text.parse::<ByteRange>().unwrap();
+    let mut left = space.ranges("file").unwrap();
+    assert!(!left.holds_any());
+    left.release(range("0-")).unwrap();
+    let set = left.set(range("0-99"), LockMode::Ex).on_blocking().wait();
+    assert_eq!((set.unwrap(), true), (left.token(), left.holds_any()));
+    let mut right = space.ranges("file").unwrap();
+    right.set(range("200-"), LockMode::Pr).wait().unwrap();
+    let refused = right.set(range("50-250"), LockMode::Ex).try_lock().wait();
+    assert_eq!(refused.unwrap_err().refusal(), Some(&Refusal::NotQueued));
+    assert!(right.holds_any() && right.is_valid());
+    let mut notices = left.blocking_notices();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| right.set(range("50-250"), LockMode::Ex).wait());
+        assert_eq!(notices.next(), Some((range("50-250"), LockMode::Ex)));
+        left.release(range("50-99")).unwrap();
+        waiter.join().unwrap().unwrap();
+    });
+    let short = left
+        .set(range("60-"), LockMode::Cr)
+        .timeout(Duration::from_millis(1));
+    assert!(matches!(short.wait(), Err(LockError::NoAnswer { .. })));
+    left.release(range("10-")).unwrap();
+    left.unlock().unwrap();
+    let mut third = space.ranges("file").unwrap();
+    third.set(range("0-49"), LockMode::Ex).wait().unwrap();
+    assert_eq!(daemon.locks(), 2);
+    drop((right, third));
+    let mut last = space.ranges("file").unwrap();
+    last.set(range("0-"), LockMode::Ex).wait().unwrap();
+    last.release(range("0-")).unwrap();
+    assert_eq!(daemon.locks(), 0);
+    last.unlock().unwrap();
 }

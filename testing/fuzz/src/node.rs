@@ -6,8 +6,8 @@ use crate::{
     world::{IMPOSTOR, LOG, MEMBERSHIP, VICTIM, World, config, framed},
 };
 use mainstay_base::{
-    BootId, DiskId, Flags, Instant, LinkId, LockMode, LockspaceId, LockspaceName, ResourceName,
-    SessionId, ValueBlock, ValueUpdate, ValueVersion,
+    BootId, ByteRange, DiskId, Flags, Instant, LinkId, LockMode, LockspaceId, LockspaceName,
+    ResourceName, SessionId, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_membership::Message;
 use mainstay_node::{BootInfo, Input, Node, Outbox};
@@ -218,6 +218,9 @@ fn fit(world: &World, message: &mut dlm::Message) {
         | Body::Cancel { resource, .. }
         | Body::Update { resource, .. }
         | Body::Watch { resource, .. }
+        | Body::RangeCall { resource, .. }
+        | Body::RangeWeaken { resource, .. }
+        | Body::RestateRanges { resource, .. }
         | Body::Restate { resource, .. }
         | Body::HandOver { resource, .. }
         | Body::Suspect { resource, .. } => resource.space = LockspaceId(1),
@@ -227,6 +230,7 @@ fn fit(world: &World, message: &mut dlm::Message) {
         | Body::Unlocked { lock, .. }
         | Body::Updated { lock, .. }
         | Body::ValueChanged { lock, .. }
+        | Body::RangeBlocking { lock, .. }
         | Body::Blocking { lock, .. } => lock.0 = lock.0 % NAMES.len() as u64 + 1,
         Body::NotMaster { resource, lock } => {
             resource.space = LockspaceId(1);
@@ -318,7 +322,21 @@ fn call(feed: &mut Feed<'_>) -> Ask {
     let bits = u32::from(feed.u16());
     let flags = Flags((bits | (bits & 0x6) << 15) & Flags::ALL.0);
     let blocking = true;
-    match feed.byte() % 6 {
+    match feed.byte() % 7 {
+        6 => {
+            let (from, to) = (feed.byte() % 16, feed.byte() % 16);
+            let (from, to) = (from.min(to).into(), from.max(to).into());
+            Ask::Range {
+                handle,
+                lockspace: LockspaceId(1),
+                name: ResourceName::new([b'a' + feed.byte() % 2]).expect("one byte"),
+                range: ByteRange::new(from, to).expect("the right way round"),
+                mode,
+                flags: Flags(flags.0 & Flags::NOQUEUE.0),
+                blocking,
+                timeout_ms: Some(50),
+            }
+        }
         0 => Ask::Lock {
             handle,
             lockspace: LockspaceId(1),

@@ -31,7 +31,9 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::AlternateTriedOnce
         | Mutant::PageOfFirstFound
         | Mutant::UpdateIgnoresHolders
-        | Mutant::SwapUnconditional => Profile::Quiet,
+        | Mutant::SwapUnconditional
+        | Mutant::RangeTailForgotten
+        | Mutant::RangeOverlapByStart => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

@@ -1,10 +1,15 @@
 //! A client process: its session, its locks, and the workload that decides what it asks.
 
 use crate::{
-    checkers::books::{ClientNo, LifeNo, Res, Who},
+    checkers::{
+        books::{ClientNo, LifeNo, Res, Who},
+        s1_ranges::CELLS,
+    },
     workloads::{Brain, Happened},
 };
-use mainstay_base::{Entropy, Flags, LockMode, LockspaceId, Value, ValueBlock, ValueUpdate};
+use mainstay_base::{
+    ByteRange, Entropy, Flags, LockMode, LockspaceId, Value, ValueBlock, ValueUpdate,
+};
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     lock::Granted,
@@ -40,6 +45,19 @@ pub struct Lock {
     pub demoted: bool,
 }
 
+/// A lock on ranges as its owner knows it.
+#[derive(Clone, Debug)]
+pub struct Ranged {
+    /// On what.
+    pub res: Res,
+    /// What it holds of each cell.
+    pub cells: [LockMode; CELLS],
+    /// What it has asked for and has no answer to.
+    pub asked: Option<(ByteRange, LockMode)>,
+    /// All of it is being released.
+    pub releasing: bool,
+}
+
 /// A call that is not answered yet.
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -71,6 +89,16 @@ pub enum Call {
         handle: Handle,
         /// A value block was handed in.
         publish: bool,
+    },
+    /// A call for a range.
+    Range {
+        /// Of which lock.
+        handle: Handle,
+    },
+    /// An unlock of all ranges of a lock.
+    ReleaseRanges {
+        /// Of which lock.
+        handle: Handle,
     },
     /// A cancel.
     Cancel {
@@ -132,6 +160,28 @@ pub enum Command {
         flags: Flags,
         /// Value block to publish.
         value: Option<ValueBlock>,
+    },
+    /// Set a range of a lock on ranges.
+    Range {
+        /// Which lock; a new one if it is not known.
+        handle: Handle,
+        /// On what.
+        res: Res,
+        /// Where.
+        range: ByteRange,
+        /// To which mode.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+        /// Want blocking notices.
+        blocking: bool,
+        /// Give up after so many milliseconds.
+        timeout_ms: Option<u32>,
+    },
+    /// Release all ranges of a lock, by force if a call of it waits.
+    ReleaseRanges {
+        /// Which.
+        handle: Handle,
     },
     /// Cancel what is pending on a lock.
     Cancel {
@@ -209,6 +259,8 @@ pub struct Client {
     pub ready: bool,
     /// Its locks.
     pub locks: BTreeMap<Handle, Lock>,
+    /// Its locks on ranges.
+    pub ranges: BTreeMap<Handle, Ranged>,
     /// Its unanswered calls.
     pub calls: BTreeMap<u64, Call>,
     /// Number of the next call.
@@ -267,6 +319,7 @@ impl Client {
             spaces: vec![None; spaces],
             ready: false,
             locks: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_request: 1,
             next_handle: 1,
@@ -294,6 +347,7 @@ impl Client {
         self.conn = 0;
         self.ready = false;
         self.locks.clear();
+        self.ranges.clear();
         self.calls.clear();
         self.spaces.fill(None);
     }
@@ -301,7 +355,7 @@ impl Client {
     /// Whether it neither waits for an answer nor holds more than interest in anything.
     #[must_use]
     pub fn at_rest(&self) -> bool {
-        !self.alive || (self.calls.is_empty() && self.locks.is_empty())
+        !self.alive || (self.calls.is_empty() && self.locks.is_empty() && self.ranges.is_empty())
     }
 }
 
@@ -374,5 +428,6 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Masters(_) => "masters",
         Answer::Updated(_) => "updated",
         Answer::Watching => "watching",
+        Answer::RangeSet { .. } => "range set",
     }
 }

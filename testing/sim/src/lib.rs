@@ -20,6 +20,7 @@ pub mod network;
 mod outcomes;
 pub mod params;
 mod process;
+mod ranges;
 pub mod replay;
 pub mod run;
 mod sessions;

@@ -94,8 +94,9 @@ pub struct Params {
     pub fsync: u64,
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
-    /// Hot, cold, counter and conversion resources, and those for circles, bargains and tallies.
-    pub resources: [u32; 7],
+    /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies and
+    /// ranges.
+    pub resources: [u32; 8],
     /// How long faults last, in nanoseconds.
     pub fire: u64,
     /// Mean time between faults, in nanoseconds; 0 for none.
@@ -115,6 +116,7 @@ impl Params {
         let mut apart = Entropy::new(seed ^ 0x6369_7263_6c65);
         let mut lately = Entropy::new(seed ^ 0x6261_7267_6169);
         let mut tallied = Entropy::new(seed ^ 0x7461_6c6c_6965);
+        let mut ranged = Entropy::new(seed ^ 0x7261_6e67_6573);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -194,6 +196,7 @@ impl Params {
             apart.between(2, 5) as u32,
             lately.between(1, 2) as u32,
             tallied.between(1, 2) as u32,
+            ranged.between(1, 2) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -214,6 +217,9 @@ impl Params {
         clients.extend((0..bargains).map(|_| Kind::Bargains));
         let tallies = *tallied.pick(&[0, 0, 1, 1, 2]) * u64::from(count > 1);
         clients.extend((0..tallies).map(|_| Kind::Tallies));
+        // Nor has it ranges.
+        let ranges = ranged.below(4) * u64::from(count > 1);
+        clients.extend((0..ranges).map(|_| Kind::Ranges));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {

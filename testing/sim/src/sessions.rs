@@ -34,6 +34,18 @@ fn describe(ask: &Ask) -> String {
             ..
         } => write!(text, "convert {} to {mode}, {flags}", handle.0),
         Ask::Unlock { handle, flags, .. } => write!(text, "unlock {}, {flags}", handle.0),
+        Ask::Range {
+            handle,
+            name,
+            range,
+            mode,
+            flags,
+            ..
+        } => write!(
+            text,
+            "range {} on {name}, bytes {range} to {mode}, {flags}",
+            handle.0
+        ),
         Ask::Cancel { handle } => write!(text, "cancel {}", handle.0),
         Ask::OpenLockspace { name, .. } => write!(text, "open {name}"),
         Ask::Vouch { node } => write!(text, "vouch for {node}"),
@@ -278,6 +290,16 @@ impl World {
                     self.tell(slot, Happened::Blocking(handle, mode));
                 }
             }
+            ToClient::RangeBlocking {
+                handle,
+                range,
+                mode,
+            } => {
+                self.stats.count("blocking notices for ranges");
+                if self.clients[slot].ranges.contains_key(&handle) {
+                    self.tell(slot, Happened::RangeBlocking(handle, range, mode));
+                }
+            }
             ToClient::Demoted { handle } => self.demoted(slot, handle),
             ToClient::ValueChanged { handle, value } => self.value_told(slot, handle, value),
             ToClient::Overdue { .. } => {
@@ -346,6 +368,15 @@ impl World {
             ) => self.conversion_refused(slot, handle, publish, refusal),
             (Call::Unlock { handle, publish }, result) => {
                 self.unlocked(slot, handle, publish, result);
+            }
+            (Call::Range { handle }, Ok(Answer::RangeSet { token, holds })) => {
+                self.range_set(slot, handle, token, holds);
+            }
+            (Call::Range { handle }, Err(refusal)) => {
+                self.range_refused(slot, handle, refusal);
+            }
+            (Call::ReleaseRanges { handle }, result) => {
+                self.ranges_released(slot, handle, result);
             }
             (Call::Cancel { handle }, Ok(Answer::Cancelled) | Err(_)) => {
                 self.stats.count("cancels answered");
@@ -569,6 +600,8 @@ impl World {
                     },
                 );
             }
+            Command::Range { .. } => self.set_range(slot, command),
+            Command::ReleaseRanges { handle } => self.release_ranges(slot, handle),
             Command::Convert { .. } => self.convert(slot, command),
             Command::Unlock { .. } => self.unlock(slot, command),
             Command::Cancel { handle } => {

@@ -377,6 +377,7 @@ impl Lone {
                             token: l.token,
                             owner: self.owners[&l.session].clone(),
                             age_ms: 0,
+                            range: None,
                         })
                         .collect(),
                     converters: Vec::new(),

@@ -183,7 +183,9 @@ impl Dlm {
                 lock: *lock,
                 session: owned.session,
                 resource: resource.clone(),
-                granted: owned.granted,
+                granted: owned
+                    .granted
+                    .filter(|_| !matches!(owned.pending, crate::table::Pending::Range(_))),
                 requested,
                 asked: *asked,
             })

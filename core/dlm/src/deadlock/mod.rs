@@ -343,6 +343,7 @@ fn queued(owned: &Owned) -> bool {
 fn pending_flags(owned: &Owned) -> Flags {
     match &owned.pending {
         Pending::Request { flags, .. } | Pending::Convert { flags, .. } => *flags,
+        Pending::Range(ask) => ask.flags,
         Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => Flags::NONE,
     }
 }

@@ -102,7 +102,7 @@ impl Dlm {
         let Some(master) = self.deciding_master(resource) else {
             return;
         };
-        let blockers = master.engine.blockers(Key::of(life, wait.lock));
+        let blockers = master.blockers(Key::of(life, wait.lock));
         let mut by_node: BTreeMap<NodeId, Vec<Found>> = BTreeMap::new();
         for blocker in blockers {
             if !self.is_member(blocker.key.life()) {
@@ -200,7 +200,9 @@ impl Dlm {
             false => lock.requested(),
         };
         let apart = |(mode, asked): (LockMode, LockMode)| mode.compatible(asked);
-        lock.place != wait.place || mode.zip(wait.requested()).is_none_or(apart)
+        // Of ranges of one resource it is not known here which meet.
+        let ranges = self.is_on_ranges(by.lock) || lock.place != wait.place;
+        ranges || mode.zip(wait.requested()).is_none_or(apart)
     }
 
     /// A member's node, with its incarnation.

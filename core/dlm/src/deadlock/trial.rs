@@ -201,7 +201,7 @@ impl Dlm {
             return false;
         };
         self.deciding_master(resource).is_some_and(|master| {
-            master.engine.still_blocks(
+            master.still_blocks(
                 Key::of(owner, charge.wait.lock),
                 Key::of(other, charge.blocker),
                 charge.stamp,
@@ -223,6 +223,7 @@ impl Dlm {
         let wait = self.deadlocks.waits.get(&lock)?;
         let owned = self.locks.get(&lock)?;
         let mode = owned.requested()?;
+        let range = self.asked_range(lock);
         let profile = self.deadlocks.profiles.get(&wait.session);
         let waited = now.since(wait.since).as_micros();
         Some(Waiter {
@@ -237,11 +238,12 @@ impl Dlm {
             },
             process: profile.map(|p| p.process.clone()).unwrap_or_default(),
             resource: self.resources.peek(owned.place).id.clone(),
-            granted: owned.granted,
+            granted: owned.granted.filter(|_| range.is_none()),
             requested: mode,
             waited_us: u64::try_from(waited).unwrap_or(u64::MAX),
             locks: self.sessions.get(&wait.session).map_or(0, |l| l.len()) as u64,
             priority: profile.map_or(0, |p| p.priority),
+            range,
         })
     }
 

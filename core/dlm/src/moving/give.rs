@@ -111,7 +111,8 @@ impl Dlm {
                 master.heat.listed = false;
                 continue;
             };
-            if !self.ids.contains(&to) || to == self.me {
+            let ranged = master.is_ranged(); // Such resources stay.
+            if !self.ids.contains(&to) || to == self.me || ranged {
                 master.heat.cool();
             } else if master.heat.rests(&self.moves.config, now)
                 || self.moves.unwilling.contains_key(&to)

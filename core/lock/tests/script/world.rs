@@ -144,6 +144,7 @@ fn show_effect(effect: &Effect<char>) -> String {
         ),
         Effect::Unlocked { key, version } => format!("{key} unlocked, value v{version}"),
         Effect::Blocking { key, mode } => format!("{key} told: blocks {mode}"),
+        Effect::BlockingRange { .. } => unreachable!("a whole resource has no ranges"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reports, and what nodes say to each other for them.
 
-use super::{job, resource};
+use super::{circle::job, resource};
 use mainstay_base::{LockId, LockMode, LockspaceId, LockspaceName, NodeName, SessionId};
 use mainstay_wire::{
     contention::{
@@ -135,7 +135,9 @@ pub(crate) fn graph() -> GraphReport {
             blockers: vec![GraphBlocker {
                 owner: 0,
                 held: Some(LockMode::Pr),
+                range: None,
             }],
+            range: Some(crate::ranges::range()),
         }],
         circles: vec![vec![0, 1]],
         truncated: true,

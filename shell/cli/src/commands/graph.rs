@@ -8,6 +8,7 @@ use crate::{
     output::{self, BAD, paint, span},
 };
 use clap::Args;
+use mainstay_base::ByteRange;
 use mainstay_wire::report::{GraphOwner, GraphReport, GraphWait};
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -81,8 +82,13 @@ fn wish(wait: &GraphWait) -> String {
     let (name, space, asked) = (&wait.name, &wait.lockspace, wait.requested);
     match wait.granted {
         Some(held) => format!("converts {space}/{name} from {held} to {asked}"),
-        None => format!("waits for {asked} on {space}/{name}"),
+        None => format!("waits for {asked} on {space}/{name}{}", bytes(wait.range)),
     }
+}
+
+/// Which bytes of a resource, where not all of it.
+fn bytes(range: Option<ByteRange>) -> String {
+    range.map_or(String::new(), |range| format!(" bytes {range}"))
 }
 
 fn text(report: &GraphReport) -> String {
@@ -97,7 +103,10 @@ fn text(report: &GraphReport) -> String {
         for blocker in &wait.blockers {
             let name = owner(blocker.owner);
             let _ = match blocker.held {
-                Some(held) => writeln!(out, "  held in {held} by {name}"),
+                Some(held) => {
+                    let bytes = bytes(blocker.range);
+                    writeln!(out, "  held in {held}{bytes} by {name}")
+                }
                 None => writeln!(out, "  behind {name}"),
             };
         }
@@ -181,7 +190,9 @@ mod tests {
             blockers: vec![GraphBlocker {
                 owner: blocker,
                 held,
+                range: None,
             }],
+            range: None,
         };
         GraphReport {
             owners: vec![owner("n1", 7), owner("n2", 8)],

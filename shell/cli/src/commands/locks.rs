@@ -247,6 +247,10 @@ fn row(
         (Some(mode), None) | (None, Some(mode)) => mode.to_string(),
         (None, None) => "-".to_owned(),
     };
+    let mode = match lock.range {
+        Some(range) => format!("{mode} {range}"),
+        None => mode,
+    };
     let token = if lock.granted.is_some() {
         lock.token.to_string()
     } else {
@@ -296,6 +300,7 @@ mod tests {
                 command: "backup".to_owned(),
             },
             age_ms,
+            range: None,
         };
         let resource = ResourceReport {
             lockspace: LockspaceName::new("default").expect("a name"),

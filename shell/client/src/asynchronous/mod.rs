@@ -4,15 +4,18 @@ mod call;
 mod driver;
 mod lease;
 mod lock;
+mod ranges;
 
 pub use {
     call::Call,
     lease::Lease,
     lock::{BlockingNotices, Convert, Lock, LockRequest, ValueChanges},
+    ranges::{RangeNotices, Ranges, SetRange},
 };
 
 use crate::{
     ClientBuilder, ClusterEvent, ConnectError, Granted, Held, LockCall, LockError, Notice,
+    RangeSet,
     answer::{self, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
@@ -20,8 +23,8 @@ use crate::{
     session::{Owned, Session},
 };
 use mainstay_base::{
-    Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, Updated, ValueBlock,
-    ValueUpdate, ValueVersion,
+    ByteRange, Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, Updated,
+    ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
@@ -339,6 +342,14 @@ impl Lockspace {
         LockRequest::new(self, name.as_ref())
     }
 
+    /// A lock on ranges of a resource, named by 1 to 64 bytes. It holds nothing yet.
+    ///
+    /// # Errors
+    /// If the name is no name, or the session is lost.
+    pub async fn ranges(&self, name: impl AsRef<[u8]>) -> Result<Ranges, LockError> {
+        Ranges::open(self, name.as_ref()).await
+    }
+
     /// The lockspace's name.
     #[must_use]
     pub fn name(&self) -> &LockspaceName {
@@ -398,6 +409,19 @@ impl RawSession {
     ) -> Call<Granted> {
         let ask = machine::convert(handle, call, value);
         Call::new(self.0.clone(), ask, answer::granted)
+    }
+
+    /// Sets a range of a lock on ranges to the call's mode; NL gives it up. The first range opens
+    /// the handle, and giving up the last closes it.
+    pub fn raw_range(
+        &self,
+        handle: Handle,
+        lockspace: LockspaceId,
+        range: ByteRange,
+        call: LockCall,
+    ) -> Call<RangeSet> {
+        let ask = crate::ranges::ask(handle, lockspace, range, call);
+        Call::new(self.0.clone(), ask, crate::ranges::range_set)
     }
 
     /// Unlocks a lock.

@@ -1,6 +1,7 @@
 //! Just enough of a lock manager for one node: first come, first served; conversions before new
 //! requests; no deadlock search, no time limits.
 
+use super::ranges::{Ranges, Want};
 use mainstay_base::{
     Flags, LockMode, LockspaceId, LockspaceName, ResourceName, Token, Updated, VALUE_LEN_DEFAULT,
     Value, ValueBlock, ValueUpdate, ValueVersion,
@@ -22,10 +23,10 @@ struct Lock {
     blocking: bool,
     /// It is to be told of changes of the value block.
     watches: bool,
-    wants: Option<Want>,
+    wants: Option<Wish>,
 }
 
-struct Want {
+struct Wish {
     request: u64,
     mode: LockMode,
     flags: Flags,
@@ -48,11 +49,12 @@ pub(super) struct Engine {
     spaces: BTreeMap<LockspaceName, (LockspaceId, u16)>,
     resources: BTreeMap<(LockspaceId, ResourceName), Resource>,
     places: BTreeMap<Owner, (LockspaceId, ResourceName)>,
+    ranges: Ranges,
 }
 
 impl Engine {
     pub(super) fn locks(&self) -> usize {
-        self.places.len()
+        self.places.len() + self.ranges.locks()
     }
 
     pub(super) fn ask(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
@@ -95,7 +97,7 @@ impl Engine {
                     held: None,
                     blocking,
                     watches: false,
-                    wants: Some(Want {
+                    wants: Some(Wish {
                         request,
                         mode,
                         flags,
@@ -103,6 +105,35 @@ impl Engine {
                     }),
                 });
                 return self.run(&place, Some(owner), said);
+            }
+            Ask::Range {
+                handle,
+                lockspace,
+                name,
+                range,
+                mode,
+                flags,
+                blocking,
+                ..
+            } => {
+                let want = Want {
+                    owner: (session, handle),
+                    request,
+                    place: (lockspace, name),
+                    range,
+                    mode,
+                    flags,
+                    blocking,
+                };
+                return self.ranges.ask(want, said);
+            }
+            Ask::Unlock { handle, .. } if self.ranges.knows((session, handle)) => {
+                let version = None;
+                said.push(done(session, request, Ok(Answer::Unlocked { version })));
+                return self.ranges.release((session, handle), said);
+            }
+            Ask::Cancel { handle } if self.ranges.cancel((session, handle), said) => {
+                Ok(Answer::Cancelled)
             }
             Ask::Convert {
                 handle,
@@ -118,7 +149,7 @@ impl Engine {
                     Some((_, lock)) if lock.wants.is_some() => Err(Refusal::Busy),
                     Some((place, lock)) => {
                         lock.blocking = blocking;
-                        lock.wants = Some(Want {
+                        lock.wants = Some(Wish {
                             request,
                             mode,
                             flags,
@@ -229,6 +260,7 @@ impl Engine {
 
     /// The session is gone, and all its locks.
     pub(super) fn gone(&mut self, session: u64, said: &mut Said) {
+        self.ranges.gone(session, said);
         let mine = self.places.keys().filter(|owner| owner.0 == session);
         for owner in mine.copied().collect::<Vec<_>>() {
             if let Some(place) = self.places.get(&owner).cloned() {
@@ -363,7 +395,7 @@ impl Resource {
     }
 }
 
-fn done(session: u64, request: u64, result: Result<Answer, Refusal>) -> (u64, ToClient) {
+pub(super) fn done(session: u64, request: u64, result: Result<Answer, Refusal>) -> (u64, ToClient) {
     (session, ToClient::Done { request, result })
 }
 

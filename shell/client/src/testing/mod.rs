@@ -6,6 +6,7 @@ mod daemon;
 mod engine;
 mod peer;
 mod probe;
+mod ranges;
 
 pub use daemon::FakeDaemon;
 #[cfg(test)]

@@ -326,7 +326,10 @@ impl Checker for Deadlocks {
                 told,
             } => return self.victim(now, (client, request), told),
             Fact::Answered { client, request } => self.answered(now, client, request),
-            Fact::Granted { who, .. } | Fact::ConversionRefused { who } => self.goes_on(who),
+            Fact::Granted { who, .. }
+            | Fact::ConversionRefused { who }
+            | Fact::RangeSet { who, .. }
+            | Fact::RangeRefused { who } => self.goes_on(who),
             Fact::Unlocked { who } => self.ends(now, |i| i.who == who),
             Fact::SessionOver { client } => self.calls.retain(|(c, _), call| {
                 let ended = *c == client;

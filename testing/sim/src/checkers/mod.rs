@@ -5,6 +5,7 @@ pub mod d1_nothing_lost;
 pub mod l1_deadlocks;
 pub mod l1_progress;
 pub mod s1_exclusion;
+pub mod s1_ranges;
 pub mod s2_no_lost_grant;
 pub mod s3_updates;
 pub mod s3_value_blocks;
@@ -14,8 +15,8 @@ pub mod s5_agreement;
 use books::{Books, Claim, ClientNo, LifeNo, Res, Who};
 use l1_deadlocks::ToldWait;
 use mainstay_base::{
-    ClusterId, Epoch, Flags, Incarnation, Instant, LockMode, LockspaceId, LockspaceName, NodeId,
-    Updated, Value, ValueBlock, ValueVersion,
+    ByteRange, ClusterId, Epoch, Flags, Incarnation, Instant, LockMode, LockspaceId, LockspaceName,
+    NodeId, Token, Updated, Value, ValueBlock, ValueVersion,
 };
 use mainstay_wire::{event::Reason, lock::Refusal, report::ResourceReport};
 
@@ -225,6 +226,38 @@ pub enum Fact<'a> {
         /// Which lock.
         who: Who,
     },
+    /// A client asked for a range, or gives one up.
+    RangeAsked {
+        /// Which lock.
+        who: Who,
+        /// On what.
+        res: Res,
+        /// Where.
+        range: ByteRange,
+        /// In which mode; NL for none.
+        mode: LockMode,
+    },
+    /// A range was set as asked last.
+    RangeSet {
+        /// Which lock.
+        who: Who,
+        /// The token that it got.
+        token: Token,
+        /// Through which life of the client's node.
+        life: LifeNo,
+        /// Through which connection.
+        conn: u64,
+    },
+    /// A call for a range was refused; the lock is as before.
+    RangeRefused {
+        /// Which lock.
+        who: Who,
+    },
+    /// A client releases all ranges of a lock.
+    RangesReleased {
+        /// Which lock.
+        who: Who,
+    },
     /// An unlock was answered.
     Unlocked {
         /// Which lock.
@@ -319,6 +352,7 @@ impl Judge {
         Judge {
             checkers: vec![
                 Box::new(s1_exclusion::Exclusion::default()),
+                Box::new(s1_ranges::Ranges::default()),
                 Box::new(s4_no_recovery_before_proof::Proof::default()),
                 Box::new(s2_no_lost_grant::NoLostGrant::default()),
                 Box::new(s3_value_blocks::ValueBlocks::default()),

@@ -42,6 +42,8 @@ fn audit(
                 .holders
                 .iter()
                 .chain(&report.converters)
+                // Ranges are looked at on their own.
+                .filter(|lock| lock.range.is_none())
                 .filter_map(|lock| Some((*res, lock.owner.pid, lock.granted? as u8)))
         })
         .collect();

@@ -6,6 +6,7 @@ pub mod circles;
 pub mod conversions;
 pub mod counters;
 pub mod locks;
+pub mod ranges;
 pub mod several;
 pub mod spectator;
 pub mod tallies;
@@ -14,7 +15,9 @@ use crate::{
     checkers::books::{ClientNo, Res},
     client::Command,
 };
-use mainstay_base::{Entropy, LockMode, LockspaceName, NodeName, ResourceName, Updated, Value};
+use mainstay_base::{
+    ByteRange, Entropy, LockMode, LockspaceName, NodeName, ResourceName, Updated, Value,
+};
 use mainstay_wire::{
     client::{Answer, Handle},
     lock::{Granted, Refusal},
@@ -42,12 +45,25 @@ pub struct Terrain {
     pub bargains: Range<Res>,
     /// Where value blocks are counted up in one step.
     pub tallies: Range<Res>,
+    /// What is locked in ranges.
+    pub ranged: Range<Res>,
 }
 
 impl Terrain {
     /// So many of each kind, in two lockspaces.
     #[must_use]
-    pub fn new([hot, cold, counters, converted, circles, bargains, tallies]: [u32; 7]) -> Terrain {
+    pub fn new(
+        [
+            hot,
+            cold,
+            counters,
+            converted,
+            circles,
+            bargains,
+            tallies,
+            ranged,
+        ]: [u32; 8],
+    ) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
             let start = resources.len() as Res;
@@ -62,6 +78,7 @@ impl Terrain {
         let circles = add("circle", circles);
         let bargains = add("bargain", bargains);
         let tallies = add("tally", tallies);
+        let ranged = add("range", ranged);
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -74,6 +91,7 @@ impl Terrain {
             circles,
             bargains,
             tallies,
+            ranged,
         }
     }
 
@@ -110,6 +128,12 @@ pub enum Happened {
     Updated(Handle, Result<Updated, Refusal>),
     /// The value block that a lock watches is another.
     ValueChanged(Handle, Value),
+    /// A range of a lock was set; whether the lock still is one.
+    RangeSet(Handle, bool),
+    /// A call for a range was refused; whether the lock still is one.
+    RangeRefused(Handle, bool),
+    /// A lock on ranges blocks others there.
+    RangeBlocking(Handle, ByteRange, LockMode),
     /// A question was answered.
     Told(Box<Result<Answer, Refusal>>),
     /// The session and all locks are gone.
@@ -194,11 +218,13 @@ pub enum Kind {
     Bargains,
     /// [`tallies`]
     Tallies,
+    /// [`ranges`]
+    Ranges,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -208,6 +234,7 @@ impl Kind {
         Kind::Spectator,
         Kind::Bargains,
         Kind::Tallies,
+        Kind::Ranges,
     ];
 
     /// A new brain of this kind.
@@ -223,6 +250,7 @@ impl Kind {
             Kind::Spectator => Box::new(spectator::Spectator::default()),
             Kind::Bargains => Box::new(bargains::Bargains::default()),
             Kind::Tallies => Box::new(tallies::Tallies::default()),
+            Kind::Ranges => Box::new(ranges::Ranges::default()),
         }
     }
 }

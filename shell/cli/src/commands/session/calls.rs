@@ -13,10 +13,11 @@ use crate::{
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use mainstay_base::{
-    Flags, LockMode, ResourceName, Token, Updated, ValueBlock, ValueUpdate, ValueVersion,
+    ByteRange, Flags, LockMode, LockspaceId, ResourceName, Token, Updated, ValueBlock, ValueUpdate,
+    ValueVersion,
 };
 use mainstay_client::{
-    Granted, LockCall, LockError,
+    Granted, LockCall, LockError, RangeSet,
     asynchronous::{Client, Lockspace, RawSession},
 };
 use mainstay_wire::client::Handle;
@@ -27,6 +28,7 @@ use std::{collections::BTreeMap, pin::Pin};
 pub(super) enum Asked {
     Lock,
     Convert,
+    Range,
     Value,
     Unlock,
     Cancel,
@@ -41,6 +43,7 @@ impl Asked {
         match self {
             Asked::Lock => "lock",
             Asked::Convert => "convert",
+            Asked::Range => "range",
             Asked::Value => "value",
             Asked::Unlock => "unlock",
             Asked::Cancel => "cancel",
@@ -55,6 +58,7 @@ impl Asked {
 /// What came of a call.
 enum Result_ {
     Granted(Result<Granted, LockError>),
+    Ranged(ByteRange, LockMode, Result<RangeSet, LockError>),
     Unlocked(Result<Option<ValueVersion>, LockError>),
     Cancelled(Result<(), LockError>),
     Promised(Result<(), LockError>),
@@ -73,8 +77,11 @@ struct Lock {
     handle: Handle,
     resource: ResourceName,
     granted: Option<(LockMode, Token)>,
-    /// Bytes of a value block in its lockspace.
+    /// Its lockspace, and the bytes of a value block there.
+    space: LockspaceId,
     value_len: usize,
+    /// It is a lock on ranges: whether it holds any.
+    ranges: Option<bool>,
     /// The call under way, apart from cancels.
     asked: Option<(Asked, Option<LockMode>)>,
 }
@@ -167,7 +174,8 @@ impl Calls {
         let locks = self.locks.iter().map(|(label, lock)| ListedLock {
             lock: label.clone(),
             resource: lock.resource.to_string(),
-            mode: lock.granted.map(|(mode, _)| mode),
+            mode: (lock.granted.map(|(mode, _)| mode)).filter(|_| lock.ranges.is_none()),
+            ranges: lock.ranges.is_some(),
             token: lock.granted.map(|(_, token)| token),
             asked: lock.asked.map(|(asked, _)| asked.name()),
             asked_mode: lock.asked.and_then(|(_, mode)| mode),
@@ -205,6 +213,13 @@ impl Calls {
                 };
                 self.convert(&label, Asked::Value, mode, how, value)
             }
+            Command::Range {
+                label,
+                resource,
+                range,
+                mode,
+                how,
+            } => self.range(label, &resource, range, mode, how),
             Command::Unlock {
                 label,
                 flags,
@@ -302,7 +317,9 @@ impl Calls {
             handle,
             resource: resource.clone(),
             granted: None,
+            space: self.space.id(),
             value_len: usize::from(self.space.value_len()),
+            ranges: None,
             asked: None,
         };
         self.locks.insert(label.clone(), lock);
@@ -331,6 +348,42 @@ impl Calls {
         let call = self.raw.raw_convert(lock.handle, call, value);
         self.begin(label.to_owned(), asked, Some(mode), async {
             Result_::Granted(call.await)
+        });
+        Ok(())
+    }
+
+    fn range(
+        &mut self,
+        label: String,
+        resource: &str,
+        range: ByteRange,
+        mode: LockMode,
+        how: How,
+    ) -> Result<(), String> {
+        let resource = resource_name(resource).map_err(|failure| failure.message)?;
+        let space = self.space.id();
+        let value_len = usize::from(self.space.value_len());
+        let raw = &self.raw;
+        let lock = self.locks.entry(label.clone()).or_insert_with(|| Lock {
+            handle: raw.new_handle(),
+            resource: resource.clone(),
+            granted: None,
+            space,
+            value_len,
+            ranges: Some(false),
+            asked: None,
+        });
+        if lock.ranges.is_none() || lock.resource != resource {
+            return Err(format!(
+                "there is a lock {label} already, which is not on ranges of {resource}; `as=NAME` \
+                 gives a second one a name of its own"
+            ));
+        }
+        let (handle, space) = (lock.handle, lock.space);
+        let call = call_of(resource, mode, how);
+        let call = self.raw.raw_range(handle, space, range, call);
+        self.begin(label, Asked::Range, Some(mode), async move {
+            Result_::Ranged(range, mode, call.await)
         });
         Ok(())
     }
@@ -385,6 +438,23 @@ impl Calls {
                     demoted: granted.demoted,
                 });
             }
+            Result_::Ranged(range, mode, Ok(set)) => {
+                if let Some(lock) = self.locks.get_mut(&label) {
+                    lock.granted = set.holds.then_some((mode, set.token));
+                    lock.ranges = Some(set.holds);
+                    lock.asked = None;
+                }
+                if !set.holds {
+                    self.locks.remove(&label);
+                }
+                return Ok(Shown::RangeSet {
+                    lock: label,
+                    range,
+                    mode,
+                    token: set.token,
+                    holds: set.holds,
+                });
+            }
             Result_::Unlocked(Ok(version)) => {
                 self.locks.remove(&label);
                 return Ok(Shown::Unlocked {
@@ -410,6 +480,7 @@ impl Calls {
                 });
             }
             Result_::Granted(Err(error))
+            | Result_::Ranged(_, _, Err(error))
             | Result_::Unlocked(Err(error))
             | Result_::Cancelled(Err(error))
             | Result_::Promised(Err(error))
@@ -425,7 +496,7 @@ impl Calls {
             && !busy
         {
             lock.asked = None;
-            if asked == Asked::Lock {
+            if asked == Asked::Lock || asked == Asked::Range && lock.ranges == Some(false) {
                 self.locks.remove(&label);
             }
         }

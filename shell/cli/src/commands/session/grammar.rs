@@ -1,7 +1,7 @@
 //! What can be said in a line.
 
 use crate::commands::{lock::seconds, value::bytes_of};
-use mainstay_base::{Flags, LockMode};
+use mainstay_base::{ByteRange, Flags, LockMode};
 use std::time::Duration;
 
 /// What a line asks for.
@@ -20,6 +20,14 @@ pub(super) enum Command {
         mode: LockMode,
         how: How,
         value: Option<Vec<u8>>,
+    },
+    /// Set a range of a lock on ranges to a mode; NL to give it up.
+    Range {
+        label: String,
+        resource: String,
+        range: ByteRange,
+        mode: LockMode,
+        how: How,
     },
     Unlock {
         label: String,
@@ -90,6 +98,7 @@ impl Command {
         match self {
             Command::Unlock { flags, .. } if flags.contains(Flags::FORCEUNLOCK) => None,
             Command::Convert { label, .. }
+            | Command::Range { label, .. }
             | Command::Unlock { label, .. }
             | Command::Swap { label, .. }
             | Command::Add { label, .. }
@@ -109,7 +118,7 @@ pub(super) struct How {
 }
 
 /// The words that begin a line, for completion and help: word, arguments, what it does.
-pub(super) const WORDS: [(&str, &str, &str); 19] = [
+pub(super) const WORDS: [(&str, &str, &str); 20] = [
     (
         "lock",
         "NAME [MODE] [OPTION…]",
@@ -124,6 +133,11 @@ pub(super) const WORDS: [(&str, &str, &str); 19] = [
         "convert",
         "NAME MODE [OPTION…] [= VALUE]",
         "change the mode of a lock, and publish a value",
+    ),
+    (
+        "range",
+        "NAME FIRST-LAST MODE|none [nowait] [OPTION…]",
+        "lock a range of bytes of a resource, or give it up",
     ),
     (
         "unlock",
@@ -214,6 +228,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
                 value,
             }
         }
+        "range" => words.range()?,
         "unlock" => {
             let label = words.wanted("unlock", "the name of a lock")?;
             let mut flags = Flags::NONE;
@@ -353,6 +368,34 @@ impl Words {
         Ok(Command::Lock {
             label: label.unwrap_or_else(|| resource.clone()),
             resource,
+            mode,
+            how,
+        })
+    }
+
+    fn range(&mut self) -> Result<Command, String> {
+        let resource = self.wanted("range", "the name of a resource")?;
+        let range = self.wanted("range", "a range of bytes, such as 0-99")?;
+        let range = range
+            .parse::<ByteRange>()
+            .map_err(|error| error.to_string())?;
+        let mode = self.wanted("range", "a mode: cr, cw, pr, pw or ex, or `none`")?;
+        let mode = match mode.as_str() {
+            "none" => LockMode::Nl,
+            _ => mode_of(&mode)?,
+        };
+        let nowait = self
+            .words
+            .next_if(|word| matches!(word, Word::Plain(word) if word == "nowait"));
+        let flags = match nowait {
+            Some(_) => Flags::NOQUEUE,
+            None => Flags::NONE,
+        };
+        let (how, label) = self.how(flags)?;
+        Ok(Command::Range {
+            label: label.unwrap_or_else(|| resource.clone()),
+            resource,
+            range,
             mode,
             how,
         })
@@ -547,6 +590,22 @@ mod tests {
             value: None,
         };
         assert_eq!(parsed("unlock A forceunlock"), forced);
+        let ranged = |label: &str, range: &str, mode, how| Command::Range {
+            label: label.to_owned(),
+            resource: "A".to_owned(),
+            range: range.parse().expect("a range"),
+            mode,
+            how,
+        };
+        let line = "range A 0-99 ex nowait wait=2.5 quiet as=x";
+        let how = How {
+            flags: Flags::NOQUEUE,
+            timeout: Some(Duration::from_millis(2500)),
+            blocking: false,
+        };
+        assert_eq!(parsed(line), ranged("x", "0-99", LockMode::Ex, how));
+        let given_up = ranged("A", "7-", LockMode::Nl, PLAIN);
+        assert_eq!(parsed("range A 7- none"), given_up);
         assert_eq!(forced.needs_idle(), None);
         let swapped = Command::Swap {
             label: "A".to_owned(),
@@ -595,6 +654,10 @@ mod tests {
             ("convert A", "needs a mode"),
             ("convert A xx", "nl, cr, cw, pr, pw or ex"),
             ("convert A ex as=B", "of an old one"),
+            ("range A", "such as 0-99"),
+            ("range A 9-3 ex", "no bytes"),
+            ("range A 0-9", "`none`"),
+            ("range A x ex", "FIRST-LAST"),
             ("unlock A valblk", "only `ivvalblk`"),
             ("promise A", "or `off`"),
             ("promise A 1 kill", "only `release`"),

@@ -33,7 +33,8 @@ Options of `lock`, `try` and `convert`: valblk reads the value block with the gr
 headque, noorder, expedite, nodlckwt, nodlckblk, noqueuebast, altpr, altcw and convdeadlk are the \
 flags of these names; \
 wait=SECS gives up after a time; quiet asks for no notices when the lock blocks others; as=NAME \
-gives a new lock a name of its own, for a second lock on the same resource. A value is a word, \
+gives a new lock a name of its own, for a second lock on the same resource. `range` knows the last \
+three. A value is a word, \
 \"some words\", or 0x and hexadecimal digits.
 
 THE SIX MODES
@@ -71,6 +72,16 @@ The modes together; + can be held at once:
   PR   +   +   -   +   -   -
   PW   +   +   -   -   -   -
   EX   +   -   -   -   -   -
+
+RANGES
+
+A resource can be locked in ranges of bytes, as records of a file are: `range file 0-99 ex` on the \
+left and `range file 200- pr` on the right do not meet, and both are granted. `range file 50-250 ex` \
+on the right waits for the bytes that the left holds; until then the right keeps what it had. \
+`range file 50-99 none` on the left gives a part up, and the right has its range. A lock's own \
+ranges are never in its way: another mode for a part of them replaces what was there. NL is to \
+hold nothing, as `none` is; `nowait` refuses rather than wait; `unlock file` gives up all. A \
+resource is locked as a whole or in ranges, not both at a time.
 
 VALUE BLOCKS
 
@@ -268,6 +279,14 @@ impl Session<'_> {
         let shown = match notice {
             Notice::Blocking { handle, mode } => match self.calls.label_of(handle) {
                 Some(lock) => Shown::Blocking { lock, mode },
+                None => return Ok(()),
+            },
+            Notice::RangeBlocking {
+                handle,
+                range,
+                mode,
+            } => match self.calls.label_of(handle) {
+                Some(lock) => Shown::RangeBlocking { lock, range, mode },
                 None => return Ok(()),
             },
             Notice::Demoted { handle } => match self.calls.demoted(handle) {

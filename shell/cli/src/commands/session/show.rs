@@ -5,7 +5,7 @@ use crate::{
     commands::value::{text_of, to_hex},
     output::{BAD, GOOD, HEAD, ODD, Table, paint},
 };
-use mainstay_base::{LockMode, Token, Value, ValueVersion};
+use mainstay_base::{ByteRange, LockMode, Token, Value, ValueVersion};
 use mainstay_wire::deadlock::DeadlockReport;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -33,6 +33,15 @@ pub(super) enum Shown<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         deadlock: Option<Box<DeadlockReport>>,
     },
+    RangeSet {
+        lock: String,
+        range: ByteRange,
+        /// NL for a range that was given up.
+        mode: LockMode,
+        token: Token,
+        /// Whether any range is left.
+        holds: bool,
+    },
     Unlocked {
         lock: String,
         version: Option<ValueVersion>,
@@ -42,6 +51,11 @@ pub(super) enum Shown<'a> {
     },
     Blocking {
         lock: String,
+        mode: LockMode,
+    },
+    RangeBlocking {
+        lock: String,
+        range: ByteRange,
         mode: LockMode,
     },
     Demoted {
@@ -103,6 +117,8 @@ pub(super) struct ListedLock {
     pub(super) lock: String,
     pub(super) resource: String,
     pub(super) mode: Option<LockMode>,
+    /// It is on ranges of the resource, which `mainstay locks` lists.
+    pub(super) ranges: bool,
     pub(super) token: Option<Token>,
     /// The call that is under way.
     pub(super) asked: Option<&'static str>,
@@ -170,6 +186,23 @@ impl Shown<'_> {
             Shown::Refused {
                 lock, call, reason, ..
             } => format!("{}  {lock} ({call}): {reason}", paint(BAD, "refused")),
+            Shown::RangeSet {
+                lock, range, mode, ..
+            } if *mode == LockMode::Nl => format!("given up {lock} {range}"),
+            Shown::RangeSet {
+                lock,
+                range,
+                mode,
+                token,
+                ..
+            } => {
+                let granted = paint(GOOD, "granted");
+                format!("{granted}  {lock} {range} {mode}, token {token}")
+            }
+            Shown::RangeBlocking { lock, range, mode } => format!(
+                "{} {lock}: another wants {mode} on {range}",
+                paint(ODD, "blocking")
+            ),
             Shown::Unlocked { lock, version } => {
                 let version = version.map(|v| format!(", value has version {}", v.0));
                 format!("unlocked {lock}{}", version.unwrap_or_default())
@@ -238,7 +271,11 @@ impl Shown<'_> {
 fn table(locks: &[ListedLock]) -> String {
     let mut table = Table::new(["LOCK", "RESOURCE", "MODE", "TOKEN", "UNDER WAY"]);
     for lock in locks {
-        let mode = lock.mode.map_or("-".to_owned(), |mode| mode.to_string());
+        let mode = match (lock.ranges, lock.mode) {
+            (true, _) => "ranges".to_owned(),
+            (false, Some(mode)) => mode.to_string(),
+            (false, None) => "-".to_owned(),
+        };
         let token = lock.token.map_or("-".to_owned(), |token| token.to_string());
         let asked = match (lock.asked, lock.asked_mode) {
             (Some(asked), Some(mode)) => format!("{asked} {mode}"),

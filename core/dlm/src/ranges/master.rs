@@ -1,0 +1,146 @@
+//! The master side of locks on ranges.
+
+use super::to_engine;
+use crate::{
+    Dlm, Life, Out,
+    master::{Key, Master},
+    moving::heat::Stage,
+    names::Place,
+};
+use mainstay_base::{Instant, LockId};
+use mainstay_lock::Blocker;
+use mainstay_wire::{dlm::Body, lock::Refusal};
+
+impl Master {
+    /// Whether nobody has a lock, or waits for one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.engine.is_empty() && !self.is_ranged()
+    }
+
+    /// Whether the resource is locked in ranges.
+    pub(crate) fn is_ranged(&self) -> bool {
+        self.engine.ranges().is_some()
+    }
+
+    /// What is in the way of a waiting lock.
+    pub(crate) fn blockers(&self, key: Key) -> Vec<Blocker<Key>> {
+        match self.engine.ranges() {
+            None => self.engine.blockers(key),
+            Some(ranges) => ranges.blockers(key),
+        }
+    }
+
+    /// Whether a lock is still in the way of another as [`Master::blockers`] told.
+    pub(crate) fn still_blocks(&self, key: Key, blocker: Key, stamp: i64) -> bool {
+        match self.engine.ranges() {
+            None => self.engine.still_blocks(key, blocker, stamp),
+            Some(ranges) => ranges.still_blocks(key, blocker, stamp),
+        }
+    }
+}
+
+impl Dlm {
+    /// Carries out a call on a resource mastered here, if it is about ranges. Whether it was.
+    pub(crate) fn execute_ranges(
+        &mut self,
+        now: Instant,
+        place: Place,
+        from: Life,
+        body: &Body,
+    ) -> bool {
+        if matches!(body, Body::RangeCall { .. }) {
+            self.keep_for_ranges(now, place);
+        }
+        let Some(master) = self.resources.get_mut(place).master() else {
+            return false;
+        };
+        let knows = |lock: LockId| {
+            let ranges = master.engine.ranges();
+            ranges.is_some_and(|ranges| ranges.knows(Key::of(from, lock)))
+        };
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut refused = None;
+        match *body {
+            Body::RangeCall { lock, .. } if !master.engine.is_empty() => {
+                refused = Some((lock, Refusal::Whole));
+            }
+            Body::RangeCall { lock, ask, .. } => {
+                let key = Key::of(from, lock);
+                let called = master
+                    .engine
+                    .open_ranges()
+                    .call(key, to_engine(ask), &mut effects);
+                if let Err(why) = called {
+                    refused = Some((lock, Refusal::Invalid(why.to_string())));
+                }
+            }
+            Body::RangeWeaken {
+                lock, range, mode, ..
+            } if knows(lock) => {
+                let key = Key::of(from, lock);
+                let ranges = master.engine.open_ranges();
+                if let Err(why) = ranges.weaken(key, range, mode, &mut effects) {
+                    // Its master and its owner disagree: a range may have been lost.
+                    let node = from.0;
+                    let text = format!("node {node} gives up a range that it has not: {why}");
+                    self.out.push(Out::Fatal(text));
+                }
+            }
+            Body::Drop { lock, .. } if knows(lock) => {
+                let key = Key::of(from, lock);
+                master.engine.open_ranges().release(key, &mut effects);
+            }
+            Body::Cancel { lock, .. } if knows(lock) => {
+                let key = Key::of(from, lock);
+                master.engine.open_ranges().cancel(key, &mut effects);
+            }
+            Body::Request { lock, .. } if master.is_ranged() => {
+                refused = Some((lock, Refusal::Ranged));
+            }
+            Body::RangeWeaken { .. } => {}
+            _ => {
+                self.effects = effects;
+                return false;
+            }
+        }
+        if let Some(master) = self.resources.get_mut(place).master() {
+            master.engine.close_ranges();
+        }
+        self.deliver(now, effects);
+        if let Some((lock, why)) = refused {
+            self.tell_refused(now, from, lock, why);
+        }
+        self.note_idle(now, place);
+        true
+    }
+
+    /// A resource is about to be locked in ranges. Such resources do not move: if this one is on its
+    /// way, its batch is called off.
+    fn keep_for_ranges(&mut self, now: Instant, place: Place) {
+        let master = self.resources.get_mut(place).master();
+        if master.is_some_and(|master| master.heat.stage == Stage::Asked) {
+            self.call_off(now);
+        }
+    }
+
+    /// Drops the ranges that an incarnation held on a resource mastered here. How many locks there
+    /// were.
+    pub(crate) fn purge_ranges(&mut self, now: Instant, place: Place, dead: Life) -> u64 {
+        let entry = self.resources.find_mut(place);
+        let master = entry.and_then(|entry| entry.master());
+        let Some(master) = master.filter(|master| master.is_ranged()) else {
+            return 0;
+        };
+        let owners = master.engine.open_ranges().owners();
+        let of_dead = owners.map(|(key, _)| key).filter(|key| key.life() == dead);
+        let keys: Vec<Key> = of_dead.collect();
+        let mut effects = std::mem::take(&mut self.effects);
+        for key in &keys {
+            master.engine.open_ranges().release(*key, &mut effects);
+        }
+        master.engine.close_ranges();
+        self.deliver(now, effects);
+        self.note_idle(now, place);
+        keys.len() as u64
+    }
+}

@@ -1,0 +1,211 @@
+//! The owner side of locks on ranges.
+
+use crate::{
+    Dlm, Out,
+    owner::{NewLock, check_known, invalid},
+    table::{Pending, State},
+};
+use mainstay_base::{
+    ByteRange, Flags, Instant, LockId, LockMode, LockspaceId, ResourceName, SessionId, Token,
+};
+use mainstay_lock::check_range;
+use mainstay_wire::{
+    client::{Answer, Handle},
+    dlm::{Body, RangeAsk, ResourceId},
+    lock::{Granted, Refusal},
+};
+
+/// A client's call for a range.
+#[derive(Clone, Debug)]
+pub struct RangeCall {
+    /// The lock's handle.
+    pub handle: Handle,
+    /// Where.
+    pub space: LockspaceId,
+    /// On what.
+    pub name: ResourceName,
+    /// Which bytes.
+    pub range: ByteRange,
+    /// In which mode; NL to give them up.
+    pub mode: LockMode,
+    /// How.
+    pub flags: Flags,
+    /// The client wants blocking notices.
+    pub blocking: bool,
+    /// Give up then.
+    pub deadline: Option<Instant>,
+}
+
+impl Dlm {
+    /// A client asks for a range, or gives one up.
+    pub fn range(&mut self, now: Instant, session: SessionId, request: u64, call: RangeCall) {
+        let done = self.try_range(now, session, request, call);
+        match done {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.done(session, request, Ok(answer)),
+            Err(why) => self.done(session, request, Err(why)),
+        }
+    }
+
+    /// Does what a call asks for if that needs nobody else; otherwise the answer comes later.
+    fn try_range(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        call: RangeCall,
+    ) -> Result<Option<Answer>, Refusal> {
+        let (range, mode) = (call.range, call.mode);
+        self.may_come(session, call.space)?;
+        check_known(call.flags)?;
+        check_range(call.flags).map_err(invalid)?;
+        let resource = ResourceId {
+            space: call.space,
+            name: call.name,
+        };
+        let known = self.find(session, call.handle);
+        let nowait = call.flags.contains(Flags::NOQUEUE);
+        let ask = RangeAsk {
+            range,
+            mode,
+            flags: call.flags,
+            blocking: call.blocking,
+        };
+        if let Some(lock) = known {
+            self.may_call_range(lock, &resource)?;
+            if self
+                .ranges
+                .get(&lock)
+                .is_some_and(|set| set.covers(range, mode))
+            {
+                return Ok(Some(self.weaken_range(now, lock, range, mode)));
+            }
+        } else if mode == LockMode::Nl {
+            // As for files: what is not held may be given up.
+            let (token, holds) = (Token::NONE, false);
+            return Ok(Some(Answer::RangeSet { token, holds }));
+        }
+        if nowait && !self.is_active() {
+            return Err(Refusal::NoQuorum);
+        }
+        match known {
+            Some(lock) => self.begin_call(now, lock, request, Pending::Range(ask), call.deadline),
+            None => {
+                let lock = NewLock {
+                    session,
+                    request,
+                    handle: call.handle,
+                    resource,
+                    pending: Pending::Range(ask),
+                    flags: call.flags,
+                    blocking: call.blocking,
+                    deadline: call.deadline,
+                };
+                self.begin_lock(now, lock);
+            }
+        }
+        Ok(None)
+    }
+
+    fn may_call_range(&mut self, lock: LockId, resource: &ResourceId) -> Result<(), Refusal> {
+        if !self.is_on_ranges(lock) {
+            return Err(Refusal::HandleInUse);
+        }
+        let owned = self.locks.get(&lock).expect("handles name locks");
+        let known = &self.resources.peek(owned.place).id;
+        if known != resource {
+            return Err(Refusal::Invalid(format!(
+                "the handle names a lock on ranges of {}, and a handle is for one resource; use \
+                 another handle for {}",
+                known.name, resource.name
+            )));
+        }
+        match owned.pending {
+            Pending::None => Ok(()),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    /// Whether a lock is one on ranges.
+    pub(crate) fn is_on_ranges(&self, lock: LockId) -> bool {
+        let pending = self.locks.get(&lock).map(|owned| &owned.pending);
+        matches!(pending, Some(Pending::Range(_))) || self.ranges.contains(&lock)
+    }
+
+    /// The range that a lock's pending call asks for, if it is one for a range.
+    pub(crate) fn asked_range(&self, lock: LockId) -> Option<ByteRange> {
+        match &self.locks.get(&lock)?.pending {
+            Pending::Range(ask) => Some(ask.range),
+            _ => None,
+        }
+    }
+
+    /// Gives up some of what a lock holds, and tells the master. Should that vanish, the lock is
+    /// restated as it is now.
+    fn weaken_range(
+        &mut self,
+        now: Instant,
+        lock: LockId,
+        range: ByteRange,
+        mode: LockMode,
+    ) -> Answer {
+        let set = self.ranges.get_mut(&lock).expect("the caller found it");
+        set.set(range, mode, Token::NONE);
+        let holds = !set.is_empty();
+        let owned = self.locks.get(&lock).expect("the caller found it");
+        let token = match holds {
+            true => owned.token,
+            false => Token::NONE,
+        };
+        let entry = self.resources.get(owned.place);
+        let resource = entry.id.clone();
+        let body = Body::RangeWeaken {
+            resource,
+            lock,
+            range,
+            mode,
+        };
+        match entry.state {
+            State::At(master) | State::Moving(master) => self.send(master, body),
+            State::Mine(_) => self.master_call(now, self.my_life(), body),
+            State::LookingUp | State::Forgetting | State::Lost(_) => {}
+        }
+        if !holds {
+            self.erase(now, lock);
+        }
+        Answer::RangeSet { token, holds }
+    }
+
+    /// The master has granted a call for a range.
+    pub(crate) fn on_range_granted(&mut self, now: Instant, lock: LockId, granted: &Granted) {
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        let Pending::Range(ask) = owned.pending else {
+            return;
+        };
+        let set = self.ranges.get_or_insert_with(lock, Default::default);
+        set.set(ask.range, ask.mode, granted.token);
+        // That it holds something; what, its set says.
+        owned.granted = Some(LockMode::Nl);
+        owned.token = granted.token;
+        owned.blocking = ask.blocking;
+        owned.since = now;
+        let (token, holds) = (granted.token, true);
+        self.finish(now, lock, Ok(Answer::RangeSet { token, holds }), false);
+    }
+
+    pub(crate) fn on_range_blocking(&mut self, lock: LockId, range: ByteRange, mode: LockMode) {
+        let (Some(owned), Some(set)) = (self.locks.get(&lock), self.ranges.get(&lock)) else {
+            return;
+        };
+        if owned.blocking && set.conflict(range, mode).is_some() {
+            self.out.push(Out::RangeBlocking {
+                session: owned.session,
+                handle: owned.handle,
+                range,
+                mode,
+            });
+        }
+    }
+}

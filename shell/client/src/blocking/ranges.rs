@@ -1,0 +1,163 @@
+//! Locks on ranges of bytes.
+
+use super::{Lockspace, call::Call, reader};
+use crate::{
+    HeldRanges, LockError, answer,
+    ranges::range_set,
+    session::Session,
+    spec::{LockCall, call_options},
+};
+use mainstay_base::{ByteRange, LockMode, ResourceName, Token};
+use mainstay_wire::client::Handle;
+use std::{
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A lock on ranges of one resource, each in a mode, as record locks of files are: its own ranges are
+/// never in its way, to set one replaces what it held there, and what is beside it stays. Dropping it
+/// gives up all, without waiting for the answer.
+///
+/// What it knows without asking the daemon is in methods of [`HeldRanges`], to which it dereferences.
+#[derive(Debug)]
+pub struct Ranges(HeldRanges);
+
+impl Deref for Ranges {
+    type Target = HeldRanges;
+
+    fn deref(&self) -> &HeldRanges {
+        &self.0
+    }
+}
+
+impl Ranges {
+    pub(super) fn open(lockspace: &Lockspace, name: &[u8]) -> Result<Ranges, LockError> {
+        let name = ResourceName::new(name)?;
+        let session = lockspace.space.core.session();
+        let (id, _) = lockspace.id_in(&session)?;
+        Ok(Ranges(HeldRanges::open(session, id, name)))
+    }
+
+    /// A call to set a range to a mode, which happens with [`SetRange::wait`].
+    pub fn set(&mut self, range: ByteRange, mode: LockMode) -> SetRange<'_> {
+        SetRange {
+            call: self.0.call(mode),
+            range,
+            ranges: self,
+            deadline: None,
+        }
+    }
+
+    /// Gives up what is held of a range. Never waits for others, and is no error where nothing is
+    /// held.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub fn release(&mut self, range: ByteRange) -> Result<(), LockError> {
+        self.set(range, LockMode::Nl).wait().map(drop)
+    }
+
+    /// Gives up all ranges and waits until the daemon has said so.
+    ///
+    /// # Errors
+    /// If the session is lost, and the lock with it.
+    pub fn unlock(self) -> Result<(), LockError> {
+        self.idle();
+        match self.0.unlock() {
+            Some(request) => {
+                let session = self.0.session.clone();
+                Call::queued(session, request, answer::unlocked)
+                    .wait()
+                    .map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What others wait for and this lock is in the way of, where a range was set with
+    /// [`SetRange::on_blocking`].
+    #[must_use]
+    pub fn blocking_notices(&self) -> RangeNotices {
+        RangeNotices {
+            session: Arc::clone(&self.0.session),
+            handle: self.0.handle,
+        }
+    }
+
+    /// A call that got no answer in its time is being cancelled; the next one comes after it.
+    fn idle(&self) {
+        reader::wait(&self.0.session, None, |state| {
+            let lock = state.machine.watched(self.0.handle);
+            lock.is_none_or(|lock| lock.idle()).then_some(())
+        });
+    }
+}
+
+/// A call for a range, to be waited for. Until it is granted, the lock keeps what it had.
+#[derive(Debug)]
+#[must_use = "a call does nothing until `wait`"]
+pub struct SetRange<'a> {
+    ranges: &'a mut Ranges,
+    range: ByteRange,
+    call: LockCall,
+    deadline: Option<Instant>,
+}
+
+impl<'a> SetRange<'a> {
+    call_options!();
+
+    /// Waits for the range, and returns the token of the grant.
+    ///
+    /// # Errors
+    /// If the daemon refuses, the session is lost, or the time passes; then the lock is as before.
+    pub fn wait(mut self) -> Result<Token, LockError> {
+        self.ranges.idle();
+        if let Some(deadline) = self.deadline {
+            self.call.end_by(deadline);
+        }
+        let patience = self.call.patience();
+        let request = self.ranges.0.set(self.range, self.call)?;
+        let session = self.ranges.0.session.clone();
+        let result = Call::queued(session, Ok(request), range_set).within(patience);
+        if let Err(LockError::NoAnswer { .. }) = result {
+            self.ranges.0.session.cancel(self.ranges.0.handle);
+        }
+        result.map(|set| set.token)
+    }
+}
+
+/// What others wait for and a lock on ranges is in the way of. Several of one lock share what comes.
+///
+/// As an iterator it waits for the next range and mode. It ends when the lock is gone or its session
+/// lost.
+#[derive(Debug)]
+pub struct RangeNotices {
+    session: Arc<Session>,
+    handle: Handle,
+}
+
+impl RangeNotices {
+    /// As [`Iterator::next`], but waits no longer than `timeout`; `None` also when that passes.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<(ByteRange, LockMode)> {
+        self.until(Instant::now().checked_add(timeout))
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) -> Option<(ByteRange, LockMode)> {
+        reader::wait(&self.session, deadline, |state| {
+            match state.machine.watched(self.handle) {
+                None => Some(None),
+                Some(lock) => lock.take_blocked_range().map(Some),
+            }
+        })
+        .flatten()
+    }
+}
+
+impl Iterator for RangeNotices {
+    type Item = (ByteRange, LockMode);
+
+    fn next(&mut self) -> Option<(ByteRange, LockMode)> {
+        self.until(None)
+    }
+}
