@@ -1,7 +1,7 @@
 //! Locks on parts of ONE resource: each owner holds a set of disjoint ranges of bytes, each in a
 //! mode, as record locks of files are held.
 //!
-//! [`Ranges`] is what a master has of a resource that is locked in ranges. As [`Resource`](crate::Resource) does, it
+//! [`Ranges`] is what a master has of a resource that is locked in ranges. As [`Resource`] does, it
 //! knows owners by keys of the caller's choice, and appends [`Effect`]s in the order in which they
 //! happened.
 //!
