@@ -8,7 +8,7 @@ use mainstay_base::{
     ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
 };
 use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, UnlockCall};
-use mainstay_membership::{Member, View};
+use mainstay_membership::{Member, View, directory_node};
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::{Body, Message},
@@ -26,6 +26,8 @@ struct World {
     mail: VecDeque<(u16, u16, Message)>,
     /// Mail from a node that does not arrive for now.
     silent: Option<u16>,
+    /// Mail from one node to another that does not.
+    parted: Option<(u16, u16)>,
     /// What the log was asked to commit.
     proposed: Vec<Move>,
     /// Answers by node and request.
@@ -46,6 +48,7 @@ impl World {
             nodes: BTreeMap::new(),
             mail: VecDeque::new(),
             silent: None,
+            parted: None,
             proposed: Vec::new(),
             answers: BTreeMap::new(),
             notices: Vec::new(),
@@ -128,8 +131,11 @@ impl World {
     /// Carries messages until nothing is said any more, but for those of a silent node.
     fn settle(&mut self) {
         self.collect();
-        let loud = |(from, _, _): &(u16, u16, Message), silent| Some(*from) != silent;
-        while let Some(at) = self.mail.iter().position(|m| loud(m, self.silent)) {
+        let (silent, parted) = (self.silent, self.parted);
+        let loud = |(from, to, _): &(u16, u16, Message)| {
+            Some(*from) != silent && Some((*from, *to)) != parted
+        };
+        while let Some(at) = self.mail.iter().position(loud) {
             let (from, to, message) = self.mail.remove(at).unwrap();
             let boot = BootId(u64::from(from) + 100);
             let dlm = self.nodes.get_mut(&to).unwrap();
@@ -227,13 +233,25 @@ impl World {
     /// The log decides about what was proposed.
     fn commit(&mut self, done: bool) -> usize {
         let batches = std::mem::take(&mut self.proposed);
-        for batch in &batches {
-            for dlm in self.nodes.values_mut() {
+        self.apply(&[1, 2, 3], &batches, done);
+        batches.len()
+    }
+
+    /// The log commits what was proposed, and only these nodes hear of it for now: what.
+    fn commit_at(&mut self, nodes: &[u16]) -> Vec<Move> {
+        let batches = std::mem::take(&mut self.proposed);
+        self.apply(nodes, &batches, true);
+        batches
+    }
+
+    fn apply(&mut self, nodes: &[u16], batches: &[Move], done: bool) {
+        for batch in batches {
+            for node in nodes {
+                let dlm = self.nodes.get_mut(node).unwrap();
                 dlm.on_move(self.now, batch, done);
             }
         }
         self.settle();
-        batches.len()
     }
 
     fn granted(&self, node: u16, request: u64) -> Option<&Granted> {
@@ -383,6 +401,72 @@ fn a_count_goes_along_and_goes_on() {
         let after = world.count(2, 1);
         assert_eq!(world.counted(2, after), Some(5));
     }
+}
+
+/// A name whose directory is that node.
+fn name_at(directory: u16) -> String {
+    let ids = [NodeId(1), NodeId(2), NodeId(3)];
+    let is_at = |name: &String| {
+        let name = ResourceName::new(name).unwrap();
+        directory_node(&ids, SPACE, &name) == Some(NodeId(directory))
+    };
+    (0..).map(|i| format!("r{i}")).find(is_at).unwrap()
+}
+
+/// Protects what is said to the next master while it is behind by more than one move: that a lock is
+/// gone is heard once it is the master, and not lost when it applies the move before.
+#[test]
+fn a_master_that_is_two_moves_behind_misses_nothing() {
+    let (mut world, name) = (World::eager(), name_at(1));
+    let held = world.lock(1, 1, &name, LockMode::Ex, Flags::NONE);
+    assert!(world.granted(1, held).is_some());
+    world.use_much(2, &name);
+    world.wait(500);
+    let first = world.commit_at(&[1, 2]);
+    assert_eq!(first.len(), 1);
+    // It hears of the next one from the directory, which knows.
+    let waits = world.lock(3, 1, &name, LockMode::Ex, Flags::NONE);
+    world.use_much(3, &name);
+    world.wait(1000);
+    let second = world.commit_at(&[1, 2]);
+    assert_eq!(second.len(), 1);
+    world.unlock(1, 1);
+    world.apply(&[3], &first, true);
+    world.apply(&[3], &second, true);
+    assert_eq!(world.masters(), [3]);
+    assert!(world.granted(3, waits).is_some(), "the holder is gone");
+}
+
+/// Protects what is said to the next master while it asks who the master is: the answer of a directory
+/// that is behind does not make it forget that a lock is gone.
+#[test]
+fn a_master_that_asks_who_it_is_misses_nothing() {
+    let (mut world, name) = (World::eager(), name_at(1));
+    for node in [1, 3] {
+        world.lock(node, 2, &name, LockMode::Nl, Flags::NONE);
+    }
+    let held = world.lock(2, 1, &name, LockMode::Ex, Flags::NONE);
+    assert!(world.granted(2, held).is_some());
+    world.use_much(2, &name);
+    world.wait(500);
+    let first = world.commit_at(&[2, 3]);
+    assert_eq!(first.len(), 1);
+    world.use_much(3, &name);
+    world.unlock(3, 2);
+    let later = world.now + mainstay_dlm::IDLE * 2;
+    world.nodes.get_mut(&3).unwrap().tick(later); // It forgets who masters what it does not use.
+    world.parted = Some((1, 3));
+    let waits = world.lock(3, 1, &name, LockMode::Ex, Flags::NONE);
+    world.wait(1000);
+    let second = world.commit_at(&[2]);
+    assert_eq!(second.len(), 1);
+    world.parted = None;
+    world.settle();
+    world.unlock(2, 1);
+    world.apply(&[1], &first, true);
+    world.apply(&[1, 3], &second, true);
+    assert_eq!(world.masters(), [3]);
+    assert!(world.granted(3, waits).is_some(), "the holder is gone");
 }
 
 /// Protects all others from one that is slow: a batch that it does not agree to in time is called off,

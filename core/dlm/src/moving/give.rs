@@ -407,8 +407,11 @@ impl Dlm {
         let entry = self.resources.get_mut(place);
         let resource = entry.id.clone();
         entry.state = state;
-        let held = std::mem::take(&mut entry.held);
-        self.bounce(&resource, held);
+        // What others say to this node because they know of a later move is for when it is the master.
+        if !self.moves.comes_to(&resource, self.me) {
+            let held = std::mem::take(&mut self.resources.get_mut(place).held);
+            self.bounce(&resource, held);
+        }
         self.submit_all(now, place);
         self.cancel_again(now, place);
         self.note_idle(now, place);

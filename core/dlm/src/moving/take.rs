@@ -68,8 +68,14 @@ impl Dlm {
                 (false, None) => continue,
             };
             let entry = self.resources.get_mut(place);
-            // The next master may remember one of long ago, who forgot it.
-            if matches!(entry.state, State::At(master) if me || master == from.0) {
+            let silent = match entry.state {
+                State::At(master) => me || master == from.0,
+                // The next master may remember a master of long ago, or be asking who it is. From the
+                // commit on others speak to it, and what they say must be kept until it applies that.
+                State::LookingUp => me,
+                State::Forgetting | State::Moving(_) | State::Mine(_) | State::Lost(_) => false,
+            };
+            if silent {
                 entry.state = State::Moving(from.0);
             }
         }
