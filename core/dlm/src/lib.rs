@@ -18,6 +18,7 @@
 mod catch_up;
 mod contention;
 mod deadlock;
+mod deferred;
 mod demotion;
 mod directory;
 mod force;
@@ -53,6 +54,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use contention::Contention;
 pub use contention::WaitView;
 use deadlock::Deadlocks;
+use deferred::{Call, Deferred};
 use directory::Asker;
 use life::{Life, PackedLife};
 use master::Key;
@@ -224,7 +226,7 @@ pub struct Dlm {
     early: BTreeMap<NodeId, VecDeque<(BootId, Message)>>,
     deadlocks: Deadlocks,
     contention: Contention,
-    deferred: VecDeque<Deferred>,
+    deferred: Deferred,
     /// What is done in slices.
     works: Works,
 
@@ -239,15 +241,6 @@ pub struct Dlm {
     news: Vec<Place>,
     out: Vec<Out>,
     grants: u64,
-}
-
-/// What waits until this node may act.
-#[derive(Debug)]
-enum Deferred {
-    /// A call of an own client on a resource mastered here.
-    Local(LockId),
-    /// A call from a member.
-    Remote(Life, Body),
 }
 
 impl Dlm {
@@ -283,7 +276,7 @@ impl Dlm {
             early: BTreeMap::new(),
             deadlocks: Deadlocks::default(),
             contention: Contention::default(),
-            deferred: VecDeque::new(),
+            deferred: Deferred::default(),
             works: Works::new(slice),
             effects: Vec::new(),
             delivering: 0,
@@ -318,8 +311,8 @@ impl Dlm {
         self.works.at = now;
         while self.active {
             match self.deferred.pop_front() {
-                Some(Deferred::Local(lock)) => self.submit(now, lock),
-                Some(Deferred::Remote(from, body)) => self.master_call(now, from, body),
+                Some(Call::Own(lock)) => self.submit(now, lock),
+                Some(Call::Said(from, body)) => self.master_call(now, from, body),
                 None => break,
             }
         }

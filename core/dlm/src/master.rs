@@ -1,7 +1,7 @@
 //! The master side: the queues of the resources that this node masters.
 
 use crate::{
-    Deferred, Dlm, Life, PackedLife,
+    Call, Dlm, Life, PackedLife,
     moving::heat::{Heat, Stage},
     names::Place,
     table::{NOT_IDLE, Owned, Pending, State},
@@ -149,7 +149,7 @@ impl Dlm {
         match &entry.state {
             State::Mine(master) if !master.decides() => entry.held.push((from, body)),
             State::Mine(_) if self.active => self.execute(now, place, from, body),
-            State::Mine(_) => self.deferred.push_back(Deferred::Remote(from, body)),
+            State::Mine(_) => self.deferred.push(Call::Said(from, body)),
             // The directory may name this node before its own answer has arrived here.
             State::LookingUp | State::Forgetting | State::Moving(_) if !own => {
                 entry.held.push((from, body));

@@ -370,7 +370,7 @@ impl Dlm {
             }
             State::Mine(master) if !master.decides() => {}
             State::Mine(_) if !self.active => {
-                self.deferred.push_back(crate::Deferred::Local(lock));
+                self.deferred.push(crate::Call::Own(lock));
             }
             State::Mine(_) => {
                 owned.sent = true;
@@ -561,7 +561,7 @@ impl Dlm {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");
         let (session, request) = (owned.session, owned.request);
         let pending = std::mem::replace(&mut owned.pending, Pending::None);
-        if let Pending::Request { .. } | Pending::Convert { .. } = pending {
+        if pending.requested().is_some() {
             let granted = result.is_ok();
             if granted || result.as_ref().is_err_and(contention::may_have_waited) {
                 let resource = &self.resources.peek(owned.place).id;

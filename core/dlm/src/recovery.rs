@@ -17,7 +17,7 @@
 //! again, to the next one.
 
 use crate::{
-    Deferred, Dlm, Life, Out,
+    Dlm, Life, Out,
     directory::Entry,
     life::PackedLife,
     master::{Key, Master},
@@ -255,12 +255,9 @@ impl Dlm {
     /// The locks of a life whose owners died while writing, as it said in calls that were to wait:
     /// for the end of a rebuild, or until this node may act.
     fn unheard_doubts(&self, dead: Life) -> BTreeSet<LockId> {
-        let deferred = self.deferred.iter().filter_map(|deferred| match deferred {
-            Deferred::Remote(from, body) => Some((from, body)),
-            _ => None,
-        });
         let held = self.resources.iter().flat_map(|resource| &resource.held);
-        deferred
+        self.deferred
+            .said()
             .chain(held.map(|(from, body)| (from, body)))
             .filter(|(from, _)| **from == dead)
             .filter_map(|(_, body)| match body {

@@ -272,14 +272,23 @@ impl Dlm {
         if let Some(value) = handed {
             master.engine.restate_value(value);
         }
+        let mut settled = match master.settle_use() {
+            Ok(settled) => settled,
+            Err(key) => {
+                let ((node, _), name) = (key.life(), &resource.name);
+                let text = format!(
+                    "node {node} restates a lock on all of {name}, of which others hold ranges"
+                );
+                return self.out.push(crate::Out::Fatal(text));
+            }
+        };
         let mut effects = std::mem::take(&mut self.effects);
-        let mut refused = master.settle_kind();
         master.engine.finish_rebuild(!certain, &mut effects);
-        refused.append(&mut master.finish_ranges(&mut effects));
+        master.finish_ranges(&mut settled, &mut effects);
         master.rebuilding = None;
         self.register_one(&resource);
         self.deliver(now, effects);
-        for (key, why) in refused {
+        for (key, why) in settled.refused {
             self.tell_refused(now, key.life(), key.lock, why);
         }
         self.note_news(place);

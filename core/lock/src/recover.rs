@@ -193,9 +193,9 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     }
 
     /// The locks that have been restated and are not live yet, each perhaps more than once.
-    pub fn restated_keys(&self) -> impl Iterator<Item = K> {
+    pub fn restated(&self) -> impl Iterator<Item = (K, &Restated)> {
         let rebuild = self.rebuild.iter();
-        rebuild.flat_map(|rebuild| rebuild.locks.iter().map(|(key, _)| *key))
+        rebuild.flat_map(|rebuild| rebuild.locks.iter().map(|(key, lock)| (*key, lock)))
     }
 
     /// Adds the value block as a keeper other than a lock's owner knows it: a master that hands

@@ -118,7 +118,9 @@ impl Dlm {
     /// way, its batch is called off.
     fn keep_for_ranges(&mut self, now: Instant, place: Place) {
         let master = self.resources.get_mut(place).master();
-        if master.is_some_and(|master| master.heat.stage == Stage::Asked) {
+        let leaves = |master: &mut Master| master.heat.stage == Stage::Asked;
+        // While there are whole locks, the call is refused anyhow.
+        if master.is_some_and(|master| leaves(master) && master.engine.is_empty()) {
             self.call_off(now);
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     master::{Key, Master},
     table::Pending,
 };
-use mainstay_base::{Instant, LockId, Mutant};
+use mainstay_base::{Instant, LockId, LockMode, Mutant};
 use mainstay_lock::{
     Effect, Ticket,
     ranges::{RestatedRanges as Restated, Stretch},
@@ -104,39 +104,74 @@ impl Dlm {
     }
 }
 
+/// How a rebuilt resource is used.
+pub(crate) struct Use {
+    ranged: bool,
+    /// Calls of the other kind, which cannot have been granted.
+    pub(crate) refused: Vec<(Key, Refusal)>,
+}
+
 impl Master {
-    /// Decides how a rebuilt resource is used: in ranges if any of them, or a place in their queue,
-    /// was restated for certain. Then the whole locks that were asked for meanwhile cannot have been
-    /// granted, and are taken out: these.
-    pub(crate) fn settle_kind(&mut self) -> Vec<(Key, Refusal)> {
-        let ranged = self.engine.ranges().is_some_and(|r| r.restated_any());
-        if !ranged {
-            return Vec::new();
+    /// Decides how a rebuilt resource is used. What is held decides: in ranges if any was restated, as a
+    /// whole if a lock was. Otherwise places in the queues do; only they may be of a call that has
+    /// ended since without its owner's knowing.
+    ///
+    /// Of whole locks on a resource that is held in ranges, requests are taken out. Others are being
+    /// released: the old master had done so, or there were no ranges, and their owners wait to hear it.
+    ///
+    /// # Errors
+    /// The lock that excludes the ranges.
+    pub(crate) fn settle_use(&mut self) -> Result<Use, Key> {
+        let ranges = self.engine.ranges();
+        let held = ranges.is_some_and(|ranges| ranges.restated_held());
+        let queued = ranges.is_some_and(|ranges| ranges.restated_queued());
+        let whole = self
+            .engine
+            .restated()
+            .any(|(_, lock)| lock.granted.is_some());
+        let ranged = held || queued && !whole;
+        let mut refused = Vec::new();
+        if ranged {
+            let mut asked = BTreeSet::new();
+            for (key, lock) in self.engine.restated() {
+                match (lock.granted, lock.pending) {
+                    (None, _) => {
+                        asked.insert(key);
+                    }
+                    (Some(_), Some((LockMode::Nl, _))) => {}
+                    (Some(_), _) => return Err(key),
+                }
+            }
+            for key in asked {
+                self.engine.force_unlock(key, false, &mut Vec::new());
+                refused.push((key, Refusal::Ranged));
+            }
         }
-        let keys: BTreeSet<Key> = self.engine.restated_keys().collect();
-        for key in &keys {
-            self.engine.force_unlock(*key, false, &mut Vec::new());
-        }
-        keys.into_iter().map(|key| (key, Refusal::Ranged)).collect()
+        Ok(Use { ranged, refused })
     }
 
     /// Makes the ranges live again, after the whole locks; or, if there are such, takes them out, for
-    /// they are only asked for: these.
-    pub(crate) fn finish_ranges(&mut self, effects: &mut Vec<Effect<Key>>) -> Vec<(Key, Refusal)> {
+    /// they are only asked for.
+    pub(crate) fn finish_ranges(&mut self, settled: &mut Use, effects: &mut Vec<Effect<Key>>) {
+        if settled.ranged {
+            // They have been told that they are down to NL, and what they published.
+            let released: Vec<Key> = self.engine.granted().map(|view| view.key).collect();
+            for key in released {
+                self.engine.force_unlock(key, false, &mut Vec::new());
+            }
+        }
         let whole = !self.engine.is_empty();
         let Some(ranges) = self.engine.ranges_mut() else {
-            return Vec::new();
+            return;
         };
-        let mut refused = Vec::new();
         if whole {
-            refused.extend(ranges.restated_keys());
-        }
-        for key in &refused {
-            ranges.release(*key, effects);
+            let asked: Vec<Key> = ranges.restated_keys().collect();
+            for key in asked {
+                ranges.release(key, effects);
+                settled.refused.push((key, Refusal::Whole));
+            }
         }
         ranges.finish_rebuild(effects);
         self.engine.close_ranges();
-        let refused = refused.into_iter();
-        refused.map(|key| (key, Refusal::Whole)).collect()
     }
 }

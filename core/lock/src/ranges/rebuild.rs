@@ -111,12 +111,18 @@ impl<K: Copy + Ord + Debug> Ranges<K> {
         })
     }
 
-    /// Whether anybody restated something that the old master must have granted or queued.
+    /// Whether anybody restated a range.
     #[must_use]
-    pub fn restated_any(&self) -> bool {
-        let certain = |m: &Member| !m.set.is_empty() || m.ticket.is_some();
+    pub fn restated_held(&self) -> bool {
         let rebuild = self.rebuild.as_ref();
-        rebuild.is_some_and(|rebuild| rebuild.members.values().any(certain))
+        rebuild.is_some_and(|rebuild| rebuild.members.values().any(|m| !m.set.is_empty()))
+    }
+
+    /// Whether anybody restated a place in the queue.
+    #[must_use]
+    pub fn restated_queued(&self) -> bool {
+        let rebuild = self.rebuild.as_ref();
+        rebuild.is_some_and(|rebuild| rebuild.members.values().any(|m| m.ticket.is_some()))
     }
 
     /// Makes the resource live again: settles calls in flight, orders the queue by tickets, grants
