@@ -186,12 +186,19 @@ impl Dlm {
     }
 
     fn execute(&mut self, now: Instant, place: Place, from: Life, body: Body) {
-        if self.execute_ranges(now, place, from, &body) {
-            return;
-        }
-        let Some(master) = self.resources.get_mut(place).master() else {
+        let Some(mut master) = self.resources.get_mut(place).master() else {
             return;
         };
+        let for_range = matches!(body, Body::RangeCall { .. } | Body::RangeWeaken { .. });
+        if for_range || master.is_ranged() {
+            if self.execute_ranges(now, place, from, &body) {
+                return;
+            }
+            let Some(still) = self.resources.get_mut(place).master() else {
+                return;
+            };
+            master = still;
+        }
         let body = match body {
             Body::Update { lock, update, .. } => {
                 return self.update_here(now, place, from, lock, &update);
