@@ -107,6 +107,28 @@ impl Ranges {
         Ok(())
     }
 
+    /// A resource is locked as a whole or in ranges, not both. One in NL may be on its way out.
+    fn one_way(&self, res: Res, books: &Books) -> Result<(), String> {
+        let relies = |lock: &Lock| lock.cells.iter().any(|part| part.relied != LockMode::Nl);
+        let ranged = self
+            .locks
+            .iter()
+            .find(|(_, lock)| lock.res == res && relies(lock) && self.stands(lock, books));
+        let whole = books.on(res).find(|(_, claim)| {
+            let life = &books.lives[claim.life as usize];
+            let member = |incarnation| !self.gone.contains(&(life.node, incarnation));
+            let held = claim.standing && claim.mode != LockMode::Nl;
+            held && life.incarnation.is_some_and(member)
+        });
+        match (ranged, whole) {
+            (Some((one, _)), Some((other, claim))) => Err(format!(
+                "resource {res} is locked in ranges by client {} and as a whole by client {} in {}",
+                one.client, other.client, claim.mode
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn stands(&self, lock: &Lock, books: &Books) -> bool {
         let life = &books.lives[lock.life as usize];
         let member = |incarnation| !self.gone.contains(&(life.node, incarnation));
@@ -286,7 +308,15 @@ impl Checker for Ranges {
                 token,
                 life,
                 conn,
-            } => return self.set(now, who, token, life, conn, books),
+            } => {
+                let res = self.locks.get(&who).map(|lock| lock.res);
+                self.set(now, who, token, life, conn, books)?;
+                return res.map_or(Ok(()), |res| self.one_way(res, books));
+            }
+            Fact::Granted { who, .. } => {
+                let res = books.claim(who).map(|claim| claim.res);
+                return res.map_or(Ok(()), |res| self.one_way(res, books));
+            }
             Fact::RangeRefused { who } => return self.refused(now, who, books),
             Fact::RangesReleased { who } => {
                 self.locks.remove(&who);
@@ -316,7 +346,7 @@ impl Checker for Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkers::testing::{two_nodes, who};
+    use crate::checkers::testing::{grant, two_nodes, who};
     use LockMode::{Ex, Nl, Pr};
 
     /// Asks and is granted.
@@ -342,6 +372,22 @@ mod tests {
             conn: u64::from(client),
         };
         checker.observe(1, &granted, books)
+    }
+
+    /// Protects the net: a resource that is used both ways is seen, whichever way came first.
+    #[test]
+    fn ranges_beside_a_whole_lock_are_seen() {
+        let (mut checker, mut books) = (Ranges::default(), two_nodes());
+        grant(&mut books, 1, 0, Pr, 5);
+        let granted = Fact::Granted {
+            who: who(1),
+            read: None,
+        };
+        assert_eq!(checker.observe(1, &granted, &books), Ok(()));
+        assert!(set(&mut checker, &books, 2, (0, 9), Pr, 6).is_err());
+        assert!(checker.observe(2, &granted, &books).is_err());
+        books.end_standing(|w, _| w == who(1));
+        assert_eq!(checker.observe(3, &granted, &books), Ok(()));
     }
 
     /// Protects the net: two holders of one cell are seen, also where one has given up what lies

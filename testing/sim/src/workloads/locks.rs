@@ -27,10 +27,11 @@ enum State {
 
 impl Locks {
     fn ask(&mut self, hands: &mut Hands<'_>) {
-        let range = if hands.dice.percent(75) {
-            hands.terrain.hot.clone()
-        } else {
-            hands.terrain.cold.clone()
+        let range = match hands.dice.below(100) {
+            0..75 => hands.terrain.hot.clone(),
+            75..96 => hands.terrain.cold.clone(),
+            // Where others lock ranges; then it is refused.
+            _ => hands.terrain.ranged.clone(),
         };
         let res = hands.one_of(&range);
         let mode = if hands.dice.percent(40) {
