@@ -6,6 +6,7 @@ use crate::{
     table::{Owned, Pending},
 };
 use mainstay_base::{Instant, LockId, LockMode, Mutant};
+use mainstay_recorder::Op;
 use mainstay_wire::{
     client::Answer,
     lock::{Flags, Refusal},
@@ -31,6 +32,9 @@ impl Dlm {
             *flags = flags.without(Flags::HEADQUE);
         }
         let (session, handle) = (owned.session, owned.handle);
+        if told {
+            self.note(now, Op::Demoted, lock, Some(LockMode::Nl));
+        }
         self.promises.heeded(lock);
         if told && self.sessions.contains_key(&session) {
             self.out.push(Out::Demoted { session, handle });

@@ -11,6 +11,7 @@ use crate::{
 };
 use mainstay_base::{Instant, LockId, LockMode, SessionId};
 use mainstay_lock::{Invalid, check_unlock};
+use mainstay_recorder::Op;
 use mainstay_wire::{
     client::Answer,
     lock::{Flags, Granted, Refusal},
@@ -68,7 +69,7 @@ impl Dlm {
             owned.sent = false;
             self.submit(now, lock);
         } else {
-            self.let_go(now, lock, invalidate);
+            self.let_go(now, lock, invalidate, Op::Unlocked);
             self.done(session, request, Ok(Answer::Unlocked { version: None }));
         }
     }

@@ -21,6 +21,7 @@ mod deadlock;
 mod deferred;
 mod demotion;
 mod directory;
+mod flight;
 mod force;
 mod life;
 mod master;
@@ -42,6 +43,7 @@ use mainstay_base::{
     NodeId, SessionId, Token, Value, VictimPolicy,
 };
 use mainstay_membership::View;
+use mainstay_recorder::Recorder;
 use mainstay_wire::{
     client::{Answer, Handle},
     deadlock::Waiter,
@@ -227,6 +229,7 @@ pub struct Dlm {
     deadlocks: Deadlocks,
     contention: Contention,
     deferred: Deferred,
+    recorder: Recorder,
     /// What is done in slices.
     works: Works,
 
@@ -277,6 +280,7 @@ impl Dlm {
             deadlocks: Deadlocks::default(),
             contention: Contention::default(),
             deferred: Deferred::default(),
+            recorder: Recorder::new(0, BootId(0)),
             works: Works::new(slice),
             effects: Vec::new(),
             delivering: 0,

@@ -6,8 +6,9 @@ use crate::{
     names::Place,
     table::{NOT_IDLE, Owned, Pending, State},
 };
-use mainstay_base::{Instant, LockId, NodeId, Token};
+use mainstay_base::{Instant, LockId, LockMode, NodeId, Token};
 use mainstay_lock::{Effect, Invalid, Resource as Engine};
+use mainstay_recorder::Op;
 use mainstay_wire::{
     dlm::{Body, ResourceId},
     lock::{Granted, Refusal},
@@ -86,6 +87,7 @@ impl Dlm {
             rebuilding: None,
             heat: Heat::default(),
         }));
+        self.note_master(now, place, true);
         self.mastered(now, place);
     }
 
@@ -270,7 +272,18 @@ impl Dlm {
             _ => return,
         };
         self.count_call(place, from.0);
-        self.deliver(now, effects);
+        let key = Key::of(from, lock);
+        match &body {
+            Body::Drop { .. } => {
+                self.note_at_master(now, Op::Dropped, place, key, None, Token::NONE);
+            }
+            Body::ConvertDemoted { .. } => {
+                let held = Some(LockMode::Nl);
+                self.note_at_master(now, Op::Demoted, place, key, held, Token::NONE);
+            }
+            _ => {}
+        }
+        self.deliver(now, place, effects);
         if let Err(invalid) = result {
             self.tell_refused(now, from, lock, Refusal::Invalid(invalid.to_string()));
         }
@@ -300,7 +313,7 @@ impl Dlm {
         let mut effects = std::mem::take(&mut self.effects);
         let result = apply_pending(&mut master.engine, Key::of(from, lock), owned, &mut effects);
         self.count_call(place, from.0);
-        self.deliver(now, effects);
+        self.deliver(now, place, effects);
         if let Err(invalid) = result {
             self.on_refused(now, lock, Refusal::Invalid(invalid.to_string()));
         }
@@ -308,7 +321,7 @@ impl Dlm {
     }
 
     /// Carries out what the engine decided: for own locks at once, for others by message.
-    pub(crate) fn deliver(&mut self, now: Instant, mut effects: Vec<Effect<Key>>) {
+    pub(crate) fn deliver(&mut self, now: Instant, place: Place, mut effects: Vec<Effect<Key>>) {
         let me = self.my_life();
         self.delivering += 1;
         for effect in effects.drain(..) {
@@ -333,7 +346,24 @@ impl Dlm {
                         self.on_range_blocking(lock, range, mode);
                     }
                 }
-            } else if self.is_member(key.life()) {
+                continue;
+            }
+            match &effect {
+                Effect::Granted { grant, .. } => {
+                    let (mode, token) = (Some(grant.mode), grant.token);
+                    let op = self.granting(place);
+                    self.note_at_master(now, op, place, key, mode, token);
+                }
+                Effect::Unlocked { .. } => {
+                    self.note_at_master(now, Op::Unlocked, place, key, None, Token::NONE);
+                }
+                Effect::Queued { .. } => {
+                    self.note_at_master(now, Op::Queued, place, key, None, Token::NONE);
+                }
+                Effect::Refused { .. } | Effect::Blocking { .. } | Effect::BlockingRange { .. } => {
+                }
+            }
+            if self.is_member(key.life()) {
                 let body = match effect {
                     Effect::Granted { grant, .. } => Body::Granted {
                         lock,
@@ -415,6 +445,7 @@ impl Dlm {
         if directory == self.me {
             self.resources.clear_entry(&resource);
             self.floor = self.floor.max(last);
+            self.note_master(now, place, false);
             self.resources.remove(place);
         } else {
             self.resources.get_mut(place).state = State::Forgetting;
@@ -441,6 +472,7 @@ impl Dlm {
         let held = std::mem::take(&mut entry.held);
         entry.state = State::LookingUp;
         let wanted = !entry.locks.is_empty();
+        self.note_master(now, place, false);
         self.bounce(&resource, held);
         if wanted {
             self.look_up(now, &resource);

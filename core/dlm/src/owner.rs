@@ -15,6 +15,7 @@ use mainstay_base::{
     ValueBlock, ValueVersion,
 };
 use mainstay_lock::{Invalid, check_convert, check_request, check_unlock};
+use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::{Body, ResourceId},
@@ -263,7 +264,7 @@ impl Dlm {
             return self.done(session, request, Err(why));
         }
         if self.is_on_ranges(lock) {
-            self.let_go(now, lock, false);
+            self.let_go(now, lock, false, Op::Unlocked);
             return self.done(session, request, Ok(Answer::Unlocked { version: None }));
         }
         let owned = self.locks.get_mut(&lock).expect("found above");
@@ -281,7 +282,7 @@ impl Dlm {
             self.submit(now, lock);
         } else {
             let invalidate = writer && call.flags.contains(Flags::IVVALBLK);
-            self.let_go(now, lock, invalidate);
+            self.let_go(now, lock, invalidate, Op::Unlocked);
             self.done(session, request, Ok(Answer::Unlocked { version: None }));
         }
     }
@@ -361,6 +362,17 @@ impl Dlm {
             return;
         }
         let resource = self.resources.get(owned.place);
+        let decided_here = match &resource.state {
+            State::Mine(master) => self.active && master.decides(),
+            _ => false,
+        };
+        if !decided_here {
+            self.note_call(now, lock);
+        }
+        let Some(owned) = self.locks.get_mut(&lock) else {
+            return;
+        };
+        let resource = self.resources.peek(owned.place);
         match &resource.state {
             State::At(master) => {
                 owned.sent = true;
@@ -422,6 +434,7 @@ impl Dlm {
             }
             Pending::Unlock { .. } => {
                 // The release was restated as a conversion to NL that publishes: now it has.
+                self.note(now, Op::Granted, lock, Some(granted.mode));
                 let version = granted.value.as_ref().map(|v| v.version);
                 self.tell_dropped(now, lock, false);
                 return self.on_unlocked(now, lock, version);
@@ -439,6 +452,7 @@ impl Dlm {
             owned.keep(value);
         }
         owned.since = now;
+        self.note(now, Op::Granted, lock, Some(granted.mode));
         self.promises.heeded(lock);
         self.finish(now, lock, Ok(Answer::Granted(granted)), false);
     }
@@ -451,7 +465,9 @@ impl Dlm {
             )
         {
             owned.ticket = Some(ticket);
+            let asked = owned.pending.requested();
             self.contention.waits(owned.asked, lock);
+            self.note(now, Op::Queued, lock, asked);
             self.wait_begins(now, lock);
         }
     }
@@ -506,6 +522,7 @@ impl Dlm {
         if owned.blocking && blocks && !matches!(owned.pending, Pending::Unlock { .. }) {
             let (session, handle) = (owned.session, owned.handle);
             self.promises.told(now, lock, mode);
+            self.note(now, Op::Blocking, lock, Some(mode));
             self.out.push(Out::Blocking {
                 session,
                 handle,
@@ -587,6 +604,12 @@ impl Dlm {
             Pending::Range(_) => !self.ranges.contains(&lock),
             Pending::Convert { .. } | Pending::Update { .. } | Pending::None => false,
         };
+        let held = owned.granted;
+        match &result {
+            Err(_) => self.note(now, Op::Refused, lock, held),
+            Ok(_) if ends => self.note(now, Op::Unlocked, lock, held),
+            Ok(_) => {}
+        }
         let condemned = self.deadlocks.wait_ends(lock).filter(|_| cancelled);
         let cancelled = cancelled && condemned.is_none();
         match condemned {
@@ -619,12 +642,17 @@ impl Dlm {
             return;
         };
         let writer = owned.valblk && owned.granted.is_some_and(LockMode::writes_value);
-        self.let_go(now, lock, invalidate && writer);
+        self.let_go(now, lock, invalidate && writer, Op::Dropped);
     }
 
     /// Removes a lock whatever its state, without a word to its client. `invalidate`: the value
-    /// block is to be marked.
-    pub(crate) fn let_go(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+    /// block is to be marked. `op`: how it is noted.
+    pub(crate) fn let_go(&mut self, now: Instant, lock: LockId, invalidate: bool, op: Op) {
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        let held = owned.granted;
+        self.note(now, op, lock, held);
         let Some(owned) = self.locks.get(&lock) else {
             return;
         };

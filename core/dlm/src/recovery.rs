@@ -30,6 +30,7 @@ use mainstay_base::{Instant, LockId, LockMode, Mutant, NodeId, Token};
 use mainstay_fencing::{Fenced, Proof};
 use mainstay_lock::{Resource as Engine, Restated, Ticket};
 use mainstay_membership::{View, directory_node};
+use mainstay_recorder::{Op, Phase};
 use mainstay_wire::{
     dlm::{Body, ResourceId, RestatedLock},
     lock::{Flags, Refusal},
@@ -198,6 +199,7 @@ impl Dlm {
             awaited.retain(|life| *life == self.my_life());
         }
         awaited.remove(&dead);
+        self.note_recovery(now, dead, Phase::Proved);
         let doubted = self.unheard_doubts(dead);
         let departure = self.departed.entry(dead).or_insert(Departure {
             members: None,
@@ -233,7 +235,7 @@ impl Dlm {
             .collect();
         let clean = *proof.proof() == Proof::LeftCleanly;
         for other in others {
-            self.drop_restated(other, dead, clean, &doubted);
+            self.drop_restated(now, other, dead, clean, &doubted);
             self.on_restate_done(now, dead, other);
         }
         self.directory_retry(now);
@@ -243,6 +245,7 @@ impl Dlm {
     /// All that this node had with a vanished master has been restated.
     pub(crate) fn say_restated(&mut self, now: Instant, dead: Life) {
         self.tell_suspects(dead);
+        self.note_recovery(now, dead, Phase::Restated);
         let (node, incarnation) = dead;
         for to in self.others() {
             self.send(to, Body::RestateDone { node, incarnation });
@@ -274,7 +277,14 @@ impl Dlm {
     /// A life that is proved harmless has no say in the rebuilding after another any more, nor any
     /// locks there. Unless it left cleanly, what it has not said is not known, and what it may have
     /// been writing is in doubt.
-    fn drop_restated(&mut self, other: Life, dead: Life, clean: bool, doubted: &BTreeSet<LockId>) {
+    fn drop_restated(
+        &mut self,
+        now: Instant,
+        other: Life,
+        dead: Life,
+        clean: bool,
+        doubted: &BTreeSet<LockId>,
+    ) {
         let departure = self.departed.get_mut(&other);
         let Some(rebuild) = departure.and_then(|d| d.rebuild.as_mut()) else {
             return;
@@ -293,6 +303,7 @@ impl Dlm {
                 if let Some(ranges) = master.engine.ranges_mut() {
                     ranges.release(key, &mut Vec::new());
                 }
+                self.note_at_master(now, Op::Purged, place, key, None, Token::NONE);
             }
         }
     }
@@ -478,6 +489,7 @@ impl Dlm {
         };
         for lock in locks {
             let key = Key::of(from, lock.lock);
+            let granted = lock.granted;
             let lock = match to_engine(lock) {
                 Ok(lock) => lock,
                 Err(bits) => {
@@ -493,6 +505,9 @@ impl Dlm {
             }
             if let Some(master) = self.resources.get_mut(place).master() {
                 master.engine.restate(key, lock);
+            }
+            if let Some((mode, token)) = granted {
+                self.note_at_master(now, Op::Restated, place, key, Some(mode), token);
             }
         }
     }
@@ -539,6 +554,7 @@ impl Dlm {
             return None;
         }
         let (place, _) = self.resources.place_or_new(resource);
+        let mut mastered = false;
         let entry = self.resources.get_mut(place);
         if !matches!(entry.state, State::Mine(_)) {
             let locks = &self.locks;
@@ -558,6 +574,7 @@ impl Dlm {
             }));
             entry.idle_since = NOT_IDLE;
             rebuild.places.push(place);
+            mastered = true;
         }
         let master = entry.master()?;
         if master.rebuilding.map(PackedLife::life) != Some(dead) {
@@ -566,6 +583,9 @@ impl Dlm {
                 from.0, resource.name
             )));
             return None;
+        }
+        if mastered {
+            self.note_master(now, place, true);
         }
         Some(place)
     }
@@ -582,6 +602,7 @@ impl Dlm {
         if rebuild.awaited.is_empty() && !rebuild.complete {
             rebuild.complete = true;
             let places = rebuild.places.clone();
+            self.note_recovery(now, dead, Phase::Granting);
             self.begin_work(now, Work::finish(dead, places));
         }
     }

@@ -13,7 +13,8 @@ use crate::{
     recovery::Rebuild,
     scan::Scanning,
 };
-use mainstay_base::{Instant, LockId, Mutant};
+use mainstay_base::{Instant, LockId, Mutant, Token};
+use mainstay_recorder::{Op, Phase};
 use mainstay_wire::event::{Reason, What};
 use std::collections::VecDeque;
 
@@ -287,7 +288,7 @@ impl Dlm {
         master.finish_ranges(&mut settled, &mut effects);
         master.rebuilding = None;
         self.register_one(&resource);
-        self.deliver(now, effects);
+        self.deliver(now, place, effects);
         for (key, why) in settled.refused {
             self.tell_refused(now, key.life(), key.lock, why);
         }
@@ -333,7 +334,10 @@ impl Dlm {
         for &(key, invalidate) in &keys {
             engine.force_unlock(key, invalidate, &mut effects);
         }
-        self.deliver(now, effects);
+        for &(key, _) in &keys {
+            self.note_at_master(now, Op::Purged, place, key, None, Token::NONE);
+        }
+        self.deliver(now, place, effects);
         self.note_news(place);
         self.note_idle(now, place);
         if let Some(rebuild) = self.rebuild_of(dead) {
@@ -352,6 +356,7 @@ impl Dlm {
         };
         let (dropped, took) = (rebuild.dropped, now.since(rebuild.since));
         self.departed.remove(&dead);
+        self.note_recovery(now, dead, Phase::Done);
         self.out.push(crate::Out::Event {
             what: What::RecoveryDone {
                 node: dead.0,

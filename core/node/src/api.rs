@@ -8,6 +8,7 @@ use mainstay_base::{
     BootId, DeadlockConfig, DiskId, FencePolicy, Instant, LinkId, MastersConfig, NodeId, NodeSpec,
     SessionId, Timings,
 };
+use mainstay_recorder::Dump;
 use mainstay_wire::{
     client::{Ask, ToClient},
     event::{Event, Reason, What},
@@ -172,6 +173,15 @@ pub enum Effect {
     },
     /// Tell what happened.
     Event(Event),
+    /// Write what the flight recorder remembers to a file, and answer the client that asked for it, if
+    /// one did, with [`Answer::Dumped`](mainstay_wire::client::Answer::Dumped). Clock, time and build in
+    /// its head are the driver's to fill in.
+    Dump {
+        /// What to write.
+        dump: Box<Dump>,
+        /// Who asked: a session, and its request's number.
+        asker: Option<(SessionId, u64)>,
+    },
     /// Wait for outstanding writes, forget this node, tell its clients that their sessions are
     /// lost, and boot anew from the journal with a fresh [`BootInfo`].
     Reborn {

@@ -97,6 +97,7 @@ impl Node {
             active: false,
             leaving: None,
             quiet_until: Instant::ZERO,
+            now,
             over: false,
             events: 0,
             out: Vec::new(),

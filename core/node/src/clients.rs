@@ -157,6 +157,7 @@ impl Node {
                 Ok(()) => self.vouch(now, session, request, &node),
                 Err(why) => self.refuse(session, request, why),
             },
+            Ask::DumpRecorder => self.ask_dump(now, session, request),
             Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping => {
                 let text = "the daemon answers this itself".to_owned();
                 self.refuse(session, request, Refusal::Invalid(text));
@@ -249,7 +250,7 @@ impl Node {
         }
     }
 
-    fn privileged(&self, session: SessionId) -> Result<(), Refusal> {
+    pub(crate) fn privileged(&self, session: SessionId) -> Result<(), Refusal> {
         match self.sessions.get(&session) {
             Some(s) if s.privileged => Ok(()),
             _ => Err(Refusal::Denied(

@@ -22,6 +22,7 @@ mod boot;
 mod circle;
 mod clients;
 mod contention;
+mod flight;
 mod graph;
 mod leave;
 mod log;
@@ -94,6 +95,8 @@ pub struct Node {
     leaving: Option<Leaving>,
     /// Until then, lock traffic concerns the lock manager only: nothing else is due before.
     quiet_until: Instant,
+    /// Of the present step, for the flight recorder.
+    now: Instant,
     /// Reborn or stopped: nothing more may be done.
     over: bool,
     events: u64,
@@ -121,6 +124,7 @@ impl Node {
         if self.over {
             return;
         }
+        self.now = now;
         // A lease that ran out while nobody looked must count before anything else is decided.
         if !Mutant::LeaseCheckedAfterGrant.active() {
             self.settle_activity(now);
@@ -304,14 +308,16 @@ impl Node {
     fn event_in(&mut self, epoch: Epoch, what: What, reason: Reason, detail: String) {
         self.events += 1;
         let number = self.events;
-        self.out.push(Effect::Event(Event {
+        let event = Event {
             number,
             unix_ms: 0,
             epoch,
             what,
             reason,
             detail,
-        }));
+        };
+        self.note_event(&event);
+        self.out.push(Effect::Event(event));
     }
 
     fn tell(&mut self, session: SessionId, message: ToClient) {
@@ -328,6 +334,7 @@ impl Node {
     /// The lease as shown to clients.
     fn show_lease(&mut self, until: Instant) {
         self.lease = until;
+        self.note_lease(until);
         self.out.push(Effect::Lease { until });
     }
 
@@ -349,6 +356,9 @@ impl Node {
         self.event(What::Stopped, reason, detail.clone());
         self.show_lease(Instant::ZERO);
         self.over = true;
+        if !clean {
+            self.dump(&detail, None);
+        }
         self.out.push(Effect::Stop { clean, detail });
     }
 

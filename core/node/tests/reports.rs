@@ -7,6 +7,7 @@ mod world;
 use mainstay_base::{
     FencePolicy, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName,
 };
+use mainstay_node::Input;
 use mainstay_wire::{
     client::{Answer, Ask, Handle},
     contention::ContentionReport,
@@ -279,4 +280,33 @@ fn members_that_keep_silent_are_named() {
     let report = contention(&mut w, None, 10);
     assert!(report.silent.is_empty() || names(&report.silent) == ["n1"]);
     assert_eq!(report.lockspaces[0].waits.count, 1);
+}
+
+/// Protects what is left to understand an accident: a node that has to stop dumps its flight recorder
+/// first; a client may have it dumped if it is root or the daemon's user; and nothing is where the
+/// recorder is off.
+#[test]
+fn a_node_that_stops_dumps_its_recorder() {
+    let (mut w, space) = cluster();
+    let request = lock(&mut w, N2, 1, space, "disk", LockMode::Ex);
+    w.granted(N2, request);
+    w.ask(N2, 2, Ask::DumpRecorder);
+    let detail = "no space is left".to_owned();
+    w.input(N2, Input::PersistFailed { detail });
+    let host = &w.hosts[&N2];
+    let [(asked, some), (failed, more)] = &host.dumps[..] else {
+        panic!("two dumps: {:?}", host.dumps);
+    };
+    assert_eq!(
+        (asked.as_str(), failed.as_str()),
+        ("asked for", "no space is left")
+    );
+    assert!(*some > 10 && more > some, "{:?}", host.dumps);
+    assert_eq!(host.stopped.as_deref(), Some("no space is left"));
+
+    let node = w.hosts.get_mut(&N3).unwrap().node.as_mut().unwrap();
+    drop(node.take_recorder());
+    let request = w.ask(N3, 3, Ask::DumpRecorder);
+    let refused = w.wait(N3, request).unwrap_err();
+    assert_eq!(refused.code(), "unavailable");
 }

@@ -223,6 +223,9 @@ pub enum Ask {
         /// Give up after so many milliseconds of waiting.
         timeout_ms: Option<u32>,
     },
+    /// Write what the flight recorder remembers to a file. Root or the daemon's user only. Answered
+    /// by [`Answer::Dumped`].
+    DumpRecorder,
 }
 
 /// From daemon to client.
@@ -362,6 +365,13 @@ pub enum Answer {
         token: Token,
         /// Whether the lock still holds any range; if not, its handle is free.
         holds: bool,
+    },
+    /// To [`Ask::DumpRecorder`].
+    Dumped {
+        /// The file, on the daemon's host.
+        path: String,
+        /// How long it is, in bytes.
+        bytes: u64,
     },
 }
 

@@ -580,6 +580,7 @@ fn asks() -> Vec<(&'static str, Ask)> {
             },
         ),
         ("watch-value", Ask::WatchValue { handle, on: true }),
+        ("dump-recorder", Ask::DumpRecorder),
     ]
 }
 
@@ -705,6 +706,13 @@ fn answers() -> Vec<(&'static str, ToClient)> {
         (
             "contention",
             done(Answer::Contention(Box::new(reports::contention()))),
+        ),
+        (
+            "dumped",
+            done(Answer::Dumped {
+                path: "/var/lib/mainstay/recorder/x".to_owned(),
+                bytes: 7000,
+            }),
         ),
         (
             "overdue",

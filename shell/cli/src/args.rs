@@ -70,6 +70,9 @@ pub(crate) enum Command {
     Contention(commands::contention::ContentionArgs),
     /// Show who masters how much, and what moved lately
     Masters(commands::masters::MastersArgs),
+    /// Dump, read and check what flight recorders remember: the last lock events of nodes
+    #[command(subcommand)]
+    Recorder(commands::recorder::RecorderCommand),
     /// Follow what happens in the cluster, with reasons
     Events(commands::events::EventsArgs),
     /// Measure how fast locks are here, beside the machine's own limits

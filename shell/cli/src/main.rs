@@ -11,6 +11,7 @@ mod signals;
 
 use args::{Cli, Command};
 use clap::Parser as _;
+use commands::recorder::RecorderCommand;
 use exit::{Failure, Outcome};
 use std::process::ExitCode;
 
@@ -56,6 +57,13 @@ fn run(cli: Cli) -> Outcome {
         Command::Masters(_) => block_on(commands::masters::run(global)),
         Command::Graph(args) => block_on(commands::graph::run(global, args)),
         Command::Contention(args) => block_on(commands::contention::run(global, args)),
+        Command::Recorder(RecorderCommand::Dump(args)) => {
+            block_on(commands::recorder::dump(global, args))
+        }
+        Command::Recorder(RecorderCommand::Show(args)) => commands::recorder::show(&global, &args),
+        Command::Recorder(RecorderCommand::Check(args)) => {
+            commands::recorder::run_check(&global, &args)
+        }
         Command::Events(args) => block_on(commands::events::run(global, args)),
         Command::Bench(args) => block_on(commands::bench::run(global, args)),
         Command::Check(args) => commands::check::run(&global, &args),

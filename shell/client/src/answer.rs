@@ -120,6 +120,16 @@ pub(crate) fn masters(answer: Answer) -> Option<MastersReport> {
     }
 }
 
+/// Where a dump of the flight recorder is on the daemon's host, and its length in bytes.
+pub type Dumped = (std::path::PathBuf, u64);
+
+pub(crate) fn dumped(answer: Answer) -> Option<Dumped> {
+    match answer {
+        Answer::Dumped { path, bytes } => Some((path.into(), bytes)),
+        _ => None,
+    }
+}
+
 pub(crate) fn vouched(answer: Answer) -> Option<Vouched> {
     match answer {
         Answer::Vouched { node, incarnations } => Some((node, incarnations)),

@@ -150,6 +150,7 @@ enum Kind {
     Update(Handle),
     Watch(Handle, bool),
     Range(Handle),
+    Dump,
 }
 
 type HasValue = bool;
@@ -178,6 +179,7 @@ impl Kind {
             Ask::UpdateValue { handle, .. } => Kind::Update(*handle),
             Ask::WatchValue { handle, on } => Kind::Watch(*handle, *on),
             Ask::Range { handle, .. } => Kind::Range(*handle),
+            Ask::DumpRecorder => Kind::Dump,
         }
     }
 
@@ -200,6 +202,7 @@ impl Kind {
                 | (Kind::Update(_), Answer::Updated(_))
                 | (Kind::Watch(..), Answer::Watching)
                 | (Kind::Range(_), Answer::RangeSet { .. })
+                | (Kind::Dump, Answer::Dumped { .. })
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

@@ -4,7 +4,11 @@ use crate::ipc::{Newcomer, SessionPort};
 use mainstay_base::SessionId;
 use mainstay_store::Completion;
 use mainstay_wire::client::Ask;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tokio::sync::Notify;
 
 /// Something that arrived.
@@ -26,6 +30,11 @@ pub(crate) enum Arrival {
     Writable { session: SessionId },
     /// A write ended; `life` tells the writers of one daemon's lives apart.
     Stored { life: u64, completion: Completion },
+    /// A dump of the flight recorder has been written, or not; who asked for it is told.
+    Dumped {
+        asker: Option<(SessionId, u64)>,
+        result: io::Result<(PathBuf, u64)>,
+    },
     /// The daemon was asked to stop, by which signal.
     Signal(&'static str),
 }

@@ -12,6 +12,7 @@ mod inbox;
 mod ipc;
 pub mod logging;
 mod page;
+mod recorder;
 mod runtime;
 mod start;
 

@@ -3,7 +3,11 @@
 use mainstay_base::Instant;
 use mainstay_lease::{LeasePage, PageError};
 use rustix::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    cell::Cell,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The page that all clients see.
 #[derive(Clone, Debug)]
@@ -45,6 +49,20 @@ impl SharedPage {
     }
 }
 
+thread_local! {
+    /// A panic on this thread is survived until what it left has been saved.
+    static SURVIVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something; if it panics, the lease is revoked as ever, and the caller ends the process when it
+/// has saved what helps to understand the defect.
+pub(crate) fn survive_panics<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+    SURVIVES.set(true);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(work));
+    SURVIVES.set(false);
+    result
+}
+
 /// From now on a panic anywhere ends the lease and then the process: a node that lost part of its
 /// mind must not go on granting.
 pub(crate) fn stop_on_panic(page: &SharedPage) {
@@ -57,7 +75,9 @@ pub(crate) fn stop_on_panic(page: &SharedPage) {
              other nodes recover them"
         );
         default(info);
-        std::process::abort();
+        if !SURVIVES.get() {
+            std::process::abort();
+        }
     }));
 }
 
@@ -92,6 +112,34 @@ mod tests {
             .status()
             .expect("run");
         assert_eq!(status.signal(), Some(6), "{status}");
+    }
+
+    /// Protects the flight recorder's last words: a panic of the node is survived until they are
+    /// written, but the lease ends at once, and no other panic is survived.
+    #[test]
+    fn a_panic_of_the_node_leaves_time_for_its_record() {
+        const CHILD: &str = "MAINSTAY_TEST_PANICS_IN_NODE";
+        if std::env::var_os(CHILD).is_some() {
+            let (page, fd) = SharedPage::create(1).expect("page");
+            let view = LeaseView::open(&*fd).expect("view");
+            page.set_lease(mainstay_lease::now() + Duration::from_secs(60));
+            stop_on_panic(&page);
+            let survived = survive_panics(|| panic!("a defect of the node")).is_err();
+            assert!(survived && !view.holds(1));
+            panic!("nobody survives this");
+        }
+        let output = Command::new(std::env::current_exe().expect("this test"))
+            .args([
+                "--exact",
+                "page::tests::a_panic_of_the_node_leaves_time_for_its_record",
+            ])
+            .arg("--nocapture")
+            .env(CHILD, "1")
+            .output()
+            .expect("run");
+        assert_eq!(output.status.signal(), Some(6), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("nobody survives this"), "{said}");
     }
 
     /// Protects clients in an emergency: revoking ends the lease even after a panic while the page

@@ -10,11 +10,13 @@ use crate::{
     exit,
     inbox::{Arrival, SharedInbox},
     ipc::{Gate, Newcomer, Sessions},
-    page::SharedPage,
+    page::{SharedPage, survive_panics},
+    recorder::Shelf,
     start,
 };
 use mainstay_base::{Instant, LinkId, NodeId, SessionId};
 use mainstay_node::{Effect, Input, Node, Outbox, PersistSeq};
+use mainstay_recorder::Dump;
 use mainstay_store::{Completion, Write, WriteKind, Writer};
 use mainstay_transport::{EventReceiver, SendError, Transport, TransportEvent};
 use mainstay_wire::{
@@ -22,7 +24,7 @@ use mainstay_wire::{
     event::{Event, Reason, What},
     lock::Refusal,
 };
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::Sleep;
 
 /// Frames taken in per round, so that clients get their turn under a flood.
@@ -72,6 +74,7 @@ pub(crate) struct Runtime {
     inbox: SharedInbox,
     arrivals: Vec<Arrival>,
     gate: Arc<Gate>,
+    shelf: Shelf,
     sessions: Sessions,
     log: EventLog,
     held: VecDeque<Held>,
@@ -88,6 +91,7 @@ pub(crate) struct Runtime {
 impl Runtime {
     pub(crate) fn new(parts: RuntimeParts) -> Runtime {
         Runtime {
+            shelf: Shelf::new(&parts.config.state_dir, &parts.config.recorder),
             config: parts.config,
             node: parts.node,
             outbox: Outbox::default(),
@@ -179,7 +183,10 @@ impl Runtime {
         }
         self.backlog = false;
         loop {
-            self.node.flush(self.now, &mut self.outbox);
+            let (node, outbox, now) = (&mut self.node, &mut self.outbox, self.now);
+            if survive_panics(|| node.flush(now, outbox)).is_err() {
+                self.die_of_a_defect();
+            }
             self.carry_out();
             self.transport.flush();
             let closed = self.sessions.flush();
@@ -197,7 +204,23 @@ impl Runtime {
     }
 
     fn step(&mut self, input: Input) {
-        self.node.step(self.now, input, &mut self.outbox);
+        let (node, outbox, now) = (&mut self.node, &mut self.outbox, self.now);
+        if survive_panics(|| node.step(now, input, outbox)).is_err() {
+            self.die_of_a_defect();
+        }
+    }
+
+    /// The node panicked. Its memory cannot be trusted any more, but what its flight recorder has is
+    /// what is wanted now. The lease has been revoked.
+    fn die_of_a_defect(&mut self) -> ! {
+        let recorded = survive_panics(|| self.node.recorded("a defect: the node panicked"));
+        if let Ok(mut dump) = recorded
+            && self.config.recorder.bytes > 0
+        {
+            self.shelf.date(&mut dump, self.now);
+            tell_dumped(&self.shelf.put(&dump));
+        }
+        std::process::abort();
     }
 
     /// Stops reading clients while links or disk take less than there is to do.
@@ -279,6 +302,7 @@ impl Runtime {
             Arrival::Writable { session } => self.sessions.writable(session),
             Arrival::Stored { life, completion } if life == self.life => self.stored(completion),
             Arrival::Stored { .. } => {}
+            Arrival::Dumped { asker, result } => self.dumped(asker, &result),
             Arrival::Signal(name) => self.stop_asked(name),
         }
     }
@@ -370,6 +394,38 @@ impl Runtime {
         }
     }
 
+    /// Has a dump written: in a thread of its own if somebody waits for it, otherwise at once, since
+    /// the daemon is about to end.
+    fn dump(&mut self, mut dump: Box<Dump>, asker: Option<(SessionId, u64)>) {
+        self.shelf.date(&mut dump, self.now);
+        if asker.is_none() {
+            return tell_dumped(&self.shelf.put(&dump));
+        }
+        let (shelf, inbox) = (self.shelf.clone(), Arc::clone(&self.inbox));
+        tokio::task::spawn_blocking(move || {
+            let result = shelf.put(&dump);
+            inbox.push(Arrival::Dumped { asker, result });
+        });
+    }
+
+    fn dumped(&mut self, asker: Option<(SessionId, u64)>, result: &io::Result<(PathBuf, u64)>) {
+        tell_dumped(result);
+        let Some((session, request)) = asker else {
+            return;
+        };
+        let answer = match result {
+            Ok((path, bytes)) => Ok(Answer::Dumped {
+                path: path.display().to_string(),
+                bytes: *bytes,
+            }),
+            Err(error) => Err(Refusal::Unavailable(format!(
+                "the dump cannot be written to the state directory {}: {error}",
+                self.config.state_dir.display()
+            ))),
+        };
+        self.answer(session, request, answer);
+    }
+
     fn stop_asked(&mut self, signal: &str) {
         if self.stop_by.is_some() {
             self.give_up("a second signal asked to stop at once");
@@ -448,6 +504,7 @@ impl Runtime {
             Effect::CloseSession { session } => self.sessions.close(session),
             Effect::Lease { until } => self.page.set_lease(until),
             Effect::Event(event) => self.tell(event),
+            Effect::Dump { dump, asker } => self.dump(dump, asker),
             Effect::Reborn { detail } => self.reborn(&detail),
             Effect::Stop { clean, detail } => {
                 self.page.revoke();
@@ -507,9 +564,11 @@ impl Runtime {
         }
         let boot = start::draw_boot_id()?;
         let (node, writer) = start::reopen(&self.config, &self.inbox, self.life, boot)?;
+        let recorder = self.node.take_recorder();
         self.node = node;
         self.writer = Some(writer);
         self.now = mainstay_lease::now();
+        self.node.record_to(self.now, recorder);
         self.transport.set_boot(boot);
         // What the old connections brought was for the old life.
         while self.events.try_recv().is_some() {}
@@ -534,5 +593,14 @@ impl Runtime {
             tracing::error!(%error, "the journal did not close cleanly");
         }
         code
+    }
+}
+
+fn tell_dumped(result: &io::Result<(PathBuf, u64)>) {
+    match result {
+        Ok((path, bytes)) => {
+            tracing::info!(path = %path.display(), bytes, "wrote what the flight recorder remembers");
+        }
+        Err(error) => tracing::error!(%error, "cannot write what the flight recorder remembers"),
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     ipc::{self, Doorway, Gate, SocketError},
     logging,
     page::{SharedPage, stop_on_panic},
+    recorder,
     runtime::{Runtime, RuntimeParts},
 };
 use mainstay_base::{BootId, FencePolicy};
@@ -159,7 +160,8 @@ async fn serve(config: Config, key: ClusterKey) -> Result<u8, StartError> {
         "opened the state directory"
     );
     let boot = draw_boot_id()?;
-    let node = boot_node(&config, now, boot, recovered)?;
+    let mut node = boot_node(&config, now, boot, recovered)?;
+    node.record_to(now, recorder::new(&config.recorder, boot));
     let (transport, events) = Transport::start(transport_config(&config, boot, key)).await?;
     let generation = 1;
     let (page, page_fd) = SharedPage::create(generation)?;

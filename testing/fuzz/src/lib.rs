@@ -22,6 +22,7 @@
 //! | records, by `Durable::apply` and `Consensus::recover` | `consensus-records` |
 //! | `mainstay_journal::scan`: header, sectors, records | `journal` |
 //! | `mainstay_store::StateDir::open` | `store` |
+//! | `mainstay_recorder::Dump::decode`, and `check` on what came out | `recorder` |
 //! | `mainstay_transport::wire`: preamble, message header, hello, refusal, frame header | `handshake` |
 //! | `mainstay_transport::parse_key_text` | `key` |
 //! | `mainstay_daemon::config::Config::parse` | `config` |
@@ -47,6 +48,7 @@ mod link;
 mod membership;
 pub mod memory;
 mod node;
+mod recorder;
 mod seeds;
 mod transport;
 mod wire;
@@ -92,6 +94,7 @@ pub const TARGETS: &[Target] = &[
     target("consensus-records", consensus::records, 10_000, 4096),
     target("journal", journal::scanning, 20_000, 8192),
     target("store", journal::opening, 200, 4096),
+    target("recorder", recorder::dump, 20_000, 4096),
     target("handshake", transport::handshake, 60_000, 1024),
     target("key", transport::key, 60_000, 1024),
     target("config", config::config, 5_000, 4096),

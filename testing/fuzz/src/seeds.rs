@@ -4,14 +4,18 @@ use crate::{
     Script, consensus,
     world::{World, config},
 };
-use mainstay_base::{BootId, ClusterId, DiskId, Epoch, Incarnation, LinkId, LockspaceName, NodeId};
+use mainstay_base::{
+    BootId, ClusterId, DiskId, Epoch, Incarnation, Instant, LinkId, LockId, LockMode, LockspaceId,
+    LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
+};
 use mainstay_fencing::Proof;
 use mainstay_membership::{
     ClusterState, Command, Founding, FoundingNode, Message, RequestOrigin,
     message::{FoundingOffer, HeartbeatAck},
 };
+use mainstay_recorder::{Dump, Head, MasterRecord, Op, OwnRecord, Phase, Record, Recorder};
 use mainstay_transport::wire;
-use mainstay_wire::event::Reason;
+use mainstay_wire::event::{Event, Reason, What};
 use std::{fs, path::Path};
 
 type Seeds = Vec<(String, Vec<u8>)>;
@@ -192,6 +196,92 @@ fn links() -> Seeds {
         one("talk", talk),
         one("tampered", tampered),
         one("raw", raw.0),
+    ]
+}
+
+/// Dumps with records of every kind, with checksums that are left alone and that are set right.
+fn dumps() -> Seeds {
+    let name = ResourceName::new("disk").expect("valid");
+    let (space, node, incarnation, lock) = (LockspaceId(1), NodeId(2), Incarnation(3), LockId(4));
+    let (mode, token) = (Some(LockMode::Ex), Token(7 << 40 | 1));
+    let mut recorder = Recorder::new(1 << 16, BootId(5));
+    let own = |op| {
+        Record::Own(OwnRecord {
+            op,
+            space,
+            name: name.clone(),
+            session: SessionId(6),
+            lock,
+            mode,
+            token,
+            master: node,
+        })
+    };
+    let theirs = |op| {
+        Record::Mastered(MasterRecord {
+            op,
+            space,
+            name: name.clone(),
+            node,
+            incarnation,
+            lock,
+            mode,
+            token,
+        })
+    };
+    let event = Event {
+        number: 1,
+        unix_ms: 0,
+        epoch: Epoch(9),
+        what: What::Active,
+        reason: Reason::LeaseRenewed,
+        detail: "text".to_owned(),
+    };
+    let records = [
+        Record::Life { boot: BootId(5) },
+        Record::Lease {
+            until: Instant(9000),
+        },
+        Record::Event(Box::new(event)),
+        Record::Master {
+            space,
+            name: name.clone(),
+            here: true,
+        },
+        own(Op::Asked),
+        theirs(Op::Restated),
+        own(Op::Granted),
+        theirs(Op::Granted),
+        own(Op::Converting),
+        own(Op::Refused),
+        own(Op::Unlocked),
+        theirs(Op::Purged),
+        Record::Recovery {
+            node,
+            incarnation,
+            phase: Phase::Restated,
+        },
+    ];
+    for (record, at) in records.iter().zip(100..) {
+        recorder.record(Instant(at), record);
+    }
+    let head = Head {
+        build: "b".to_owned(),
+        cluster: "c".to_owned(),
+        node,
+        name: NodeName::new("n2").expect("valid"),
+        recorder: BootId(5),
+        clock: [1; 16],
+        at: Instant(8000),
+        unix_ms: 5000,
+        reason: "asked for".to_owned(),
+        nodes: vec![(node, NodeName::new("n2").expect("valid"))],
+        spaces: vec![(space, LockspaceName::new("default").expect("valid"))],
+    };
+    let bytes = Dump::of(&recorder, head).encode();
+    vec![
+        one("dump", [&[0], &bytes[..]].concat()),
+        one("sealed", [&[1], &bytes[..]].concat()),
     ]
 }
 
@@ -545,6 +635,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "consensus" => logs().1,
         "consensus-records" => logs().0,
         "journal" | "store" => journals(),
+        "recorder" => dumps(),
         "handshake" => handshakes(),
         "key" => vec![one(
             "key",

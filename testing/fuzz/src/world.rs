@@ -247,7 +247,8 @@ impl World {
                     Effect::Client { .. }
                     | Effect::CloseSession { .. }
                     | Effect::Lease { .. }
-                    | Effect::Event(_) => {}
+                    | Effect::Event(_)
+                    | Effect::Dump { .. } => {}
                 }
             }
             if reborn {

@@ -108,6 +108,7 @@ replays! {
     consensus_records: "consensus-records",
     journal: "journal",
     store: "store",
+    recorder: "recorder",
     handshake: "handshake",
     key: "key",
     config: "config",

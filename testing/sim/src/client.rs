@@ -429,5 +429,6 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Updated(_) => "updated",
         Answer::Watching => "watching",
         Answer::RangeSet { .. } => "range set",
+        Answer::Dumped { .. } => "dumped",
     }
 }

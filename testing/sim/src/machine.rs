@@ -2,7 +2,11 @@
 
 use mainstay_base::Instant;
 use mainstay_node::{BootError, BootInfo, Input, Node, NodeConfig, Outbox};
+use mainstay_recorder::{Dump, Recorder};
 use std::sync::Arc;
+
+/// Bytes of a node's flight recorder.
+const RECORDER: usize = 8 << 20;
 
 /// The part of the node that a driver sees. A mutant or a test's stand-in takes its place.
 pub trait Machine {
@@ -14,6 +18,10 @@ pub trait Machine {
     fn deadline(&self) -> Option<Instant>;
     /// How often it has granted as a master.
     fn grants(&self) -> u64;
+    /// What its flight recorder remembers, if it has one.
+    fn recorded(&mut self) -> Option<Dump> {
+        None
+    }
 }
 
 /// Makes machines: called at each start and each rebirth of a node.
@@ -36,13 +44,19 @@ impl Machine for Node {
     fn grants(&self) -> u64 {
         self.lock_manager().grants()
     }
+
+    fn recorded(&mut self) -> Option<Dump> {
+        Some(Node::recorded(self, "the end of the run"))
+    }
 }
 
 /// Makes the very node that the daemon runs.
 #[must_use]
 pub fn real_node() -> Arc<Maker> {
     Arc::new(|now, config, info| {
-        let node = Node::boot(now, config, info)?;
+        let recorder = Recorder::new(RECORDER, info.boot);
+        let mut node = Node::boot(now, config, info)?;
+        node.record_to(now, recorder);
         Ok(Box::new(node) as Box<dyn Machine>)
     })
 }

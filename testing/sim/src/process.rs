@@ -13,6 +13,7 @@ use crate::{
 };
 use mainstay_base::{BootId, Incarnation, Instant, LinkId, NodeId, SessionId};
 use mainstay_node::{BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
+use mainstay_recorder::Dump;
 use mainstay_wire::{client::ToClient, report::OwnerReport};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -512,6 +513,7 @@ impl World {
             }
             Effect::Lease { until } => self.show_lease(host, until),
             Effect::Event(event) => self.event(host, &event),
+            Effect::Dump { .. } => self.stats.count("dumps"),
             Effect::Reborn { detail } => {
                 self.stats.count("rebirths");
                 self.trace.note(self.now, "reborn", &[host as u64], || {
@@ -541,6 +543,20 @@ impl World {
                 self.boot_in(host, wait);
             }
         }
+    }
+
+    /// What the flight recorders of all running nodes remember, dated by the true time.
+    pub(crate) fn recorded(&mut self) -> Vec<Dump> {
+        let mut dumps = Vec::new();
+        for host in &mut self.hosts {
+            let machine = host.process.as_mut().and_then(|p| p.machine.as_mut());
+            if let Some(mut dump) = machine.and_then(|machine| machine.recorded()) {
+                dump.head.at = host.clock.local(self.now);
+                dump.head.unix_ms = self.now / MS;
+                dumps.push(dump);
+            }
+        }
+        dumps
     }
 
     fn start_write(&mut self, host: usize) {

@@ -12,10 +12,12 @@ use crate::{
     world::World,
 };
 use mainstay_base::FencePolicy;
+use mainstay_recorder::{Dump, check};
 use mainstay_wire::{client::Ask, report::ResourceReport};
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
+    time::Duration,
 };
 
 /// How often an audit is repeated before its complaint counts; a node may rejoin meanwhile.
@@ -23,6 +25,9 @@ const AUDITS: u32 = 40;
 
 /// Resources that an audit asks for at a time: few, so that the pages have much to get wrong.
 const AUDIT_PAGE: u32 = 4;
+
+/// How far the hosts' clocks, read at the end of a run, may have been apart in it.
+const CLOCKS: Duration = Duration::from_secs(2);
 
 /// How often the cluster may be found not whole when it is to be audited: pauses may strike late.
 const RELAPSES: u32 = 60;
@@ -313,10 +318,41 @@ impl Run {
         false
     }
 
+    /// Plays again what the flight recorders of the nodes have: it must be what the judge saw.
+    fn judge_recorders(&mut self) -> Option<Violation> {
+        let dumps = self.world.recorded();
+        let read = dumps.iter().map(|dump| Dump::decode(&dump.encode()));
+        let read: Result<Vec<_>, _> = read.collect();
+        let at = self.world.now;
+        let wrong = |what: String| Violation {
+            promise: "flight recorder",
+            at,
+            what,
+        };
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => return Some(wrong(error.to_string())),
+        };
+        let dumps = read.into_iter().map(|(dump, entries)| (dump.head, entries));
+        let verdict = check(dumps.collect(), CLOCKS);
+        let stats = &mut self.world.stats;
+        stats.add("grants replayed", verdict.grants);
+        stats.add("holds compared", verdict.claims);
+        let finding = verdict.findings.first()?;
+        let (node, resource, at) = (&finding.node, &finding.resource, finding.at);
+        Some(wrong(format!(
+            "{resource} at {at} on {node}: {}",
+            finding.what
+        )))
+    }
+
     /// The result so far.
     #[must_use]
-    pub fn report(self) -> Report {
+    pub fn report(mut self) -> Report {
         let mut violation = self.world.judge.violation().cloned();
+        if violation.is_none() {
+            violation = self.judge_recorders();
+        }
         // Where disks and hosts fail, all of a short run may pass without a working cluster.
         let must_grant = self.world.params.profile == Profile::Quiet;
         if violation.is_none() && must_grant && self.world.stats.get("grants") == 0 {

@@ -6,6 +6,7 @@ use mainstay_client::{
     asynchronous::{Client, Lock, Lockspace},
     now,
 };
+use mainstay_recorder::Dump;
 use mainstay_torture::{
     Cluster,
     counters::{Counters, Turn},
@@ -326,6 +327,30 @@ async fn break_nodes(cluster: &mut Cluster, faults: &[Fault], storm: &Storm) -> 
     done
 }
 
+/// What the flight recorders of all nodes remember must be in order too.
+async fn check_recorders(cluster: &Cluster) {
+    let mut dumps = Vec::new();
+    for id in cluster.ids() {
+        let client = cluster.client(id).await;
+        let (path, _) = client
+            .dump_recorder()
+            .await
+            .expect("the daemon's user asks");
+        let bytes = std::fs::read(&path).expect("the file is there");
+        let (dump, entries) = Dump::decode(&bytes).unwrap_or_else(|error| panic!("{error}"));
+        dumps.push((dump.head, entries));
+    }
+    let verdict = mainstay_recorder::check(dumps, ms(500));
+    assert_eq!(verdict.findings, []);
+    assert!(verdict.one_clock && verdict.covered.len() == cluster.ids().len());
+    assert!(
+        verdict.grants > 1000 && verdict.claims > 1000,
+        "{verdict:?}"
+    );
+    let (grants, claims) = (verdict.grants, verdict.claims);
+    say!("flight recorders: {grants} grants replayed, {claims} holds compared");
+}
+
 async fn storm(mut cluster: Cluster, faults: &[Fault]) {
     let nodes = u16::try_from(cluster.ids().len()).expect("few nodes");
     let storm = Arc::new(Storm::default());
@@ -384,6 +409,7 @@ async fn storm(mut cluster: Cluster, faults: &[Fault]) {
         .history
         .check()
         .unwrap_or_else(|wrong| panic!("{wrong}"));
+    check_recorders(&cluster).await;
     assert!(done.len() >= FAULTS_MIN, "{done:?}");
     assert!(
         storm.sessions_lost.load(Ordering::Relaxed) > 0,

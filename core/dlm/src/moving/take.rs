@@ -183,6 +183,9 @@ impl Dlm {
             "all that was named has come, but for {:?}",
             asked.names
         );
+        for &place in &places {
+            self.note_moved(now, place);
+        }
         for place in places {
             self.mastered(now, place);
             self.cancel_again(now, place);

@@ -106,7 +106,7 @@ impl Dlm {
         if let Some(master) = self.resources.get_mut(place).master() {
             master.engine.close_ranges();
         }
-        self.deliver(now, effects);
+        self.deliver(now, place, effects);
         if let Some((lock, why)) = refused {
             self.tell_refused(now, from, lock, why);
         }
@@ -141,7 +141,7 @@ impl Dlm {
             master.engine.open_ranges().release(*key, &mut effects);
         }
         master.engine.close_ranges();
-        self.deliver(now, effects);
+        self.deliver(now, place, effects);
         self.note_idle(now, place);
         keys.len() as u64
     }

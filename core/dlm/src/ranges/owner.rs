@@ -9,6 +9,7 @@ use mainstay_base::{
     ByteRange, Flags, Instant, LockId, LockMode, LockspaceId, ResourceName, SessionId, Token,
 };
 use mainstay_lock::check_range;
+use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::{Body, RangeAsk, ResourceId},
@@ -191,6 +192,7 @@ impl Dlm {
         owned.token = granted.token;
         owned.blocking = ask.blocking;
         owned.since = now;
+        self.note(now, Op::Ranged, lock, Some(ask.mode));
         let (token, holds) = (granted.token, true);
         self.finish(now, lock, Ok(Answer::RangeSet { token, holds }), false);
     }

@@ -8,6 +8,7 @@ use mainstay_base::{
     NodeName, NodeSpec, ResourceName, SessionId, Timings, Token, ValueBlock,
 };
 use mainstay_node::{BootInfo, Effect, Input, Node, NodeConfig, Outbox, PersistSeq};
+use mainstay_recorder::{Dump, Recorder};
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     event::Event,
@@ -24,6 +25,8 @@ pub(crate) struct Host {
     pub(crate) heard: Vec<(SessionId, ToClient)>,
     pub(crate) events: Vec<Event>,
     pub(crate) stopped: Option<String>,
+    /// Reasons of the flight recorder's dumps, with how many records they have.
+    pub(crate) dumps: Vec<(String, usize)>,
 }
 
 pub(crate) struct World {
@@ -75,6 +78,7 @@ impl World {
                     heard: Vec::new(),
                     events: Vec::new(),
                     stopped: None,
+                    dumps: Vec::new(),
                 },
             );
             world.start(NodeId(id));
@@ -93,7 +97,9 @@ impl World {
             records: host.records.clone(),
             entropy: self.boots,
         };
-        host.node = Some(Node::boot(self.now, config, info).expect("boots"));
+        let mut node = Node::boot(self.now, config, info).expect("boots");
+        node.record_to(self.now, Recorder::new(1 << 20, BootId(self.boots)));
+        host.node = Some(node);
         self.input(id, Input::Wake);
     }
 
@@ -139,6 +145,10 @@ impl World {
                     Effect::CloseSession { .. } => {}
                     Effect::Lease { until } => host.lease = until,
                     Effect::Event(event) => host.events.push(event),
+                    Effect::Dump { dump, .. } => {
+                        let (dump, entries) = Dump::decode(&dump.encode()).expect("readable");
+                        host.dumps.push((dump.head.reason, entries.len()));
+                    }
                     Effect::Reborn { .. } => reborn = true,
                     Effect::Stop { detail, .. } => {
                         host.stopped = Some(detail);

@@ -15,6 +15,7 @@ pub(crate) mod locks;
 pub(crate) mod masters;
 pub(crate) mod node;
 pub(crate) mod plan;
+pub(crate) mod recorder;
 pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod value;

@@ -16,7 +16,7 @@ pub use {
 use crate::{
     ClientBuilder, ClusterEvent, ConnectError, Granted, Held, LockCall, LockError, Notice,
     RangeSet,
-    answer::{self, Vouched},
+    answer::{self, Dumped, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
     mailbox::{Hub, Mail, Mailbox},
@@ -267,6 +267,15 @@ impl Client {
     /// If the daemon refuses or the session is lost.
     pub async fn vouch(&self, node: NodeName) -> Result<Vouched, LockError> {
         self.call(Ask::Vouch { node }, answer::vouched).await
+    }
+
+    /// Has what the daemon's flight recorder remembers written to a file on its host. For root or the
+    /// daemon's user.
+    ///
+    /// # Errors
+    /// If the daemon refuses or cannot write, or the session is lost.
+    pub async fn dump_recorder(&self) -> Result<Dumped, LockError> {
+        self.call(Ask::DumpRecorder, answer::dumped).await
     }
 
     /// A round trip to the daemon.

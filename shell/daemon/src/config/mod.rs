@@ -56,8 +56,28 @@ pub struct Config {
     pub deadlock: DeadlockConfig,
     /// Who masters resources, and when they move.
     pub masters: MastersConfig,
+    /// The flight recorder.
+    pub recorder: RecorderConfig,
     /// What to log and how.
     pub log: LogConfig,
+}
+
+/// `[recorder]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecorderConfig {
+    /// Memory of the flight recorder, in bytes; 0 switches it off.
+    pub bytes: usize,
+    /// How many dumps stay in the state directory, at least 1.
+    pub keep: usize,
+}
+
+impl Default for RecorderConfig {
+    fn default() -> RecorderConfig {
+        RecorderConfig {
+            bytes: 16 << 20,
+            keep: 8,
+        }
+    }
 }
 
 /// One `[[node]]`.

@@ -2,7 +2,7 @@
 
 use super::{
     Config, ConfigError, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Identity, LogConfig, LogFormat,
-    NodeEntry,
+    NodeEntry, RecorderConfig,
     fields::{At, Fields},
     problem::Problems,
 };
@@ -101,6 +101,7 @@ fn read_root(
     let fencing = read_fencing(root, problems);
     let deadlock = read_deadlock(root, problems);
     let mut masters = read_masters(root, problems);
+    let recorder = read_recorder(root, problems);
     let log = read_log(root, problems);
 
     let nodes = nodes?;
@@ -118,6 +119,7 @@ fn read_root(
         fencing,
         deadlock,
         masters,
+        recorder,
         log,
     })
 }
@@ -525,6 +527,22 @@ fn read_masters(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Maste
 fn weights(nodes: &[NodeEntry]) -> BTreeMap<NodeId, u8> {
     let unusual = nodes.iter().filter(|node| node.master_weight != 1);
     unusual.map(|node| (node.id, node.master_weight)).collect()
+}
+
+fn read_recorder(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> RecorderConfig {
+    let mut recorder = RecorderConfig::default();
+    let example = "[recorder]\n    size-mib = 16";
+    let Some(mut fields) = root.table(problems, "recorder", example) else {
+        return recorder;
+    };
+    if let Some(size) = fields.integer(problems, "size-mib", 0..1025, "size-mib = 16") {
+        recorder.bytes = usize::try_from(size.value << 20).unwrap_or(usize::MAX);
+    }
+    if let Some(keep) = fields.integer(problems, "keep", 1..1001, "keep = 8") {
+        recorder.keep = usize::try_from(keep.value).unwrap_or(usize::MAX);
+    }
+    fields.finish(problems);
+    recorder
 }
 
 fn read_log(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> LogConfig {

@@ -102,6 +102,11 @@ pub fn render(draft: &Draft) -> String {
     );
     line(&mut out, "move", &draft.move_masters.to_string());
     line(&mut out, "cap", "100");
+    out.push_str(
+        "\n# The flight recorder: the last lock events, kept in memory (0 MiB: not at all) and written to\n\
+         # the state directory when asked for or when the node stops itself; so many files are kept.\n\
+         [recorder]\nsize-mib = 16\nkeep = 8\n",
+    );
     out.push_str("\n[log]\nlevel = \"info\"\nformat = \"text\"\n");
     for node in &draft.nodes {
         out.push_str("\n[[node]]\n");

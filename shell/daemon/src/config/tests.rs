@@ -154,6 +154,33 @@ fn masters_are_configured() {
     }
 }
 
+/// Protects `[recorder]`: its defaults, its switch, and what is said of wrong fields.
+#[test]
+fn the_flight_recorder_is_configured() {
+    use super::RecorderConfig;
+    let read = |section: &str| parse(&format!("{GOOD}\n[recorder]\n{section}"));
+    assert_eq!(
+        parse(GOOD).expect("valid").recorder,
+        RecorderConfig {
+            bytes: 16 << 20,
+            keep: 8
+        }
+    );
+    let off = read("size-mib = 0\nkeep = 1").expect("valid").recorder;
+    assert_eq!(off, RecorderConfig { bytes: 0, keep: 1 });
+    for (section, said) in [
+        (
+            "size-mib = 1025",
+            "recorder.size-mib: 1025 is outside 0 to 1024",
+        ),
+        ("keep = 0", "recorder.keep: 0 is outside 1 to 1000"),
+        ("size = 5", "recorder.size"),
+    ] {
+        let error = read(section).expect_err(section).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// Protects the wording and place of what is wrong within one field.
 #[test]
 fn wrong_fields_are_named() {
