@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod config;
 mod entropy;
 mod flags;
@@ -19,6 +20,9 @@ mod time;
 mod token;
 mod value;
 
+pub use access::{
+    Access, AccessChange, AccessError, AccessRule, Caller, ModeSet, RULES_MAX, UserLimits, Whom,
+};
 pub use config::{DeadlockConfig, FencePolicy, MastersConfig, NodeSpec, Timings, VictimPolicy};
 pub use entropy::Entropy;
 pub use flags::Flags;

@@ -29,6 +29,8 @@ impl Dlm {
         };
         let resource = self.resources.peek(owned.place);
         let master = match &resource.state {
+            // On its way to another master: that one may have decided already.
+            State::Mine(master) if master.is_frozen() => NodeId(0),
             State::Mine(_) => self.me,
             State::At(master) | State::Moving(master) => *master,
             State::LookingUp | State::Forgetting | State::Lost(_) => NodeId(0),

@@ -85,8 +85,12 @@ impl Dlm {
             Pending::None | Pending::Unlock { .. } => return,
         }
         let resource = &self.resources.peek(owned.place).id;
-        self.contention
-            .call_ends(now, lock, resource, owned.asked, false);
+        if self
+            .contention
+            .call_ends(now, lock, resource, owned.asked, false)
+        {
+            self.quotas.wait_ends(owned.session);
+        }
         owned.pending = Pending::None;
         owned.ticket = None;
         owned.demoted = false;

@@ -30,6 +30,7 @@ mod names;
 mod overdue;
 mod owner;
 mod plausible;
+mod quota;
 mod ranges;
 mod recovery;
 mod report;
@@ -229,6 +230,7 @@ pub struct Dlm {
     deadlocks: Deadlocks,
     contention: Contention,
     deferred: Deferred,
+    quotas: quota::Quotas,
     recorder: Recorder,
     /// What is done in slices.
     works: Works,
@@ -280,6 +282,7 @@ impl Dlm {
             deadlocks: Deadlocks::default(),
             contention: Contention::default(),
             deferred: Deferred::default(),
+            quotas: quota::Quotas::default(),
             recorder: Recorder::new(0, BootId(0)),
             works: Works::new(slice),
             effects: Vec::new(),

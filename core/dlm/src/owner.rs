@@ -94,6 +94,7 @@ impl Dlm {
             return;
         };
         self.begin_release(now, handles.into_sorted_values());
+        self.quotas.close(session);
         self.deadlocks.forget_session(session);
     }
 
@@ -133,6 +134,7 @@ impl Dlm {
         let (session, resource) = (call.session, call.resource);
         let lock = LockId(self.next_lock);
         self.next_lock += 1;
+        self.quotas.lock_comes(session);
         let (place, new) = self.resources.place_or_new(&resource);
         self.resources.get_mut(place).add_lock(lock);
         if let Some(handles) = self.sessions.get_mut(&session) {
@@ -190,6 +192,7 @@ impl Dlm {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_request(call.mode, call.flags).map_err(invalid)?;
+        self.quotas.check(session, true, call.flags)?;
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
             return Err(Refusal::NoQuorum);
         }
@@ -212,7 +215,11 @@ impl Dlm {
         let owned = self.locks.get_mut(&lock).expect("found above");
         let from = owned.granted.unwrap_or(LockMode::Nl);
         let fits = check_known(call.flags)
-            .and_then(|()| check_convert(from, call.mode, call.flags).map_err(invalid));
+            .and_then(|()| check_convert(from, call.mode, call.flags).map_err(invalid))
+            .and_then(|()| match from.covers(call.mode) {
+                true => Ok(()),
+                false => self.quotas.check(session, false, call.flags),
+            });
         if let Err(why) = fits {
             return self.done(session, request, Err(why));
         }
@@ -388,7 +395,11 @@ impl Dlm {
                 owned.sent = true;
                 self.master_local(now, lock);
             }
-            State::Lost(_) => self.contention.waits(owned.asked, lock),
+            State::Lost(_) => {
+                if self.contention.waits(owned.asked, lock) {
+                    self.quotas.wait_begins(owned.session);
+                }
+            }
             State::LookingUp | State::Forgetting | State::Moving(_) => {}
         }
     }
@@ -465,8 +476,10 @@ impl Dlm {
             )
         {
             owned.ticket = Some(ticket);
-            let asked = owned.pending.requested();
-            self.contention.waits(owned.asked, lock);
+            let asked = owned.requested();
+            if self.contention.waits(owned.asked, lock) {
+                self.quotas.wait_begins(owned.session);
+            }
             self.note(now, Op::Queued, lock, asked);
             self.wait_begins(now, lock);
         }
@@ -580,11 +593,16 @@ impl Dlm {
         let pending = std::mem::replace(&mut owned.pending, Pending::None);
         if pending.requested().is_some() {
             let granted = result.is_ok();
-            if granted || result.as_ref().is_err_and(contention::may_have_waited) {
+            let may_have = granted || result.as_ref().is_err_and(contention::may_have_waited);
+            if may_have || self.contention.is_waiting(owned.asked, lock) {
                 let resource = &self.resources.peek(owned.place).id;
                 let asked = owned.asked;
-                self.contention
-                    .call_ends(now, lock, resource, asked, granted);
+                if self
+                    .contention
+                    .call_ends(now, lock, resource, asked, granted)
+                {
+                    self.quotas.wait_ends(session);
+                }
             }
         }
         if let Some(at) = owned.deadline.take() {
@@ -710,7 +728,10 @@ impl Dlm {
             return;
         };
         let resource = &self.resources.peek(owned.place).id;
-        self.contention.lock_goes(now, lock, resource, &owned);
+        if self.contention.lock_goes(now, lock, resource, &owned) {
+            self.quotas.wait_ends(owned.session);
+        }
+        self.quotas.lock_goes(owned.session);
         self.ranges.remove(&lock);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);

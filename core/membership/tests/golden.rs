@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use mainstay_base::{
-    BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation, LockspaceName, NodeId, NodeName,
-    NodeSpec, Timings,
+    Access, AccessChange, AccessRule, BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation,
+    LockspaceName, ModeSet, NodeId, NodeName, NodeSpec, Timings, Whom,
 };
 use mainstay_fencing::Proof;
 use mainstay_membership::{
@@ -16,6 +16,18 @@ use mainstay_wire::event::Reason;
 
 #[path = "../../wire/tests/golden/check.rs"]
 mod check;
+
+fn access() -> Access {
+    Access {
+        mode: 0o640,
+        rules: vec![AccessRule {
+            prefix: b"vm-".to_vec(),
+            whom: Whom::User(1001),
+            modes: ModeSet::READ,
+        }],
+        ..Access::open_to_all(1000, 0)
+    }
+}
 
 fn founding() -> Founding {
     let node = |id: u16, disk| FoundingNode {
@@ -113,6 +125,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         (
             "create-lockspace",
             Command::CreateLockspace {
+                access: Access::default(),
                 name: LockspaceName::new("vg0").unwrap(),
                 value_len: 32,
                 origin: RequestOrigin {
@@ -159,6 +172,24 @@ fn commands() -> Vec<(&'static str, Command)> {
                 members: Epoch(11),
                 count: 300,
             }),
+        ),
+        (
+            "set-access",
+            Command::SetAccess {
+                name: LockspaceName::new("vg0").unwrap(),
+                change: AccessChange {
+                    owner: Some(1000),
+                    mode: Some(0o640),
+                    rules: Some(access().rules),
+                    ..AccessChange::default()
+                },
+                by: None,
+                origin: RequestOrigin {
+                    node,
+                    boot: BootId(20),
+                    request: 401,
+                },
+            },
         ),
     ]
 }
@@ -207,6 +238,10 @@ fn states() -> Vec<(&'static str, ClusterState)> {
             }),
         );
     }
+    let mut guarded = proved.clone();
+    let (_, command) = all.iter().find(|(name, _)| *name == "set-access").unwrap();
+    assert_eq!(guarded.apply(30, command).len(), 1);
+    assert_eq!(guarded.lockspaces().next().unwrap().access, access());
     assert_eq!(moved.moved(), 2);
     assert_eq!(proved.fenced().count(), 1);
     assert_eq!(pending.view().pending.len(), 1);
@@ -215,6 +250,7 @@ fn states() -> Vec<(&'static str, ClusterState)> {
         ("proved", proved),
         ("pending", pending),
         ("moved", moved),
+        ("guarded", guarded),
     ]
 }
 
@@ -281,10 +317,13 @@ fn states_keep_their_bytes() {
     }
 }
 
-/// Protects disks of the builds before: states in the format that knew no moves of masters are read.
+/// Protects disks of the builds before: states in the formats that knew no moves of masters, and nothing
+/// of who may lock what, are read.
 #[test]
-fn states_of_the_format_before_are_read() {
-    let lines = include_str!("golden/states-1.txt").lines();
+fn states_of_the_formats_before_are_read() {
+    let without_moves = include_str!("golden/states-1.txt").lines();
+    let without_access = include_str!("golden/states-2.txt").lines();
+    let lines = without_moves.chain(without_access);
     let mut read = 0;
     for (name, digits) in lines.filter_map(|line| line.split_once(" = ")) {
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -294,5 +333,5 @@ fn states_of_the_format_before_are_read() {
         assert_eq!(ClusterState::decode(&bytes).as_ref(), Ok(state), "{name}");
         read += 1;
     }
-    assert_eq!(read, 3);
+    assert_eq!(read, 7);
 }

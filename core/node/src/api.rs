@@ -100,6 +100,8 @@ pub enum Input {
         session: SessionId,
         /// Who it is.
         owner: OwnerReport,
+        /// The group with which it connected.
+        group: u32,
         /// Whether it may administer the node.
         privileged: bool,
     },

@@ -1,12 +1,12 @@
 //! The beginning of a life: from the journal's records to a node.
 
 use crate::{BootError, BootInfo, Node, NodeConfig, PersistSeq, peers::Peer};
-use mainstay_base::{Entropy, Instant, NODES_MAX, VOTES_MAX};
+use mainstay_base::{Entropy, Instant, NODES_MAX, UserLimits, VOTES_MAX};
 use mainstay_consensus::{Consensus, ConsensusConfig, Durable};
 use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
 use mainstay_membership::{ClusterState, Founding, Membership, MembershipConfig};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Journal record: the cluster's founding.
 pub(crate) const KIND_FOUNDING: u8 = 1;
@@ -87,6 +87,9 @@ impl Node {
             shares: BTreeMap::new(),
             moves: VecDeque::new(),
             next_query: 1,
+            guarded: BTreeMap::new(),
+            limits: UserLimits::default(),
+            makers: BTreeSet::new(),
             writes: VecDeque::new(),
             last_write: PersistSeq(0),
             leader_disk: None,

@@ -3,11 +3,11 @@
 use crate::{Node, wish::Asker};
 use core::time::Duration;
 use mainstay_base::{
-    Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
+    Access, Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
 };
 use mainstay_dlm::{ConvertCall, LockCall, RangeCall, UnlockCall};
 use mainstay_fencing::Proof;
-use mainstay_membership::{Command, RequestOrigin};
+use mainstay_membership::Command;
 use mainstay_wire::{
     client::{Answer, Ask, ToClient},
     lock::Refusal,
@@ -37,6 +37,9 @@ impl Node {
             } => {
                 let deadline = timeout_ms.map(after);
                 let space = lockspace;
+                if let Err(why) = self.may_lock(session, space, &name, mode, flags) {
+                    return self.refuse(session, request, why);
+                }
                 let call = LockCall {
                     handle,
                     space,
@@ -58,6 +61,12 @@ impl Node {
                 blocking,
                 timeout_ms,
             } => {
+                // What is held may always be given up.
+                let keeps = mode != mainstay_base::LockMode::Nl;
+                let allowed = || self.may_lock(session, lockspace, &name, mode, flags);
+                if let Some(why) = keeps.then(allowed).and_then(Result::err) {
+                    return self.refuse(session, request, why);
+                }
                 let call = RangeCall {
                     handle,
                     space: lockspace,
@@ -79,6 +88,9 @@ impl Node {
                 timeout_ms,
             } => {
                 let deadline = timeout_ms.map(after);
+                if let Err(why) = self.may_convert(session, handle, mode, flags) {
+                    return self.refuse(session, request, why);
+                }
                 let call = ConvertCall {
                     handle,
                     mode,
@@ -144,6 +156,9 @@ impl Node {
                     .set_response_time(session, request, handle, within, release);
             }
             Ask::UpdateValue { handle, update } => {
+                if let Err(why) = self.may_write(session, handle) {
+                    return self.refuse(session, request, why);
+                }
                 self.dlm.update_value(now, session, request, handle, update);
             }
             Ask::WatchValue { handle, on } => {
@@ -157,6 +172,17 @@ impl Node {
                 Ok(()) => self.vouch(now, session, request, &node),
                 Err(why) => self.refuse(session, request, why),
             },
+            Ask::CreateLockspace {
+                name,
+                value_len,
+                access,
+            } => self.create_lockspace(now, session, request, name, value_len, &access),
+            Ask::SetLockspace { name, access } => {
+                self.set_lockspace(now, session, request, name, access);
+            }
+            Ask::Lockspaces { after, limit } => {
+                self.list_lockspaces(session, request, after.as_ref(), limit);
+            }
             Ask::DumpRecorder => self.ask_dump(now, session, request),
             Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping => {
                 let text = "the daemon answers this itself".to_owned();
@@ -180,6 +206,10 @@ impl Node {
             return self.refuse(session, request, Refusal::Invalid(text));
         }
         if let Some(found) = self.state.lockspace(&name) {
+            if !found.access.may_open(self.caller(session)) {
+                let why = self.not_yours(session, &name);
+                return self.refuse(session, request, why);
+            }
             let answer = Answer::Lockspace {
                 id: found.id,
                 value_len: found.value_len,
@@ -199,17 +229,15 @@ impl Node {
         if let Some(wish) = same {
             return wish.askers.push(asker);
         }
-        let origin = RequestOrigin {
-            node: self.config.me,
-            boot: self.boot,
-            request: self.next_query,
-        };
-        self.next_query += 1;
+        let origin = self.origin();
+        let caller = self.caller(session);
+        let access = Access::open_to_all(caller.uid, caller.gid);
         let value_len = value_len.unwrap_or(VALUE_LEN_DEFAULT as u16);
         let command = Command::CreateLockspace {
             name,
             value_len,
             origin,
+            access,
         };
         self.wish(now, command, Some(asker));
     }
@@ -252,7 +280,7 @@ impl Node {
 
     pub(crate) fn privileged(&self, session: SessionId) -> Result<(), Refusal> {
         match self.sessions.get(&session) {
-            Some(s) if s.privileged => Ok(()),
+            Some(s) if s.caller.privileged => Ok(()),
             _ => Err(Refusal::Denied(
                 "only root and the daemon's own user may do this; try it with sudo".to_owned(),
             )),

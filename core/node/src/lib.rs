@@ -18,6 +18,7 @@
 
 pub mod api;
 
+mod access;
 mod boot;
 mod circle;
 mod clients;
@@ -37,21 +38,25 @@ mod wish;
 pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq, SLICE};
 
 use leave::Leaving;
-use mainstay_base::{BootId, DiskId, Epoch, Instant, Mutant, NodeId, NodeName, SessionId};
+use mainstay_base::{
+    Access, BootId, Caller, DiskId, Epoch, Instant, LockspaceId, Mutant, NodeId, NodeName,
+    SessionId, UserLimits,
+};
 use mainstay_consensus::Consensus;
 use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
 use mainstay_membership::{ClusterState, Founding, Membership, MoveRecord, View};
 use mainstay_wire::{
-    client::{Ask, ToClient},
+    client::{Answer, Ask, ToClient},
     event::{Event, Reason, What},
+    lock::Refusal,
     report::OwnerReport,
 };
 use masters::Shares;
 use peers::Peer;
 use query::Query;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 use wish::Wish;
@@ -80,6 +85,11 @@ pub struct Node {
     /// Masters that moved lately.
     moves: VecDeque<(Instant, MoveRecord)>,
     next_query: u64,
+    /// Lockspaces in which not everybody may everything.
+    guarded: BTreeMap<LockspaceId, Access>,
+    limits: UserLimits,
+    /// Who waits for a lockspace and wants to have made it.
+    makers: BTreeSet<(SessionId, u64)>,
 
     writes: VecDeque<(PersistSeq, Write)>,
     last_write: PersistSeq,
@@ -107,7 +117,7 @@ pub struct Node {
 #[derive(Debug)]
 struct Session {
     owner: OwnerReport,
-    privileged: bool,
+    caller: Caller,
 }
 
 /// What a durable write is for.
@@ -143,11 +153,18 @@ impl Node {
             Input::SessionOpened {
                 session,
                 owner,
+                group,
                 privileged,
             } => {
+                let caller = Caller {
+                    uid: owner.uid,
+                    gid: group,
+                    privileged,
+                };
                 self.dlm.open_session(session);
+                self.dlm.charge_session(session, caller);
                 self.dlm.introduce(session, owner.clone());
-                self.sessions.insert(session, Session { owner, privileged });
+                self.sessions.insert(session, Session { owner, caller });
                 if !self.active {
                     let reason = self.why_inactive(now);
                     self.tell(session, ToClient::Suspended { reason });
@@ -160,6 +177,7 @@ impl Node {
             } => self.on_request(now, session, request, ask),
             Input::SessionClosed { session } => {
                 self.sessions.remove(&session);
+                self.makers.retain(|(maker, _)| *maker != session);
                 self.dlm.close_session(now, session);
             }
             Input::Notice {
@@ -322,6 +340,10 @@ impl Node {
 
     fn tell(&mut self, session: SessionId, message: ToClient) {
         self.out.push(Effect::Client { session, message });
+    }
+
+    fn tell_result(&mut self, session: SessionId, request: u64, result: Result<Answer, Refusal>) {
+        self.tell(session, ToClient::Done { request, result });
     }
 
     fn tell_all(&mut self, message: &ToClient) {

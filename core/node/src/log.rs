@@ -3,7 +3,6 @@
 use crate::{
     Effect, Node, PersistSeq, Write,
     boot::{KIND_FOUNDING, KIND_LOG},
-    clients::fits,
 };
 use mainstay_base::{DiskId, Epoch, Instant, Mutant, NodeId};
 use mainstay_consensus::Output;
@@ -307,23 +306,25 @@ impl Node {
                     }
                 }
                 Change::Lockspace {
-                    lockspace, created, ..
+                    lockspace,
+                    created,
+                    origin,
                 } => {
                     let (id, value_len) = (lockspace.id, lockspace.value_len);
                     self.dlm.add_space(id, usize::from(value_len));
+                    self.guard(&lockspace);
                     if created {
                         let name = lockspace.name.clone();
                         let what = What::LockspaceCreated { id, name };
                         self.event(what, Reason::ClientAsked, String::new());
                     }
-                    for asker in self.lockspace_came(&lockspace.name) {
-                        // Another node's wish may have come true before, with another length.
-                        let result = fits(&lockspace.name, asker.value_len, value_len)
-                            .map(|()| Answer::Lockspace { id, value_len });
-                        let request = asker.request;
-                        self.tell(asker.session, ToClient::Done { request, result });
-                    }
+                    self.lockspace_there(&lockspace, created, origin);
                 }
+                Change::Access { lockspace, origin } => {
+                    self.guard(&lockspace);
+                    self.access_set(&lockspace, origin);
+                }
+                Change::AccessRefused { origin } => self.access_refused(origin),
                 Change::LockspaceRefused { origin } => self.lockspace_refused(origin),
                 Change::Moved { record, done } => self.masters_moved(now, record, done),
                 Change::DiskReplaced { node, new, .. } => {
@@ -406,6 +407,7 @@ impl Node {
             |command| matches!(command, Command::CreateLockspace { origin: o, .. } if *o == origin),
         );
         for asker in askers {
+            self.makers.remove(&(asker.session, asker.request));
             let limit = mainstay_base::LOCKSPACES_MAX;
             let text = format!("the cluster has its limit of {limit} lockspaces");
             self.refuse(asker.session, asker.request, Refusal::Limit(text));

@@ -2,7 +2,7 @@
 
 use crate::Node;
 use core::time::Duration;
-use mainstay_base::{Incarnation, Instant, LockspaceName, NodeId, SessionId};
+use mainstay_base::{Incarnation, Instant, NodeId, SessionId};
 use mainstay_fencing::Proof;
 use mainstay_membership::Command;
 
@@ -72,7 +72,7 @@ impl Node {
             Err(error) => return self.complain(from, format!("a forwarded command: {error}")),
         };
         let allowed = match &command {
-            Command::CreateLockspace { .. } => true,
+            Command::CreateLockspace { .. } | Command::SetAccess { .. } => true,
             Command::Fenced { proof, .. } => matches!(proof, Proof::OperatorVouched { .. }),
             Command::MoveMasters(record) => record.from == from,
             _ => false,
@@ -88,13 +88,6 @@ impl Node {
         {
             let _ = consensus.propose(bytes.to_vec());
         }
-    }
-
-    /// Takes out the wish for a lockspace, and returns who waits for it.
-    pub(crate) fn lockspace_came(&mut self, name: &LockspaceName) -> Vec<Asker> {
-        self.take_wishes(
-            |command| matches!(command, Command::CreateLockspace { name: n, .. } if n == name),
-        )
     }
 
     /// Takes out the wish for the end of an incarnation, and returns who waits for it.

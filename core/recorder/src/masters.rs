@@ -50,13 +50,19 @@ pub(crate) fn replay(timeline: &Timeline, findings: &mut Vec<Finding>) -> u64 {
                 resources.remove(&(*space, name));
                 continue;
             }
-            Record::Own(own) if own.master == timeline.head.node => Step {
-                op: own.op,
-                resource: (own.space, &own.name),
-                key: (None, own.lock),
-                mode: own.mode,
-                token: own.token,
-            },
+            // What goes is gone, whoever decides meanwhile.
+            Record::Own(own)
+                if own.master == timeline.head.node
+                    || matches!(own.op, Op::Unlocked | Op::Dropped) =>
+            {
+                Step {
+                    op: own.op,
+                    resource: (own.space, &own.name),
+                    key: (None, own.lock),
+                    mode: own.mode,
+                    token: own.token,
+                }
+            }
             Record::Mastered(theirs) => Step {
                 op: theirs.op,
                 resource: (theirs.space, &theirs.name),

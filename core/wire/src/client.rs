@@ -11,12 +11,12 @@ use crate::{
     contention::ContentionReport,
     event::Event,
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
-    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
 use mainstay_base::{
-    ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode, LockspaceId,
-    LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value, ValueBlock,
-    ValueVersion,
+    AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode,
+    LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
+    ValueBlock, ValueVersion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -226,6 +226,32 @@ pub enum Ask {
     /// Write what the flight recorder remembers to a file. Root or the daemon's user only. Answered
     /// by [`Answer::Dumped`].
     DumpRecorder,
+    /// Create a lockspace that does not exist yet. Answered by [`Answer::LockspaceSet`].
+    CreateLockspace {
+        /// Its name.
+        name: LockspaceName,
+        /// Value block length; `None` takes the default.
+        value_len: Option<u16>,
+        /// What differs from: owned by the caller and its group, mode 666, no rules. Only root and the
+        /// daemon's user may name another owner, or a group other than their own.
+        access: AccessChange,
+    },
+    /// Change who may lock what in a lockspace. Its owner, root and the daemon's user only. Answered by
+    /// [`Answer::LockspaceSet`].
+    SetLockspace {
+        /// Its name.
+        name: LockspaceName,
+        /// What is to be changed. Only root and the daemon's user may change the owner, or to a group
+        /// other than their own.
+        access: AccessChange,
+    },
+    /// Lockspaces, and who may lock what in them. Answered by [`Answer::Lockspaces`].
+    Lockspaces {
+        /// Only lockspaces after this one, by name, to go on where an answer ended.
+        after: Option<LockspaceName>,
+        /// At most so many, 1 to 1000.
+        limit: u32,
+    },
 }
 
 /// From daemon to client.
@@ -372,6 +398,15 @@ pub enum Answer {
         path: String,
         /// How long it is, in bytes.
         bytes: u64,
+    },
+    /// To [`Ask::CreateLockspace`] and [`Ask::SetLockspace`]: as it is now.
+    LockspaceSet(Box<LockspaceAccess>),
+    /// To [`Ask::Lockspaces`].
+    Lockspaces {
+        /// By name.
+        lockspaces: Vec<LockspaceAccess>,
+        /// There are more after these.
+        truncated: bool,
     },
 }
 

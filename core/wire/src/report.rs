@@ -2,8 +2,8 @@
 
 use crate::event::Reason;
 use mainstay_base::{
-    ByteRange, ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId, LockspaceName,
-    NodeId, NodeName, ResourceName, SessionId, Token, Value,
+    Access, ByteRange, ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId,
+    LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,19 @@ pub struct LockspaceReport {
     pub locks: u64,
     /// Directory entries kept here.
     pub directory: u64,
+}
+
+/// A lockspace, and who may lock what in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockspaceAccess {
+    /// Its number.
+    pub id: LockspaceId,
+    /// Its name.
+    pub name: LockspaceName,
+    /// Length of its value blocks, in bytes.
+    pub value_len: u16,
+    /// Who may lock what.
+    pub access: Access,
 }
 
 /// Which resources a report shall show.

@@ -4,17 +4,18 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use mainstay_base::{
-    Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName,
-    ResourceName, SessionId, Token, Value, ValueBlock, ValueVersion, VictimPolicy,
+    Access, AccessChange, AccessRule, Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId,
+    LockspaceName, ModeSet, NodeId, NodeName, ResourceName, SessionId, Token, Value, ValueBlock,
+    ValueVersion, VictimPolicy, Whom,
 };
 use mainstay_wire::{
     client::{Answer, Ask, FromClient, Handle, ToClient, Welcome},
     codec,
-    deadlock::{Charge, CycleWait, DeadlockReport, Found, Hop, OwnerId, ProbeId, WaitId, Waiter},
+    deadlock::{CycleWait, DeadlockReport},
     dlm::{Body, MasteredLock, MasteredResource, Message, OwnedLock, ResourceId, RestatedLock},
     event::{Event, Reason, What},
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
-    report::{LockspaceFilter, OwnerReport},
+    report::{LockspaceAccess, LockspaceFilter, OwnerReport},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -23,6 +24,8 @@ use std::fmt::Debug;
 mod check;
 #[path = "golden/circle.rs"]
 mod circle;
+#[path = "golden/deadlocks.rs"]
+mod deadlocks;
 #[path = "golden/moving.rs"]
 mod moving;
 #[path = "golden/ranges.rs"]
@@ -280,176 +283,10 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ),
     ]
     .into_iter()
-    .chain(deadlock_bodies())
+    .chain(deadlocks::bodies())
     .chain(reports::bodies())
     .chain(moving::bodies())
     .collect()
-}
-
-fn deadlock_bodies() -> Vec<(&'static str, Body)> {
-    let (node, session, lock) = (NodeId(2), SessionId(9), LockId(900));
-    let owner = OwnerId { node, session };
-    let probe = ProbeId { owner, round: 70 };
-    let wait = WaitId {
-        node,
-        lock,
-        wait: 31,
-    };
-    let (blocker, stamp) = (LockId(7), -3);
-    let path = vec![Hop {
-        wait,
-        blocker,
-        stamp,
-    }];
-    let charge = Charge {
-        judge: NodeId(1),
-        trial: 8,
-        place: 1,
-        wait,
-        holds: LockId(6),
-        blocker_node: NodeId(3),
-        blocker,
-        stamp,
-    };
-    let waiter = Waiter {
-        wait,
-        owner,
-        process: OwnerReport {
-            pid: 77,
-            uid: 1000,
-            command: "job".to_owned(),
-        },
-        resource: resource(),
-        granted: Some(LockMode::Pr),
-        requested: LockMode::Ex,
-        waited_us: 51_000,
-        locks: 4,
-        priority: 2,
-        range: None,
-    };
-    let filter = LockspaceFilter {
-        limit: 100,
-        ..LockspaceFilter::default()
-    };
-    vec![
-        (
-            "probe",
-            Body::Probe {
-                probe,
-                resource: resource(),
-                wait,
-                path: path.clone(),
-            },
-        ),
-        (
-            "chase",
-            Body::Chase {
-                probe,
-                wait,
-                path: path.clone(),
-                found: vec![Found {
-                    lock,
-                    held: true,
-                    stamp: 5,
-                    via: Some((wait, 4)),
-                }],
-            },
-        ),
-        ("accuse", Body::Accuse { circle: path }),
-        ("examine", Body::Examine { charge }),
-        (
-            "check",
-            Body::Check {
-                resource: resource(),
-                charge,
-            },
-        ),
-        (
-            "checked",
-            Body::Checked {
-                charge,
-                standing: true,
-            },
-        ),
-        (
-            "testimony",
-            Body::Testimony {
-                trial: 8,
-                place: 1,
-                waiter: Some(Box::new(waiter.clone())),
-            },
-        ),
-        (
-            "condemn",
-            Body::Condemn {
-                wait,
-                policy: VictimPolicy::FewestLocks,
-                circle: vec![waiter],
-            },
-        ),
-        ("query-waits", Body::QueryWaits { query: 6, filter }),
-        (
-            "query-owners",
-            Body::QueryOwners {
-                query: 6,
-                locks: vec![lock],
-            },
-        ),
-        (
-            "query-sessions",
-            Body::QuerySessions {
-                query: 6,
-                sessions: vec![(lock, session)],
-            },
-        ),
-        (
-            "convert-demoted",
-            Body::ConvertDemoted {
-                resource: resource(),
-                lock,
-                mode: LockMode::Ex,
-                flags: Flags::CONVDEADLK,
-                blocking: true,
-            },
-        ),
-        (
-            "update",
-            Body::Update {
-                resource: resource(),
-                lock,
-                update: swap(),
-            },
-        ),
-        (
-            "updated",
-            Body::Updated {
-                lock,
-                result: Ok(updated()),
-            },
-        ),
-        (
-            "update-refused",
-            Body::Updated {
-                lock,
-                result: Err(Refusal::ValueHeld),
-            },
-        ),
-        (
-            "watch",
-            Body::Watch {
-                resource: resource(),
-                lock,
-                on: true,
-            },
-        ),
-        (
-            "value-changed",
-            Body::ValueChanged {
-                lock,
-                value: value(),
-            },
-        ),
-    ]
 }
 
 fn asks() -> Vec<(&'static str, Ask)> {
@@ -581,7 +418,53 @@ fn asks() -> Vec<(&'static str, Ask)> {
         ),
         ("watch-value", Ask::WatchValue { handle, on: true }),
         ("dump-recorder", Ask::DumpRecorder),
+        (
+            "create-lockspace",
+            Ask::CreateLockspace {
+                name: LockspaceName::new("vms").unwrap(),
+                value_len: Some(300),
+                access: AccessChange {
+                    mode: Some(0o640),
+                    ..AccessChange::default()
+                },
+            },
+        ),
+        (
+            "set-lockspace",
+            Ask::SetLockspace {
+                name: LockspaceName::new("vms").unwrap(),
+                access: AccessChange {
+                    owner: Some(1000),
+                    group: Some(100),
+                    rules: Some(access().access.rules),
+                    ..AccessChange::default()
+                },
+            },
+        ),
+        (
+            "lockspaces",
+            Ask::Lockspaces {
+                after: Some(LockspaceName::new("vms").unwrap()),
+                limit: 5,
+            },
+        ),
     ]
+}
+
+fn access() -> LockspaceAccess {
+    LockspaceAccess {
+        id: LockspaceId(3),
+        name: LockspaceName::new("vms").unwrap(),
+        value_len: 300,
+        access: Access {
+            rules: vec![AccessRule {
+                prefix: b"vm-".to_vec(),
+                whom: Whom::Group(100),
+                modes: ModeSet::READ,
+            }],
+            ..Access::open_to_all(1000, 100)
+        },
+    }
 }
 
 fn answers() -> Vec<(&'static str, ToClient)> {
@@ -706,6 +589,17 @@ fn answers() -> Vec<(&'static str, ToClient)> {
         (
             "contention",
             done(Answer::Contention(Box::new(reports::contention()))),
+        ),
+        (
+            "lockspace-set",
+            done(Answer::LockspaceSet(Box::new(access()))),
+        ),
+        (
+            "lockspaces",
+            done(Answer::Lockspaces {
+                lockspaces: vec![access()],
+                truncated: true,
+            }),
         ),
         (
             "dumped",

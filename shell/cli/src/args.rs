@@ -60,6 +60,13 @@ pub(crate) enum Command {
     Value(commands::value::ValueCommand),
     /// Try locks by hand, or from a script: a command a line
     Session(commands::session::SessionArgs),
+    /// List, create and change lockspaces: who may lock what in them
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay lockspace list\n  mainstay lockspace create vms --mode 660\n  \
+                      mainstay lockspace rules vms --add all:vm-:read"
+    )]
+    Lockspace(commands::lockspace::LockspaceCommand),
     /// List resources with their holders and waiters
     Locks(commands::locks::LocksArgs),
     /// Say who blocks whom on a resource, and since when
@@ -71,7 +78,11 @@ pub(crate) enum Command {
     /// Show who masters how much, and what moved lately
     Masters(commands::masters::MastersArgs),
     /// Dump, read and check what flight recorders remember: the last lock events of nodes
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mainstay recorder dump\n  mainstay recorder show *.mainstay-record --resource disk-1\n  \
+                      mainstay recorder check *.mainstay-record"
+    )]
     Recorder(commands::recorder::RecorderCommand),
     /// Follow what happens in the cluster, with reasons
     Events(commands::events::EventsArgs),

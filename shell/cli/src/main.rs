@@ -52,6 +52,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Lock(args) => block_on(commands::lock::run(global, args)),
         Command::Value(command) => block_on(commands::value::run(global, command)),
         Command::Session(args) => block_on(commands::session::run(global, args)),
+        Command::Lockspace(command) => block_on(commands::lockspace::run(global, command)),
         Command::Locks(args) => block_on(commands::locks::locks(global, args)),
         Command::Why(args) => block_on(commands::locks::why(global, args)),
         Command::Masters(_) => block_on(commands::masters::run(global)),

@@ -6,7 +6,7 @@ use mainstay_wire::{
     client::Answer,
     contention::ContentionReport,
     lock::Refusal,
-    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
 
 /// Takes one kind of answer apart.
@@ -116,6 +116,26 @@ pub(crate) fn contention(answer: Answer) -> Option<ContentionReport> {
 pub(crate) fn masters(answer: Answer) -> Option<MastersReport> {
     match answer {
         Answer::Masters(report) => Some(*report),
+        _ => None,
+    }
+}
+
+pub(crate) fn lockspace_set(answer: Answer) -> Option<LockspaceAccess> {
+    match answer {
+        Answer::LockspaceSet(lockspace) => Some(*lockspace),
+        _ => None,
+    }
+}
+
+/// Lockspaces, and whether there are more after them.
+pub type Lockspaces = (Vec<LockspaceAccess>, bool);
+
+pub(crate) fn lockspaces(answer: Answer) -> Option<Lockspaces> {
+    match answer {
+        Answer::Lockspaces {
+            lockspaces,
+            truncated,
+        } => Some((lockspaces, truncated)),
         _ => None,
     }
 }

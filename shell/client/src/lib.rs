@@ -115,7 +115,7 @@ mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use answer::{Dumped, Granted, Vouched};
+pub use answer::{Dumped, Granted, Lockspaces, Vouched};
 pub use builder::ClientBuilder;
 pub use error::{ConnectError, LeaseLost, LockError};
 pub use held::Held;

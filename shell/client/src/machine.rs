@@ -151,6 +151,8 @@ enum Kind {
     Watch(Handle, bool),
     Range(Handle),
     Dump,
+    SetLockspace,
+    Lockspaces,
 }
 
 type HasValue = bool;
@@ -180,6 +182,8 @@ impl Kind {
             Ask::WatchValue { handle, on } => Kind::Watch(*handle, *on),
             Ask::Range { handle, .. } => Kind::Range(*handle),
             Ask::DumpRecorder => Kind::Dump,
+            Ask::CreateLockspace { .. } | Ask::SetLockspace { .. } => Kind::SetLockspace,
+            Ask::Lockspaces { .. } => Kind::Lockspaces,
         }
     }
 
@@ -203,6 +207,8 @@ impl Kind {
                 | (Kind::Watch(..), Answer::Watching)
                 | (Kind::Range(_), Answer::RangeSet { .. })
                 | (Kind::Dump, Answer::Dumped { .. })
+                | (Kind::SetLockspace, Answer::LockspaceSet(_))
+                | (Kind::Lockspaces, Answer::Lockspaces { .. })
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

@@ -311,7 +311,7 @@ impl Runtime {
         let (session, request) = (newcomer.session, newcomer.request);
         let (min, max) = newcomer.versions;
         let owner = newcomer.owner.clone();
-        let privileged = newcomer.privileged;
+        let (group, privileged) = (newcomer.group, newcomer.privileged);
         self.sessions.open(newcomer);
         if min > max || max < PROTOCOL_MIN || min > PROTOCOL {
             let why = format!(
@@ -323,10 +323,17 @@ impl Runtime {
             self.sessions.close(session);
             return;
         }
+        if let Err(why) = self.node.may_connect(owner.uid, privileged) {
+            tracing::warn!(%session, pid = owner.pid, "refused a client: {why}");
+            self.answer(session, request, Err(why));
+            self.sessions.close(session);
+            return;
+        }
         tracing::debug!(%session, pid = owner.pid, uid = owner.uid, command = owner.command, "client");
         self.step(Input::SessionOpened {
             session,
             owner,
+            group,
             privileged,
         });
         let this = self.config.this_node();

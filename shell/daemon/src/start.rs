@@ -226,10 +226,13 @@ pub(crate) fn boot_node(
         records: recovered.records,
         entropy: draw()?,
     };
-    Node::boot(now, config.node_config(), info).map_err(|error| StartError::Boot {
-        dir: config.state_dir.clone(),
-        error,
-    })
+    let mut node =
+        Node::boot(now, config.node_config(), info).map_err(|error| StartError::Boot {
+            dir: config.state_dir.clone(),
+            error,
+        })?;
+    node.limit_users(config.limits);
+    Ok(node)
 }
 
 /// Opens the state directory again after a rebirth.

@@ -32,6 +32,7 @@ fn open(world: &mut World, session: u64, privileged: bool) {
     world.input(
         VICTIM,
         Input::SessionOpened {
+            group: 100,
             session,
             owner,
             privileged,

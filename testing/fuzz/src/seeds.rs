@@ -5,8 +5,8 @@ use crate::{
     world::{World, config},
 };
 use mainstay_base::{
-    BootId, ClusterId, DiskId, Epoch, Incarnation, Instant, LinkId, LockId, LockMode, LockspaceId,
-    LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
+    Access, BootId, ClusterId, DiskId, Epoch, Incarnation, Instant, LinkId, LockId, LockMode,
+    LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
 };
 use mainstay_fencing::Proof;
 use mainstay_membership::{
@@ -83,6 +83,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         (
             "lockspace",
             Command::CreateLockspace {
+                access: Access::open_to_all(1000, 100),
                 name: LockspaceName::new("default").expect("a name"),
                 value_len: 32,
                 origin,

@@ -430,5 +430,7 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Watching => "watching",
         Answer::RangeSet { .. } => "range set",
         Answer::Dumped { .. } => "dumped",
+        Answer::LockspaceSet(_) => "lockspace set",
+        Answer::Lockspaces { .. } => "lockspaces",
     }
 }

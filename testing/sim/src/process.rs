@@ -412,6 +412,7 @@ impl World {
                 let life = process.life;
                 self.mail(slot, no, conn, Mail::Welcome { life });
                 Some(Input::SessionOpened {
+                    group: 0,
                     session,
                     owner: OwnerReport {
                         pid: no,

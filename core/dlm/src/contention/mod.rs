@@ -42,12 +42,17 @@ impl Contention {
         self.spaces.get_or_insert_with(space, Box::default)
     }
 
-    /// A call waits: it stands in its master's queue, or has no master to go to.
-    pub(crate) fn waits(&mut self, asked: Instant, lock: LockId) {
-        self.waits.insert((asked, lock));
+    /// A call waits: it stands in its master's queue, or has no master to go to. Whether it did not
+    /// before.
+    pub(crate) fn waits(&mut self, asked: Instant, lock: LockId) -> bool {
+        self.waits.insert((asked, lock))
     }
 
-    /// A call ended, which may have waited.
+    pub(crate) fn is_waiting(&self, asked: Instant, lock: LockId) -> bool {
+        !self.waits.is_empty() && self.waits.contains(&(asked, lock))
+    }
+
+    /// A call ended. Whether it waited.
     pub(crate) fn call_ends(
         &mut self,
         now: Instant,
@@ -55,7 +60,7 @@ impl Contention {
         resource: &ResourceId,
         asked: Instant,
         granted: bool,
-    ) {
+    ) -> bool {
         let queued = !self.waits.is_empty() && self.waits.remove(&(asked, lock));
         let waited = now.since(asked);
         if queued {
@@ -68,22 +73,23 @@ impl Contention {
             space.waits.count(waited);
             space.given_up += 1;
         }
+        queued
     }
 
-    /// A lock is gone, whatever its state.
+    /// A lock is gone, whatever its state. Whether a call of it waited.
     pub(crate) fn lock_goes(
         &mut self,
         now: Instant,
         lock: LockId,
         resource: &ResourceId,
         owned: &Owned,
-    ) {
-        if owned.requested().is_some() {
-            self.call_ends(now, lock, resource, owned.asked, false);
-        }
+    ) -> bool {
+        let pending = owned.requested().is_some();
+        let waited = pending && self.call_ends(now, lock, resource, owned.asked, false);
         if let Some(held) = owned.granted {
             self.hold_ends(now, resource.space, held, owned.since);
         }
+        waited
     }
 
     /// A mode is held no longer.

@@ -86,6 +86,7 @@ impl Dlm {
             let (token, holds) = (Token::NONE, false);
             return Ok(Some(Answer::RangeSet { token, holds }));
         }
+        self.quotas.check(session, known.is_none(), call.flags)?;
         if nowait && !self.is_active() {
             return Err(Refusal::NoQuorum);
         }

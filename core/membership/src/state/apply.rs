@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{Member, Pending, View};
 use mainstay_base::{
-    BootId, DiskId, Epoch, Incarnation, LOCKSPACES_MAX, LockspaceId, LockspaceName, Mutant, NodeId,
-    VALUE_LEN_MAX,
+    Access, AccessChange, BootId, DiskId, Epoch, Incarnation, LOCKSPACES_MAX, LockspaceId,
+    LockspaceName, Mutant, NodeId, VALUE_LEN_MAX,
 };
 use mainstay_fencing::{FencedRecord, Proof};
 use mainstay_wire::event::Reason;
@@ -57,7 +57,14 @@ impl ClusterState {
                 name,
                 value_len,
                 origin,
-            } => vec![self.create_lockspace(name, *value_len, *origin)],
+                access,
+            } => vec![self.create_lockspace(name, *value_len, *origin, access)],
+            Command::SetAccess {
+                name,
+                change,
+                by,
+                origin,
+            } => vec![self.set_access(name, change, *by, *origin)],
             Command::ReplaceDisk { node, old, new } => self.replace_disk(*node, *old, *new),
             Command::MoveMasters(record) => self.move_masters(*record),
         }
@@ -178,11 +185,13 @@ impl ClusterState {
         name: &LockspaceName,
         value_len: u16,
         origin: super::RequestOrigin,
+        access: &Access,
     ) -> Change {
         let known = self.lockspaces.get(name).cloned();
         let created = known.is_none();
         if created
             && (self.lockspaces.len() >= LOCKSPACES_MAX
+                || access.check().is_err()
                 || value_len == 0
                 || usize::from(value_len) > VALUE_LEN_MAX)
         {
@@ -193,12 +202,46 @@ impl ClusterState {
             id: LockspaceId(next),
             name: name.clone(),
             value_len,
+            access: access.clone(),
         });
         self.lockspaces.insert(name.clone(), lockspace.clone());
+        self.note_access(&lockspace);
         Change::Lockspace {
             lockspace,
             created,
             origin: Some(origin),
+        }
+    }
+
+    /// For snapshots, in which the usual is left out.
+    fn note_access(&mut self, lockspace: &Lockspace) {
+        if lockspace.access == Access::default() {
+            self.access.remove(&lockspace.name);
+        } else {
+            self.access
+                .insert(lockspace.name.clone(), lockspace.access.clone());
+        }
+    }
+
+    fn set_access(
+        &mut self,
+        name: &LockspaceName,
+        change: &AccessChange,
+        by: Option<u32>,
+        origin: super::RequestOrigin,
+    ) -> Change {
+        let may = |lockspace: &Lockspace| by.is_none_or(|by| by == lockspace.access.owner);
+        match self.lockspaces.get_mut(name) {
+            Some(lockspace) if may(lockspace) && change.check().is_ok() => {
+                lockspace.access = lockspace.access.changed(change);
+                let lockspace = lockspace.clone();
+                self.note_access(&lockspace);
+                Change::Access {
+                    lockspace,
+                    origin: Some(origin),
+                }
+            }
+            _ => Change::AccessRefused { origin },
         }
     }
 

@@ -2,7 +2,9 @@
 
 use super::Lockspace;
 use crate::{Founding, Pending, View};
-use mainstay_base::{BootId, DiskId, Epoch, Incarnation, LockspaceName, NodeId};
+use mainstay_base::{
+    Access, AccessChange, BootId, DiskId, Epoch, Incarnation, LockspaceName, NodeId,
+};
 use mainstay_fencing::{FencedRecord, Proof};
 use mainstay_wire::{
     codec::{self, DecodeError},
@@ -76,6 +78,8 @@ pub enum Command {
         value_len: u16,
         /// Who wants to know.
         origin: RequestOrigin,
+        /// Who may lock what in it.
+        access: Access,
     },
     /// A node lost its disk and is known by another from now on.
     ReplaceDisk {
@@ -89,6 +93,18 @@ pub enum Command {
     /// Masterships move from one member to another, as all members have agreed. Refused if they are
     /// not the members any more; ignored if it was decided upon before.
     MoveMasters(MoveRecord),
+    /// Others may lock what in a lockspace from now on. Refused if it does not exist, or who asks is
+    /// not its owner.
+    SetAccess {
+        /// Its name.
+        name: LockspaceName,
+        /// What is to be changed.
+        change: AccessChange,
+        /// The user who asks; `None` for one who may do everything.
+        by: Option<u32>,
+        /// Who wants to know.
+        origin: RequestOrigin,
+    },
 }
 
 /// A batch of masterships that move.
@@ -190,6 +206,18 @@ pub enum Change {
         record: MoveRecord,
         /// It has moved.
         done: bool,
+    },
+    /// Others may lock what in a lockspace.
+    Access {
+        /// The lockspace as it is now.
+        lockspace: Lockspace,
+        /// Who asked; `None` if the change was found in a snapshot.
+        origin: Option<RequestOrigin>,
+    },
+    /// Who may lock what stays as it is: there is no such lockspace, or who asked is not its owner.
+    AccessRefused {
+        /// Who asked.
+        origin: RequestOrigin,
     },
     /// A node is known by another disk.
     DiskReplaced {

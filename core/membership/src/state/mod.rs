@@ -12,8 +12,8 @@ pub use snapshot::StateError;
 
 use crate::{Founding, View};
 use mainstay_base::{
-    BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation, LockspaceId, LockspaceName, NodeId,
-    NodeSpec, Timings,
+    Access, BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation, LockspaceId, LockspaceName,
+    NodeId, NodeSpec, Timings,
 };
 use mainstay_fencing::Proof;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub struct Lockspace {
     pub name: LockspaceName,
     /// Length of its value blocks, in bytes.
     pub value_len: u16,
+    /// Who may lock what in it. In a snapshot it stands apart, as formats before had nothing of it.
+    #[serde(skip)]
+    pub access: Access,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,8 @@ pub struct ClusterState {
     moves: BTreeMap<NodeId, (Incarnation, u64)>,
     /// Batches that have moved so far.
     moved: u64,
+    /// Who may lock what in those lockspaces that are not root's and open to all.
+    access: BTreeMap<LockspaceName, Access>,
 }
 
 impl ClusterState {
@@ -226,12 +231,17 @@ impl ClusterState {
                 .map(|f| Change::Fenced(f.clone())),
         );
         for lockspace in self.lockspaces.values() {
-            if !old.lockspaces.contains_key(&lockspace.name) {
-                changes.push(Change::Lockspace {
+            match old.lockspaces.get(&lockspace.name) {
+                None => changes.push(Change::Lockspace {
                     lockspace: lockspace.clone(),
                     created: true,
                     origin: None,
-                });
+                }),
+                Some(before) if before.access != lockspace.access => changes.push(Change::Access {
+                    lockspace: lockspace.clone(),
+                    origin: None,
+                }),
+                Some(_) => {}
             }
         }
         for (node, record) in &self.nodes {

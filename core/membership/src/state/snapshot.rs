@@ -3,14 +3,17 @@
 use super::ClusterState;
 use crate::View;
 use mainstay_base::{
-    Incarnation, LOCKSPACES_MAX, NODES_MAX, NodeId, Token, VALUE_LEN_MAX, VOTES_MAX,
+    Access, Incarnation, LOCKSPACES_MAX, LockspaceName, NODES_MAX, NodeId, Token, VALUE_LEN_MAX,
+    VOTES_MAX,
 };
 use mainstay_wire::codec::{self, DecodeError};
 use std::collections::BTreeMap;
 
 /// The format that this build writes.
-const VERSION: u8 = 2;
-/// The one before: without the moves of masters, of which there had been none.
+const VERSION: u8 = 3;
+/// The one before: everybody might lock everything.
+const WITHOUT_ACCESS: u8 = 2;
+/// The one before that: without the moves of masters, of which there had been none.
 const WITHOUT_MOVES: u8 = 1;
 /// Longest encoded state, in bytes: room for every lockspace, node and fencing record.
 const STATE_LEN_MAX: usize = 8 << 20;
@@ -25,7 +28,7 @@ pub enum StateError {
     Empty,
     /// Written by a build that this one does not understand.
     #[error(
-        "cluster state of format {found}; this build reads formats {WITHOUT_MOVES} and {VERSION}"
+        "cluster state of format {found}; this build reads formats {WITHOUT_MOVES} to {VERSION}"
     )]
     Version {
         /// The format found.
@@ -55,12 +58,26 @@ impl ClusterState {
     pub fn decode(bytes: &[u8]) -> Result<ClusterState, StateError> {
         match bytes {
             [] => Err(StateError::Empty),
-            [version @ (VERSION | WITHOUT_MOVES), state @ ..] => {
+            [
+                version @ (VERSION | WITHOUT_ACCESS | WITHOUT_MOVES),
+                state @ ..,
+            ] => {
                 let mut state = state.to_vec();
                 if *version == WITHOUT_MOVES {
                     codec::encode(&(BTreeMap::<NodeId, u64>::new(), 0_u64), &mut state);
                 }
-                let state: ClusterState = codec::decode("cluster state", STATE_LEN_MAX, &state)?;
+                if *version < VERSION {
+                    codec::encode(&BTreeMap::<LockspaceName, Access>::new(), &mut state);
+                }
+                let mut state: ClusterState =
+                    codec::decode("cluster state", STATE_LEN_MAX, &state)?;
+                for (name, access) in &state.access {
+                    let lockspace = state.lockspaces.get_mut(name);
+                    let lockspace = lockspace.ok_or(StateError::Impossible(
+                        "it says who may lock what in a lockspace that it does not have",
+                    ))?;
+                    lockspace.access.clone_from(access);
+                }
                 state.check().map_err(StateError::Impossible)?;
                 Ok(state)
             }
@@ -99,6 +116,13 @@ impl ClusterState {
                     "it has a lockspace whose name, number or value length is out of range",
                 );
             }
+        }
+        if self
+            .lockspaces
+            .values()
+            .any(|space| space.access.check().is_err())
+        {
+            return Err("it has a lockspace with a mode or rules out of range");
         }
         self.check_view(&self.view)
     }

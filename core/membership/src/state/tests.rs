@@ -180,6 +180,7 @@ fn a_clean_leave_is_proved_at_once() {
 fn a_lockspace_is_created_once_per_name() {
     let mut log = Log::founded(&[1]);
     let create = |name: &str, value_len| Command::CreateLockspace {
+        access: mainstay_base::Access::open_to_all(0, 0),
         name: LockspaceName::new(name).expect("a valid name"),
         value_len,
         origin: RequestOrigin {
@@ -329,4 +330,71 @@ fn a_snapshot_out_of_bounds_is_refused() {
     refused(|state| Arc::make_mut(&mut state.view).members.reverse());
     refused(|state| Arc::make_mut(&mut state.view).members[0].incarnation = Incarnation(9));
     refused(|state| Arc::make_mut(&mut state.view).members[0].node = NodeId(0));
+}
+
+/// Protects lockspaces from strangers, on every node alike: only the owner and the privileged change who
+/// may lock what, what cannot be is refused, and a node that catches up by a snapshot hears of it.
+#[test]
+fn only_the_owner_changes_access() {
+    use mainstay_base::{Access, AccessChange, AccessRule, ModeSet, Whom};
+    let mut log = Log::founded(&[1]);
+    let origin = |request| RequestOrigin {
+        node: NodeId(1),
+        boot: BootId(11),
+        request,
+    };
+    let name = LockspaceName::new("vms").expect("a valid name");
+    log.add(Command::CreateLockspace {
+        access: Access::open_to_all(1000, 100),
+        name: name.clone(),
+        value_len: 32,
+        origin: origin(1),
+    });
+    let before = log.state.clone();
+    let rules = vec![AccessRule {
+        prefix: b"vm-".to_vec(),
+        whom: Whom::All,
+        modes: ModeSet::READ,
+    }];
+    let change = AccessChange {
+        rules: Some(rules.clone()),
+        ..AccessChange::default()
+    };
+    let mut set = |change: &AccessChange, by, request| {
+        let changes = log.add(Command::SetAccess {
+            name: name.clone(),
+            change: change.clone(),
+            by,
+            origin: origin(request),
+        });
+        matches!(changes[..], [Change::Access { .. }])
+    };
+    assert!(!set(&change, Some(1001), 2), "not its owner");
+    assert!(set(&change, Some(1000), 3));
+    let given = AccessChange {
+        owner: Some(1001),
+        mode: Some(0o600),
+        ..AccessChange::default()
+    };
+    assert!(set(&given, None, 4), "root may give it away");
+    assert!(!set(&change, Some(1000), 5), "not its owner any more");
+    let odd = AccessChange {
+        mode: Some(0o123),
+        ..AccessChange::default()
+    };
+    assert!(!set(&odd, None, 6));
+    let now = log
+        .state
+        .lockspace(&name)
+        .expect("it is there")
+        .access
+        .clone();
+    assert_eq!(
+        (now.owner, now.group, now.mode, now.rules),
+        (1001, 100, 0o600, rules)
+    );
+    let caught_up = log.state.changes_since(&before);
+    assert!(
+        matches!(&caught_up[..], [Change::Access { lockspace, .. }] if lockspace.access.owner == 1001)
+    );
 }

@@ -241,6 +241,7 @@ impl World {
             Input::SessionOpened {
                 session,
                 owner,
+                group: 0,
                 privileged: true,
             },
         );

@@ -12,6 +12,7 @@ pub(crate) mod graph;
 pub(crate) mod init;
 pub(crate) mod lock;
 pub(crate) mod locks;
+pub(crate) mod lockspace;
 pub(crate) mod masters;
 pub(crate) mod node;
 pub(crate) mod plan;

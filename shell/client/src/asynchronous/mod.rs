@@ -16,20 +16,20 @@ pub use {
 use crate::{
     ClientBuilder, ClusterEvent, ConnectError, Granted, Held, LockCall, LockError, Notice,
     RangeSet,
-    answer::{self, Dumped, Vouched},
+    answer::{self, Dumped, Lockspaces, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
     mailbox::{Hub, Mail, Mailbox},
     session::{Owned, Session},
 };
 use mainstay_base::{
-    ByteRange, Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, Updated,
-    ValueBlock, ValueUpdate, ValueVersion,
+    AccessChange, ByteRange, Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId,
+    Updated, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
     contention::ContentionReport,
-    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
 use std::{future::poll_fn, path::Path, sync::Arc, task::ready, time::Duration};
 
@@ -267,6 +267,52 @@ impl Client {
     /// If the daemon refuses or the session is lost.
     pub async fn vouch(&self, node: NodeName) -> Result<Vouched, LockError> {
         self.call(Ask::Vouch { node }, answer::vouched).await
+    }
+
+    /// Creates a lockspace that does not exist yet: owned by the caller, open to all, but for what
+    /// `access` names. Value blocks have `value_len` bytes, or the default.
+    ///
+    /// # Errors
+    /// If it exists, the daemon refuses, or the session is lost.
+    pub async fn create_lockspace(
+        &self,
+        name: LockspaceName,
+        value_len: Option<u16>,
+        access: AccessChange,
+    ) -> Result<LockspaceAccess, LockError> {
+        let ask = Ask::CreateLockspace {
+            name,
+            value_len,
+            access,
+        };
+        self.call(ask, answer::lockspace_set).await
+    }
+
+    /// Changes who may lock what in a lockspace. For its owner, root and the daemon's user.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn set_lockspace(
+        &self,
+        name: LockspaceName,
+        access: AccessChange,
+    ) -> Result<LockspaceAccess, LockError> {
+        let ask = Ask::SetLockspace { name, access };
+        self.call(ask, answer::lockspace_set).await
+    }
+
+    /// Lockspaces by name, those after `after`, at most `limit` (1 to 1000), with who may lock what in
+    /// them; and whether there are more.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub async fn lockspaces(
+        &self,
+        limit: u32,
+        after: Option<LockspaceName>,
+    ) -> Result<Lockspaces, LockError> {
+        self.call(Ask::Lockspaces { after, limit }, answer::lockspaces)
+            .await
     }
 
     /// Has what the daemon's flight recorder remembers written to a file on its host. For root or the

@@ -17,20 +17,20 @@ pub use {
 use crate::{
     ClientBuilder, ClusterEvent, ConnectError, Granted, Held, LockCall, LockError, Notice,
     RangeSet,
-    answer::{self, Dumped, Vouched},
+    answer::{self, Dumped, Lockspaces, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
     mailbox::{Hub, Mailbox},
     session::Owned,
 };
 use mainstay_base::{
-    ByteRange, Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId, Updated,
-    ValueBlock, ValueUpdate, ValueVersion,
+    AccessChange, ByteRange, Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId,
+    Updated, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
     contention::ContentionReport,
-    report::{GraphReport, LocksReport, MastersReport, StatusReport, WhyReport},
+    report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
 use std::{
     path::Path,
@@ -274,6 +274,51 @@ impl Client {
     /// If the daemon refuses or the session is lost.
     pub fn vouch(&self, node: NodeName) -> Result<Vouched, LockError> {
         self.call(Ask::Vouch { node }, answer::vouched)
+    }
+
+    /// Creates a lockspace that does not exist yet: owned by the caller, open to all, but for what
+    /// `access` names. Value blocks have `value_len` bytes, or the default.
+    ///
+    /// # Errors
+    /// If it exists, the daemon refuses, or the session is lost.
+    pub fn create_lockspace(
+        &self,
+        name: LockspaceName,
+        value_len: Option<u16>,
+        access: AccessChange,
+    ) -> Result<LockspaceAccess, LockError> {
+        let ask = Ask::CreateLockspace {
+            name,
+            value_len,
+            access,
+        };
+        self.call(ask, answer::lockspace_set)
+    }
+
+    /// Changes who may lock what in a lockspace. For its owner, root and the daemon's user.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn set_lockspace(
+        &self,
+        name: LockspaceName,
+        access: AccessChange,
+    ) -> Result<LockspaceAccess, LockError> {
+        let ask = Ask::SetLockspace { name, access };
+        self.call(ask, answer::lockspace_set)
+    }
+
+    /// Lockspaces by name, those after `after`, at most `limit` (1 to 1000), with who may lock what in
+    /// them; and whether there are more.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn lockspaces(
+        &self,
+        limit: u32,
+        after: Option<LockspaceName>,
+    ) -> Result<Lockspaces, LockError> {
+        self.call(Ask::Lockspaces { after, limit }, answer::lockspaces)
     }
 
     /// Has what the daemon's flight recorder remembers written to a file on its host. For root or the

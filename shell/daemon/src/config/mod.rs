@@ -14,7 +14,7 @@ pub use problem::{ConfigError, Problem};
 pub use render::{Draft, render};
 
 use mainstay_base::{
-    DeadlockConfig, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec, Timings,
+    DeadlockConfig, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec, Timings, UserLimits,
 };
 use mainstay_node::NodeConfig;
 use std::{
@@ -56,6 +56,8 @@ pub struct Config {
     pub deadlock: DeadlockConfig,
     /// Who masters resources, and when they move.
     pub masters: MastersConfig,
+    /// What users may have at most on this node.
+    pub limits: UserLimits,
     /// The flight recorder.
     pub recorder: RecorderConfig,
     /// What to log and how.

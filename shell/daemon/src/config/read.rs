@@ -8,7 +8,7 @@ use super::{
 };
 use mainstay_base::{
     DeadlockConfig, FencePolicy, LINKS_MAX, MASTER_WEIGHT_MAX, MastersConfig, NODES_MAX, NodeId,
-    NodeName, Timings, VOTES_MAX, VictimPolicy,
+    NodeName, Timings, UserLimits, VOTES_MAX, VictimPolicy,
 };
 use std::{
     collections::BTreeMap,
@@ -101,6 +101,7 @@ fn read_root(
     let fencing = read_fencing(root, problems);
     let deadlock = read_deadlock(root, problems);
     let mut masters = read_masters(root, problems);
+    let limits = read_limits(root, problems);
     let recorder = read_recorder(root, problems);
     let log = read_log(root, problems);
 
@@ -119,6 +120,7 @@ fn read_root(
         fencing,
         deadlock,
         masters,
+        limits,
         recorder,
         log,
     })
@@ -527,6 +529,24 @@ fn read_masters(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Maste
 fn weights(nodes: &[NodeEntry]) -> BTreeMap<NodeId, u8> {
     let unusual = nodes.iter().filter(|node| node.master_weight != 1);
     unusual.map(|node| (node.id, node.master_weight)).collect()
+}
+
+fn read_limits(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> UserLimits {
+    let example = "[limits]\n    locks-per-user = 0";
+    let Some(mut fields) = root.table(problems, "limits", example) else {
+        return UserLimits::default();
+    };
+    let mut limit = |name, example| {
+        let found = fields.integer(problems, name, 0..u64::from(u32::MAX), example);
+        found.map(|limit| limit.value).filter(|limit| *limit > 0)
+    };
+    let limits = UserLimits {
+        locks: limit("locks-per-user", "locks-per-user = 100000"),
+        sessions: limit("sessions-per-user", "sessions-per-user = 1000"),
+        waiting: limit("waiting-per-user", "waiting-per-user = 1000"),
+    };
+    fields.finish(problems);
+    limits
 }
 
 fn read_recorder(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> RecorderConfig {

@@ -103,6 +103,11 @@ pub fn render(draft: &Draft) -> String {
     line(&mut out, "move", &draft.move_masters.to_string());
     line(&mut out, "cap", "100");
     out.push_str(
+        "\n# What each user may have on this node, but for root and the daemon's user; 0: as much as it\n\
+         # likes. Waiting calls count when another call that may wait is made.\n\
+         [limits]\nlocks-per-user = 0\nsessions-per-user = 0\nwaiting-per-user = 0\n",
+    );
+    out.push_str(
         "\n# The flight recorder: the last lock events, kept in memory (0 MiB: not at all) and written to\n\
          # the state directory when asked for or when the node stops itself; so many files are kept.\n\
          [recorder]\nsize-mib = 16\nkeep = 8\n",

@@ -114,6 +114,8 @@ pub(crate) struct Newcomer {
     /// Oldest and newest protocol versions it speaks.
     pub(crate) versions: (u16, u16),
     pub(crate) owner: OwnerReport,
+    /// The group with which it connected.
+    pub(crate) group: u32,
     pub(crate) privileged: bool,
     pub(crate) write: OwnedWriteHalf,
     pub(crate) port: Arc<SessionPort>,
@@ -130,10 +132,11 @@ pub(crate) async fn serve(
         tracing::debug!(%session, %error, "a client went away before it got the lease page");
         return;
     }
-    let (pid, uid) = match stream.peer_cred() {
+    let (pid, uid, group) = match stream.peer_cred() {
         Ok(cred) => (
             cred.pid().and_then(|p| u32::try_from(p).ok()).unwrap_or(0),
             cred.uid(),
+            cred.gid(),
         ),
         Err(error) => {
             tracing::warn!(%session, %error, "cannot learn who a client is; refused");
@@ -164,6 +167,7 @@ pub(crate) async fn serve(
             uid,
             command: shortened(command),
         },
+        group,
         privileged: uid == 0 || uid == rustix::process::geteuid().as_raw(),
         write,
         port: Arc::clone(&port),

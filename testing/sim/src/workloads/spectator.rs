@@ -5,7 +5,7 @@ use crate::{
     client::Command,
     dice::{Dice, MS},
 };
-use mainstay_base::LockspaceName;
+use mainstay_base::{AccessChange, LockspaceName};
 use mainstay_wire::client::Ask;
 
 /// One question at a time.
@@ -20,7 +20,7 @@ impl Spectator {
             let node = hands.dice.pick(hands.vouchable).clone();
             return Ask::Vouch { node };
         }
-        match hands.dice.below(10) {
+        match hands.dice.below(12) {
             0..=2 => Ask::Status,
             3..=4 => Ask::Locks {
                 lockspace: None,
@@ -40,6 +40,21 @@ impl Spectator {
                 Ask::Why {
                     lockspace: hands.terrain.spaces[space].clone(),
                     name,
+                }
+            }
+            9 => Ask::Lockspaces {
+                after: None,
+                limit: hands.dice.between(1, 1000) as u32,
+            },
+            10 => {
+                let name = format!("made-{}", hands.dice.below(12));
+                let mode = [0o666, 0o640, 0o600, 0o466][hands.dice.below(4) as usize];
+                Ask::SetLockspace {
+                    name: LockspaceName::new(name).expect("letters and digits"),
+                    access: AccessChange {
+                        mode: Some(mode),
+                        ..AccessChange::default()
+                    },
                 }
             }
             _ => Ask::OpenLockspace {

@@ -1,0 +1,162 @@
+//! How many locks and waiting calls the clients of one user may have on this node.
+//!
+//! Where nothing is limited, and for who is privileged, nothing is counted.
+
+use crate::Dlm;
+use mainstay_base::{Caller, FixedMap, SessionId, UserLimits};
+use mainstay_wire::{
+    client::Handle,
+    dlm::ResourceId,
+    lock::{Flags, Refusal},
+};
+
+/// What one user has.
+#[derive(Debug, Default)]
+struct Used {
+    locks: u64,
+    waiting: u64,
+    /// Sessions whose locks are counted here.
+    sessions: u64,
+}
+
+/// A session whose locks are counted, until the last of them is gone.
+#[derive(Debug)]
+struct Account {
+    uid: u32,
+    locks: u64,
+    open: bool,
+}
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub(crate) struct Quotas {
+    limits: UserLimits,
+    users: FixedMap<u32, Used>,
+    sessions: FixedMap<SessionId, Account>,
+}
+
+impl Quotas {
+    /// Whether a session's user may have another lock, or call that waits.
+    pub(crate) fn check(&self, session: SessionId, new: bool, flags: Flags) -> Result<(), Refusal> {
+        let Some(account) = self.sessions.get(&session) else {
+            return Ok(());
+        };
+        let (uid, used) = (account.uid, self.users.get(&account.uid));
+        let (locks, waiting) = used.map_or((0, 0), |used| (used.locks, used.waiting));
+        if let Some(limit) = self.limits.locks
+            && new
+            && locks >= limit
+        {
+            return Err(Refusal::Limit(format!(
+                "user {uid} has {locks} locks on this node, and may have {limit} (`locks-per-user` in \
+                 `[limits]`): release some, or have the limit raised"
+            )));
+        }
+        match self.limits.waiting {
+            Some(limit) if waiting >= limit && !flags.contains(Flags::NOQUEUE) => {
+                Err(Refusal::Limit(format!(
+                    "{waiting} calls of user {uid} wait on this node, and {limit} may (`waiting-per-user` in \
+                     `[limits]`): ask not to wait (NOQUEUE), cancel some, or have the limit raised"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn user(&mut self, session: SessionId) -> Option<&mut Used> {
+        let account = self.sessions.get(&session)?;
+        self.users.get_mut(&account.uid)
+    }
+
+    pub(crate) fn lock_comes(&mut self, session: SessionId) {
+        if let Some(account) = self.sessions.get_mut(&session) {
+            account.locks += 1;
+            if let Some(used) = self.users.get_mut(&account.uid) {
+                used.locks += 1;
+            }
+        }
+    }
+
+    pub(crate) fn lock_goes(&mut self, session: SessionId) {
+        if let Some(account) = self.sessions.get_mut(&session) {
+            account.locks -= 1;
+            if let Some(used) = self.users.get_mut(&account.uid) {
+                used.locks -= 1;
+            }
+            self.close_if_empty(session);
+        }
+    }
+
+    pub(crate) fn wait_begins(&mut self, session: SessionId) {
+        if let Some(used) = self.user(session) {
+            used.waiting += 1;
+        }
+    }
+
+    pub(crate) fn wait_ends(&mut self, session: SessionId) {
+        if let Some(used) = self.user(session) {
+            used.waiting -= 1;
+        }
+    }
+
+    fn open(&mut self, session: SessionId, uid: u32) {
+        self.users.get_or_insert_with(uid, Used::default).sessions += 1;
+        let account = Account {
+            uid,
+            locks: 0,
+            open: true,
+        };
+        self.sessions.insert(session, account);
+    }
+
+    /// A session is closed; its locks go one by one.
+    pub(crate) fn close(&mut self, session: SessionId) {
+        if let Some(account) = self.sessions.get_mut(&session) {
+            account.open = false;
+            self.close_if_empty(session);
+        }
+    }
+
+    fn close_if_empty(&mut self, session: SessionId) {
+        let over = |account: &Account| !account.open && account.locks == 0;
+        if !self.sessions.get(&session).is_some_and(over) {
+            return;
+        }
+        let Some(account) = self.sessions.remove(&session) else {
+            return;
+        };
+        if let Some(used) = self.users.get_mut(&account.uid) {
+            used.sessions -= 1;
+            if used.sessions == 0 {
+                self.users.remove(&account.uid);
+            }
+        }
+    }
+}
+
+impl Dlm {
+    /// What users may have at most. To be told before anything else.
+    pub fn limit_users(&mut self, limits: UserLimits) {
+        self.quotas.limits = limits;
+    }
+
+    /// Says whose a session is that was just opened, where that makes a difference.
+    pub fn charge_session(&mut self, session: SessionId, caller: Caller) {
+        let limits = &self.quotas.limits;
+        let limited = limits.locks.is_some() || limits.waiting.is_some();
+        if limited && !caller.privileged {
+            self.quotas.open(session, caller.uid);
+        }
+    }
+
+    /// The resource of a client's lock, and the mode held.
+    #[must_use]
+    pub fn held(
+        &self,
+        session: SessionId,
+        handle: Handle,
+    ) -> Option<(&ResourceId, mainstay_base::LockMode)> {
+        let owned = self.locks.get(&self.find(session, handle)?)?;
+        Some((&self.resources.peek(owned.place).id, owned.granted?))
+    }
+}

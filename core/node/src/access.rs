@@ -1,0 +1,349 @@
+//! Who may lock what: checked at the node of the client that asks, by the replicated rules of the
+//! lockspace; and limits per user, by the node's own configuration.
+
+use crate::{Node, clients::fits, wish::Asker};
+use mainstay_base::{
+    AccessChange, Caller, Instant, LockMode, LockspaceId, LockspaceName, ResourceName, SessionId,
+    UserLimits, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
+};
+use mainstay_membership::{Command, Lockspace, RequestOrigin};
+use mainstay_wire::{
+    client::{Answer, Handle},
+    codec,
+    lock::{Flags, Refusal},
+    report::LockspaceAccess,
+};
+
+/// Most lockspaces in an answer.
+const LIMIT_MAX: u32 = 1000;
+
+impl Node {
+    /// What users may have at most on this node. To be told after the boot.
+    pub fn limit_users(&mut self, limits: UserLimits) {
+        self.limits = limits;
+        self.dlm.limit_users(limits);
+    }
+
+    /// Whether a user may have another session on this node.
+    ///
+    /// # Errors
+    /// If it has as many as it may.
+    pub fn may_connect(&self, uid: u32, privileged: bool) -> Result<(), Refusal> {
+        let Some(limit) = self.limits.sessions.filter(|_| !privileged) else {
+            return Ok(());
+        };
+        let own = self.sessions.values().filter(|s| s.caller.uid == uid);
+        let used = own.count() as u64;
+        if used < limit {
+            return Ok(());
+        }
+        Err(Refusal::Limit(format!(
+            "user {uid} has {used} sessions on this node, and may have {limit} (`sessions-per-user` in \
+             `[limits]`): end some, or have the limit raised"
+        )))
+    }
+
+    pub(crate) fn caller(&self, session: SessionId) -> Caller {
+        let found = self.sessions.get(&session);
+        found.map(|s| s.caller).unwrap_or_default()
+    }
+
+    pub(crate) fn origin(&mut self) -> RequestOrigin {
+        let origin = RequestOrigin {
+            node: self.config.me,
+            boot: self.boot,
+            request: self.next_query,
+        };
+        self.next_query += 1;
+        origin
+    }
+
+    /// Notes who may lock what in a lockspace, if not everybody everything.
+    pub(crate) fn guard(&mut self, lockspace: &Lockspace) {
+        if lockspace.access.is_open_to_all() {
+            self.guarded.remove(&lockspace.id);
+        } else {
+            self.guarded.insert(lockspace.id, lockspace.access.clone());
+        }
+    }
+
+    pub(crate) fn may_lock(
+        &self,
+        session: SessionId,
+        space: LockspaceId,
+        name: &ResourceName,
+        mode: LockMode,
+        flags: Flags,
+    ) -> Result<(), Refusal> {
+        if self.guarded.is_empty() {
+            return Ok(());
+        }
+        let Some(access) = self.guarded.get(&space) else {
+            return Ok(());
+        };
+        let caller = self.caller(session);
+        let allowed = access.modes(caller, name.as_bytes());
+        let alternates = [(Flags::ALTPR, LockMode::Pr), (Flags::ALTCW, LockMode::Cw)];
+        let alternates = alternates
+            .into_iter()
+            .filter(|(flag, _)| flags.contains(*flag));
+        let mut wanted = alternates.map(|(_, mode)| mode).chain([mode]);
+        let Some(denied) = wanted.find(|mode| !allowed.has(*mode)) else {
+            return Ok(());
+        };
+        let modes: Vec<&str> = allowed.modes().map(LockMode::name).collect();
+        let modes = match modes.is_empty() {
+            true => "in no mode".to_owned(),
+            false => format!("only in {}", modes.join(", ")),
+        };
+        let lockspace = self.lockspace_name(space);
+        Err(Refusal::Denied(format!(
+            "user {} may lock {lockspace}/{name} {modes}, not in {denied}: see `mainstay lockspace list`; \
+             its owner, user {}, may change that with `mainstay lockspace rules`",
+            caller.uid, access.owner
+        )))
+    }
+
+    /// What the held mode covers is never refused.
+    pub(crate) fn may_convert(
+        &self,
+        session: SessionId,
+        handle: Handle,
+        mode: LockMode,
+        flags: Flags,
+    ) -> Result<(), Refusal> {
+        if self.guarded.is_empty() {
+            return Ok(());
+        }
+        match self.dlm.held(session, handle) {
+            Some((resource, held)) if !held.covers(mode) => {
+                let (space, name) = (resource.space, &resource.name);
+                self.may_lock(session, space, name, mode, flags)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An update of a value needs no mode, but who may not write by a mode may not by an update.
+    pub(crate) fn may_write(&self, session: SessionId, handle: Handle) -> Result<(), Refusal> {
+        if self.guarded.is_empty() {
+            return Ok(());
+        }
+        let Some((resource, _)) = self.dlm.held(session, handle) else {
+            return Ok(());
+        };
+        let (space, name) = (resource.space, &resource.name);
+        let may = |mode| self.may_lock(session, space, name, mode, Flags::NONE);
+        may(LockMode::Ex).or_else(|_| may(LockMode::Pw))
+    }
+
+    pub(crate) fn not_yours(&self, session: SessionId, name: &LockspaceName) -> Refusal {
+        let uid = self.caller(session).uid;
+        let owner = self.state.lockspace(name).map_or(0, |l| l.access.owner);
+        Refusal::Denied(format!(
+            "user {uid} may lock nothing in lockspace {name}, which belongs to user {owner}: its owner may \
+             change that with `mainstay lockspace set` or `rules`"
+        ))
+    }
+
+    /// Who is not privileged may not give away, nor name a group that it is not in.
+    fn may_change(&self, session: SessionId, change: &AccessChange) -> Result<(), Refusal> {
+        change
+            .check()
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let caller = self.caller(session);
+        let owner = change.owner.is_none_or(|owner| owner == caller.uid);
+        let group = change.group.is_none_or(|group| group == caller.gid);
+        if caller.privileged || owner && group {
+            return Ok(());
+        }
+        Err(Refusal::Denied(format!(
+            "only root and the daemon's own user may give a lockspace to another owner or to a group other \
+             than the caller's ({}); try it with sudo",
+            caller.gid
+        )))
+    }
+
+    pub(crate) fn create_lockspace(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        name: LockspaceName,
+        value_len: Option<u16>,
+        change: &AccessChange,
+    ) {
+        let len = value_len.map_or(VALUE_LEN_DEFAULT, usize::from);
+        let possible = (1..=VALUE_LEN_MAX).contains(&len);
+        let Some(value_len) = u16::try_from(len).ok().filter(|_| possible) else {
+            let text = format!("a value block of {len} bytes; 1 to {VALUE_LEN_MAX} are possible");
+            return self.refuse(session, request, Refusal::Invalid(text));
+        };
+        if let Err(why) = self.may_change(session, change) {
+            return self.refuse(session, request, why);
+        }
+        if self.state.lockspace(&name).is_some() {
+            let why = exists(&name);
+            return self.refuse(session, request, why);
+        }
+        let caller = self.caller(session);
+        let access = mainstay_base::Access::open_to_all(caller.uid, caller.gid).changed(change);
+        let command = Command::CreateLockspace {
+            name,
+            value_len,
+            origin: self.origin(),
+            access,
+        };
+        self.makers.insert((session, request));
+        let asker = Asker {
+            session,
+            request,
+            value_len: None,
+        };
+        self.wish(now, command, Some(asker));
+    }
+
+    pub(crate) fn set_lockspace(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        name: LockspaceName,
+        change: AccessChange,
+    ) {
+        if let Err(why) = self.may_change(session, &change) {
+            return self.refuse(session, request, why);
+        }
+        let Some(lockspace) = self.state.lockspace(&name) else {
+            return self.refuse(session, request, Refusal::NoSuchLockspace);
+        };
+        let caller = self.caller(session);
+        if !caller.privileged && caller.uid != lockspace.access.owner {
+            let why = not_owner(&name, lockspace.access.owner);
+            return self.refuse(session, request, why);
+        }
+        let command = Command::SetAccess {
+            name,
+            change,
+            by: Some(caller.uid).filter(|_| !caller.privileged),
+            origin: self.origin(),
+        };
+        let asker = Asker {
+            session,
+            request,
+            value_len: None,
+        };
+        self.wish(now, command, Some(asker));
+    }
+
+    /// Answers who waited for a lockspace: who wanted to open it, and who wanted to make it.
+    pub(crate) fn lockspace_there(
+        &mut self,
+        lockspace: &Lockspace,
+        created: bool,
+        origin: Option<RequestOrigin>,
+    ) {
+        let mine = |o: &RequestOrigin| created && Some(*o) == origin;
+        let (id, value_len) = (lockspace.id, lockspace.value_len);
+        let mut makers = Vec::new();
+        let mut waiting = Vec::new();
+        for wish in std::mem::take(&mut self.wishes) {
+            match &wish.command {
+                Command::CreateLockspace { name, origin, .. } if *name == lockspace.name => {
+                    let made = mine(origin);
+                    makers.extend(wish.askers.into_iter().map(|asker| (asker, made)));
+                }
+                _ => waiting.push(wish),
+            }
+        }
+        self.wishes = waiting;
+        for (asker, made) in makers {
+            let (session, request) = (asker.session, asker.request);
+            let strict = self.makers.remove(&(session, request));
+            let opens = lockspace.access.may_open(self.caller(session));
+            let result = match strict {
+                true if made => Ok(Answer::LockspaceSet(Box::new(told(lockspace)))),
+                true => Err(exists(&lockspace.name)),
+                // Another node's wish may have come true before, with another length.
+                false if opens => fits(&lockspace.name, asker.value_len, value_len)
+                    .map(|()| Answer::Lockspace { id, value_len }),
+                false => Err(self.not_yours(session, &lockspace.name)),
+            };
+            self.tell_result(session, request, result);
+        }
+    }
+
+    pub(crate) fn access_set(&mut self, lockspace: &Lockspace, origin: Option<RequestOrigin>) {
+        for asker in self.take_setters(origin) {
+            let answer = Answer::LockspaceSet(Box::new(told(lockspace)));
+            self.tell_result(asker.session, asker.request, Ok(answer));
+        }
+    }
+
+    pub(crate) fn access_refused(&mut self, origin: RequestOrigin) {
+        for asker in self.take_setters(Some(origin)) {
+            let text = "the lockspace was given to another owner meanwhile".to_owned();
+            self.tell_result(asker.session, asker.request, Err(Refusal::Denied(text)));
+        }
+    }
+
+    fn take_setters(&mut self, origin: Option<RequestOrigin>) -> Vec<Asker> {
+        self.take_wishes(
+            |command| matches!(command, Command::SetAccess { origin: o, .. } if Some(*o) == origin),
+        )
+    }
+
+    pub(crate) fn list_lockspaces(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        after: Option<&LockspaceName>,
+        limit: u32,
+    ) {
+        if limit == 0 || limit > LIMIT_MAX {
+            let text = format!("a limit of {limit} lockspaces; 1 to {LIMIT_MAX} are possible");
+            return self.refuse(session, request, Refusal::Invalid(text));
+        }
+        let later = |l: &&Lockspace| after.is_none_or(|after| l.name > *after);
+        let mut rest = self.state.lockspaces().filter(later);
+        let mut room = mainstay_base::CLIENT_MESSAGE_LEN_MAX / 2;
+        let mut lockspaces = Vec::new();
+        while room > 0
+            && lockspaces.len() < limit as usize
+            && let Some(lockspace) = rest.next()
+        {
+            let one = told(lockspace);
+            room = room.saturating_sub(codec::to_vec(&one).len());
+            lockspaces.push(one);
+        }
+        let truncated = rest.next().is_some();
+        drop(rest);
+        let answer = Answer::Lockspaces {
+            lockspaces,
+            truncated,
+        };
+        self.answer(session, request, answer);
+    }
+}
+
+fn told(lockspace: &Lockspace) -> LockspaceAccess {
+    LockspaceAccess {
+        id: lockspace.id,
+        name: lockspace.name.clone(),
+        value_len: lockspace.value_len,
+        access: lockspace.access.clone(),
+    }
+}
+
+fn exists(name: &LockspaceName) -> Refusal {
+    Refusal::Invalid(format!(
+        "lockspace {name} exists already; `mainstay lockspace set {name}` changes who may lock what in it"
+    ))
+}
+
+fn not_owner(name: &LockspaceName, owner: u32) -> Refusal {
+    Refusal::Denied(format!(
+        "lockspace {name} belongs to user {owner}: only that user, root and the daemon's own user may say \
+         who may lock what in it"
+    ))
+}

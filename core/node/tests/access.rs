@@ -1,0 +1,424 @@
+//! Who may lock what, and how much: rules that all nodes have, limits of one node.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[expect(dead_code, reason = "other tests need more of it")]
+mod world;
+
+use mainstay_base::{
+    AccessChange, AccessRule, ByteRange, FencePolicy, LockMode, LockspaceId, LockspaceName,
+    ModeSet, NodeId, ResourceName, SessionId, UserLimits, Whom,
+};
+use mainstay_node::Input;
+use mainstay_wire::{
+    client::{Answer, Ask, Handle},
+    lock::{Flags, Refusal, ValueUpdate},
+    report::{LockspaceAccess, OwnerReport},
+};
+use world::World;
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+
+/// A session of a user that is neither root nor the daemon's.
+fn user(w: &mut World, node: NodeId, session: u64, uid: u32, group: u32) {
+    let owner = OwnerReport {
+        pid: 1,
+        uid,
+        command: "user".to_owned(),
+    };
+    let session = SessionId(session);
+    let opened = Input::SessionOpened {
+        session,
+        owner,
+        group,
+        privileged: false,
+    };
+    w.input(node, opened);
+}
+
+fn name() -> LockspaceName {
+    LockspaceName::new("vms").unwrap()
+}
+
+/// Root on node 1 (session 1), user 1000 on node 1 (10), users 1001 and 1002 on node 2 (11, 12), of whom
+/// 1001 connects with group 100.
+fn cluster() -> World {
+    let mut w = World::new(2, FencePolicy::Lease);
+    w.settle();
+    w.open(N1, 1);
+    user(&mut w, N1, 10, 1000, 1000);
+    user(&mut w, N2, 11, 1001, 100);
+    user(&mut w, N2, 12, 1002, 1002);
+    w
+}
+
+fn ask(w: &mut World, node: NodeId, session: u64, ask: Ask) -> Result<Answer, Refusal> {
+    let request = w.ask(node, session, ask);
+    w.wait(node, request)
+}
+
+fn create(w: &mut World, access: AccessChange) -> LockspaceAccess {
+    let make = Ask::CreateLockspace {
+        name: name(),
+        value_len: Some(48),
+        access,
+    };
+    match ask(w, N1, 10, make) {
+        Ok(Answer::LockspaceSet(made)) => *made,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn set(w: &mut World, node: NodeId, session: u64, access: AccessChange) -> Result<Answer, Refusal> {
+    let name = name();
+    ask(w, node, session, Ask::SetLockspace { name, access })
+}
+
+fn mode(mode: u16) -> AccessChange {
+    AccessChange {
+        mode: Some(mode),
+        ..AccessChange::default()
+    }
+}
+
+fn rules(rules: &[(&str, Whom, ModeSet)]) -> AccessChange {
+    let rules = rules.iter().map(|(prefix, whom, modes)| AccessRule {
+        prefix: prefix.as_bytes().to_vec(),
+        whom: *whom,
+        modes: *modes,
+    });
+    AccessChange {
+        rules: Some(rules.collect()),
+        ..AccessChange::default()
+    }
+}
+
+fn open(w: &mut World, node: NodeId, session: u64) -> Result<Answer, Refusal> {
+    let open = Ask::OpenLockspace {
+        name: name(),
+        value_len: None,
+    };
+    ask(w, node, session, open)
+}
+
+fn lock(
+    w: &mut World,
+    (node, session): (NodeId, u64),
+    space: LockspaceId,
+    (handle, name): (u64, &str),
+    mode: LockMode,
+) -> Result<Answer, Refusal> {
+    ask(
+        w,
+        node,
+        session,
+        World::lock_ask(handle, space, name, mode, Flags::NONE),
+    )
+}
+
+fn convert(handle: u64, mode: LockMode) -> Ask {
+    Ask::Convert {
+        handle: Handle(handle),
+        mode,
+        flags: Flags::NONE,
+        blocking: true,
+        value: None,
+        timeout_ms: None,
+    }
+}
+
+fn denied(result: Result<Answer, Refusal>, said: &str) {
+    match result {
+        Err(Refusal::Denied(text)) => assert!(text.contains(said), "{text}"),
+        other => panic!("not denied: {other:?}"),
+    }
+}
+
+/// Protects owners: a lockspace belongs to who makes it, is made once, and only the owner and root say
+/// who may lock what, on whichever node; who is not let in cannot open it, and is told whom to ask.
+#[test]
+fn a_lockspace_belongs_to_its_maker() {
+    let mut w = cluster();
+    let made = create(&mut w, mode(0o600));
+    assert_eq!(
+        (made.access.owner, made.access.group, made.access.mode),
+        (1000, 1000, 0o600)
+    );
+    assert_eq!(made.value_len, 48);
+    let again = Ask::CreateLockspace {
+        name: name(),
+        value_len: None,
+        access: AccessChange::default(),
+    };
+    let refused = ask(&mut w, N1, 1, again).unwrap_err();
+    assert!(refused.to_string().contains("exists already"), "{refused}");
+    w.until("node 2 knows", |w| {
+        let node = w.hosts[&N2].node.as_ref().unwrap();
+        node.cluster_state().lockspace(&name()).is_some()
+    });
+    denied(
+        open(&mut w, N2, 11),
+        "user 1001 may lock nothing in lockspace vms, which belongs to user 1000",
+    );
+    denied(set(&mut w, N2, 11, mode(0o666)), "belongs to user 1000");
+    let given = AccessChange {
+        owner: Some(1001),
+        ..AccessChange::default()
+    };
+    denied(set(&mut w, N1, 10, given.clone()), "only root");
+    let odd = set(&mut w, N1, 10, mode(0o777)).unwrap_err();
+    assert_eq!(odd.code(), "invalid");
+    assert!(set(&mut w, N1, 1, given).is_ok());
+    denied(set(&mut w, N1, 10, mode(0o666)), "belongs to user 1001");
+    assert!(open(&mut w, N1, 1).is_ok(), "root is let in");
+    let list = Ask::Lockspaces {
+        after: None,
+        limit: 10,
+    };
+    let Ok(Answer::Lockspaces {
+        lockspaces,
+        truncated,
+    }) = ask(&mut w, N1, 10, list)
+    else {
+        panic!("no list");
+    };
+    assert_eq!(
+        (lockspaces.len(), lockspaces[0].access.owner, truncated),
+        (1, 1001, false)
+    );
+}
+
+/// Protects the usual: a lockspace that is made by opening it is open to all, as it always was.
+#[test]
+fn what_is_opened_first_is_open_to_all() {
+    let mut w = cluster();
+    let Ok(Answer::Lockspace { id, .. }) = open(&mut w, N2, 11) else {
+        panic!("not opened");
+    };
+    assert!(open(&mut w, N1, 10).is_ok());
+    assert!(lock(&mut w, (N1, 10), id, (1, "x"), LockMode::Ex).is_ok());
+    denied(set(&mut w, N1, 10, mode(0o600)), "belongs to user 1001");
+    assert!(set(&mut w, N2, 11, mode(0o600)).is_ok());
+    w.until("node 1 knows", |w| {
+        let node = w.hosts[&N1].node.as_ref().unwrap();
+        node.cluster_state().lockspace(&name()).unwrap().access.mode == 0o600
+    });
+    denied(
+        lock(&mut w, (N1, 10), id, (2, "y"), LockMode::Nl),
+        "in no mode",
+    );
+    let unlock = Ask::Unlock {
+        handle: Handle(1),
+        flags: Flags::NONE,
+        value: None,
+    };
+    assert!(
+        ask(&mut w, N1, 10, unlock).is_ok(),
+        "what is held may always go"
+    );
+}
+
+/// Protects names by rules: each call for a lock or a stronger mode is judged by them at the caller's
+/// node, alternates included, and says what would be allowed; a weaker mode is never refused.
+#[test]
+fn rules_are_kept_where_locks_are_asked_for() {
+    let mut w = cluster();
+    let all = ModeSet::ALL;
+    let made = create(
+        &mut w,
+        rules(&[
+            ("vm-", Whom::All, ModeSet::READ),
+            ("vm-", Whom::Group(100), all),
+        ]),
+    );
+    let space = made.id;
+    w.until("node 2 knows", |w| {
+        let node = w.hosts[&N2].node.as_ref().unwrap();
+        node.cluster_state().lockspace(&name()).is_some()
+    });
+    assert!(lock(&mut w, (N2, 12), space, (1, "vm-1"), LockMode::Pr).is_ok());
+    denied(
+        lock(&mut w, (N2, 12), space, (2, "vm-1"), LockMode::Ex),
+        "user 1002 may lock vms/vm-1 only in nl, cr, pr, not in ex",
+    );
+    assert!(lock(&mut w, (N2, 12), space, (2, "db"), LockMode::Ex).is_ok());
+    assert!(lock(&mut w, (N2, 11), space, (1, "vm-2"), LockMode::Ex).is_ok());
+    let alternate = World::lock_ask(
+        3,
+        space,
+        "vm-1",
+        LockMode::Pr,
+        Flags::ALTCW | Flags::NOQUEUE,
+    );
+    denied(ask(&mut w, N2, 12, alternate), "not in cw");
+    denied(
+        ask(&mut w, N2, 12, World::convert_ask(1, LockMode::Pw, None)),
+        "not in pw",
+    );
+    assert!(set(&mut w, N1, 10, rules(&[("", Whom::All, ModeSet::NONE)])).is_ok());
+    w.until("node 2 knows", |w| {
+        let node = w.hosts[&N2].node.as_ref().unwrap();
+        node.cluster_state()
+            .lockspace(&name())
+            .unwrap()
+            .access
+            .rules
+            .len()
+            == 1
+    });
+    assert!(ask(&mut w, N2, 12, World::convert_ask(1, LockMode::Cr, None)).is_ok());
+    denied(
+        ask(&mut w, N2, 12, World::convert_ask(1, LockMode::Pr, None)),
+        "in no mode",
+    );
+}
+
+/// Protects the same names by other doors: ranges, and updates of values, which need no mode.
+#[test]
+fn rules_hold_for_ranges_and_updates() {
+    let mut w = cluster();
+    let made = create(&mut w, rules(&[("vm-", Whom::All, ModeSet::READ)]));
+    let space = made.id;
+    w.until("node 2 knows", |w| {
+        let node = w.hosts[&N2].node.as_ref().unwrap();
+        node.cluster_state().lockspace(&name()).is_some()
+    });
+    let range = |handle, name: &str, mode| Ask::Range {
+        handle: Handle(handle),
+        lockspace: space,
+        name: ResourceName::new(name).unwrap(),
+        range: ByteRange::new(0, 9).unwrap(),
+        mode,
+        flags: Flags::NONE,
+        blocking: false,
+        timeout_ms: None,
+    };
+    assert!(ask(&mut w, N2, 12, range(1, "vm-1", LockMode::Pr)).is_ok());
+    denied(
+        ask(&mut w, N2, 12, range(1, "vm-1", LockMode::Ex)),
+        "not in ex",
+    );
+    let add = |handle| Ask::UpdateValue {
+        handle: Handle(handle),
+        update: ValueUpdate::Add { delta: 1 },
+    };
+    for (handle, name) in [(2, "vm-2"), (3, "db")] {
+        assert!(lock(&mut w, (N2, 12), space, (handle, name), LockMode::Cr).is_ok());
+    }
+    denied(ask(&mut w, N2, 12, add(2)), "not in pw");
+    assert!(ask(&mut w, N2, 12, add(3)).is_ok());
+    assert!(set(&mut w, N1, 10, rules(&[("", Whom::All, ModeSet::NONE)])).is_ok());
+    w.until("node 2 knows", |w| {
+        let node = w.hosts[&N2].node.as_ref().unwrap();
+        let lockspace = node.cluster_state().lockspace(&name());
+        lockspace.unwrap().access.rules[0].prefix.is_empty()
+    });
+    let given_up = ask(&mut w, N2, 12, range(1, "vm-1", LockMode::Nl));
+    assert!(given_up.is_ok(), "what is held may always go");
+}
+
+/// Protects the others from one user: locks and waiting calls beyond its limits are refused with what is
+/// used and what would help, and what goes, by whatever way, makes room again.
+#[test]
+fn users_are_limited() {
+    let mut w = World::new(1, FencePolicy::Lease);
+    w.settle();
+    let limits = UserLimits {
+        locks: Some(3),
+        sessions: Some(2),
+        waiting: Some(1),
+    };
+    w.hosts
+        .get_mut(&N1)
+        .unwrap()
+        .node
+        .as_mut()
+        .unwrap()
+        .limit_users(limits);
+    w.open(N1, 1);
+    for session in [10, 11] {
+        user(&mut w, N1, session, 1000, 1000);
+    }
+    user(&mut w, N1, 12, 1001, 1001);
+    let connect = |w: &World, uid, privileged| {
+        let node = w.hosts[&N1].node.as_ref().unwrap();
+        node.may_connect(uid, privileged)
+    };
+    let refused = connect(&w, 1000, false).unwrap_err().to_string();
+    assert!(
+        refused.contains("user 1000 has 2 sessions on this node, and may have 2"),
+        "{refused}"
+    );
+    assert!(connect(&w, 1001, false).is_ok() && connect(&w, 1000, true).is_ok());
+
+    let space = w.space(N1, 10);
+    for (session, handle) in [(10, 1), (10, 2), (11, 3)] {
+        assert!(
+            lock(
+                &mut w,
+                (N1, session),
+                space,
+                (handle, &format!("r{handle}")),
+                LockMode::Ex
+            )
+            .is_ok()
+        );
+    }
+    let refused = lock(&mut w, (N1, 11), space, (4, "r4"), LockMode::Ex).unwrap_err();
+    assert_eq!(refused.code(), "limit");
+    let said = "user 1000 has 3 locks on this node, and may have 3 (`locks-per-user`";
+    assert!(refused.to_string().contains(said), "{refused}");
+    assert!(lock(&mut w, (N1, 12), space, (1, "other"), LockMode::Ex).is_ok());
+    let unlock = Ask::Unlock {
+        handle: Handle(2),
+        flags: Flags::NONE,
+        value: None,
+    };
+    assert!(ask(&mut w, N1, 10, unlock).is_ok());
+
+    // Two lockers of other users' locks: the first waits, the second may not.
+    let waits = World::lock_ask(5, space, "other", LockMode::Ex, Flags::NONE);
+    let waiting = w.ask(N1, 11, waits);
+    let refused = ask(&mut w, N1, 10, convert(1, LockMode::Nl));
+    assert!(refused.is_ok(), "a weaker mode does not wait");
+    let refused = ask(&mut w, N1, 10, convert(1, LockMode::Pr)).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("1 calls of user 1000 wait on this node, and 1 may"),
+        "{refused}"
+    );
+    let cancel = Ask::Cancel { handle: Handle(5) };
+    assert!(ask(&mut w, N1, 11, cancel).is_ok());
+    assert_eq!(w.wait(N1, waiting), Err(Refusal::Cancelled));
+    assert!(ask(&mut w, N1, 10, convert(1, LockMode::Pr)).is_ok());
+
+    // A session that waits ends: its locks and its wait are gone.
+    let waits = World::lock_ask(6, space, "other", LockMode::Ex, Flags::NONE);
+    w.ask(N1, 11, waits);
+    w.input(
+        N1,
+        Input::SessionClosed {
+            session: SessionId(11),
+        },
+    );
+    for handle in [7, 8] {
+        assert!(
+            lock(
+                &mut w,
+                (N1, 10),
+                space,
+                (handle, &format!("r{handle}")),
+                LockMode::Ex
+            )
+            .is_ok()
+        );
+    }
+    assert_eq!(
+        lock(&mut w, (N1, 10), space, (9, "r9"), LockMode::Ex)
+            .unwrap_err()
+            .code(),
+        "limit"
+    );
+}
