@@ -68,11 +68,15 @@ pub enum Mutant {
     RangeTailForgotten,
     /// A range that began before another is not seen to reach into it.
     RangeOverlapByStart,
+    /// Of lockspaces that came in a snapshot, the rules are not kept.
+    RulesOfSnapshotForgotten,
+    /// A call that ends with its lock goes on counting as waiting for its user.
+    QuotaLeaks,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 31] = [
+    pub const ALL: [Mutant; 33] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -104,6 +108,8 @@ impl Mutant {
         Mutant::WatchNotRestated,
         Mutant::RangeTailForgotten,
         Mutant::RangeOverlapByStart,
+        Mutant::RulesOfSnapshotForgotten,
+        Mutant::QuotaLeaks,
     ];
 
     /// Whether this bug is switched on in this thread.

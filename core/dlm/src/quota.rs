@@ -9,6 +9,7 @@ use mainstay_wire::{
     dlm::ResourceId,
     lock::{Flags, Refusal},
 };
+use std::collections::BTreeMap;
 
 /// What one user has.
 #[derive(Debug, Default)]
@@ -147,6 +148,34 @@ impl Dlm {
         if limited && !caller.privileged {
             self.quotas.open(session, caller.uid);
         }
+    }
+
+    /// What is counted is what there is.
+    pub(crate) fn check_quotas(&self) {
+        let quotas = &self.quotas;
+        let account = |lock| {
+            let owned = self.locks.get(lock)?;
+            quotas.sessions.get(&owned.session)
+        };
+        let mut counted = BTreeMap::<u32, (u64, u64)>::new();
+        for resource in self.resources.iter() {
+            for account in resource.locks.iter().filter_map(account) {
+                counted.entry(account.uid).or_default().0 += 1;
+            }
+        }
+        for account in self.contention.waiting().filter_map(account) {
+            counted.entry(account.uid).or_default().1 += 1;
+        }
+        let uids = quotas.users.sorted_keys_where(|_, _| true);
+        for uid in uids {
+            let used = quotas
+                .users
+                .get(&uid)
+                .map(|used| (used.locks, used.waiting));
+            let there = counted.remove(&uid).unwrap_or_default();
+            assert_eq!(used, Some(there), "locks and waiting calls of user {uid}");
+        }
+        assert!(counted.is_empty(), "nobody counts for users {counted:?}");
     }
 
     /// The resource of a client's lock, and the mode held.

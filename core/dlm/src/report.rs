@@ -81,6 +81,7 @@ impl Dlm {
     /// # Panics
     /// If it does not.
     pub fn check(&self) {
+        self.check_quotas();
         for resource in self.resources.iter() {
             if let State::Mine(master) = &resource.state
                 && master.rebuilding.is_none()

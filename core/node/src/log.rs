@@ -312,7 +312,9 @@ impl Node {
                 } => {
                     let (id, value_len) = (lockspace.id, lockspace.value_len);
                     self.dlm.add_space(id, usize::from(value_len));
-                    self.guard(&lockspace);
+                    if created || !Mutant::RulesOfSnapshotForgotten.active() {
+                        self.guard(&lockspace);
+                    }
                     if created {
                         let name = lockspace.name.clone();
                         let what = What::LockspaceCreated { id, name };

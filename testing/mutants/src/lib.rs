@@ -33,7 +33,8 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::UpdateIgnoresHolders
         | Mutant::SwapUnconditional
         | Mutant::RangeTailForgotten
-        | Mutant::RangeOverlapByStart => Profile::Quiet,
+        | Mutant::RangeOverlapByStart
+        | Mutant::QuotaLeaks => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }
@@ -53,7 +54,8 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::RegisteredTooEarly
         | Mutant::PurgeForgotten
         | Mutant::MoveDespiteChange
-        | Mutant::WatchNotRestated => Profile::Crashy,
+        | Mutant::WatchNotRestated
+        | Mutant::RulesOfSnapshotForgotten => Profile::Crashy,
         // The answer must be lost with the master, and what it said to others must not.
         Mutant::UpdateRepeated => Profile::Mixed,
     }

@@ -63,6 +63,8 @@ pub struct Ranged {
 pub enum Call {
     /// Open a lockspace of the terrain.
     Open(usize),
+    /// Make it, with its rules.
+    Create(usize),
     /// A new lock.
     Lock {
         /// Its name.

@@ -27,6 +27,7 @@ mod sessions;
 pub mod stats;
 pub mod trace;
 mod updates;
+mod users;
 mod witness;
 pub mod workloads;
 pub mod world;

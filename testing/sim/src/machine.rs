@@ -1,5 +1,6 @@
 //! What the simulator drives: the node, or a stand-in for it.
 
+use crate::users;
 use mainstay_base::Instant;
 use mainstay_node::{BootError, BootInfo, Input, Node, NodeConfig, Outbox};
 use mainstay_recorder::{Dump, Recorder};
@@ -57,6 +58,7 @@ pub fn real_node() -> Arc<Maker> {
         let recorder = Recorder::new(RECORDER, info.boot);
         let mut node = Node::boot(now, config, info)?;
         node.record_to(now, recorder);
+        node.limit_users(users::limits());
         Ok(Box::new(node) as Box<dyn Machine>)
     })
 }

@@ -9,6 +9,7 @@ use crate::{
     dice::{Dice, MS, SEC},
     disk::{Ended, Write},
     machine::Machine,
+    users,
     world::{Ev, Up, World},
 };
 use mainstay_base::{BootId, Incarnation, Instant, LinkId, NodeId, SessionId};
@@ -410,16 +411,17 @@ impl World {
                 process.sessions.insert(session, Session { slot, no, conn });
                 process.by_conn.insert(conn, session);
                 let life = process.life;
+                let caller = users::caller(no, self.clients[slot].brain.name());
                 self.mail(slot, no, conn, Mail::Welcome { life });
                 Some(Input::SessionOpened {
-                    group: 0,
+                    group: caller.gid,
                     session,
                     owner: OwnerReport {
                         pid: no,
-                        uid: 0,
+                        uid: caller.uid,
                         command: String::new(),
                     },
-                    privileged: true,
+                    privileged: caller.privileged,
                 })
             }
             Up::Ask { request, ask } => Some(Input::Request {

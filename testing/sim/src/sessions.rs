@@ -5,6 +5,7 @@ use crate::{
     client::{Call, Client, Command, Grant, Link, Lock, Mail, Phase, answer_name},
     dice::{Dice, MS},
     trace::mix_bytes,
+    users,
     workloads::{Brain, Hands, Happened},
     world::{Ev, Up, World},
 };
@@ -212,7 +213,21 @@ impl World {
         self.at(wait, Ev::Hello { slot, no });
     }
 
+    /// Opens a lockspace, which exists already if it has rules.
     fn open_space(&mut self, slot: usize, space: usize) {
+        let name = self.terrain.spaces[space].clone();
+        if users::has_rules(&self.terrain, &name) {
+            let ask = Ask::CreateLockspace {
+                name,
+                value_len: None,
+                access: users::rules(),
+            };
+            return self.ask(slot, ask, Call::Create(space));
+        }
+        self.open_existing(slot, space);
+    }
+
+    fn open_existing(&mut self, slot: usize, space: usize) {
         let name = self.terrain.spaces[space].clone();
         let ask = Ask::OpenLockspace {
             name,
@@ -319,6 +334,25 @@ impl World {
         self.judge.complain("client protocol", self.now, what);
     }
 
+    /// What a user may not do is refused, and nothing else.
+    fn judge_access(&mut self, slot: usize, call: &Call, denied: bool) {
+        let client = &self.clients[slot];
+        let (Call::Lock { handle, mode, .. } | Call::Convert { handle, mode, .. }) = call else {
+            return;
+        };
+        let Some(lock) = client.locks.get(handle) else {
+            return;
+        };
+        let caller = users::caller(client.no, client.brain.name());
+        let name = &self.terrain.resources[lock.res as usize];
+        if users::may(&self.terrain, caller, name, *mode) == denied {
+            let denied = if denied { "denied" } else { "granted" };
+            let what = format!("user {} was {denied} {} in {mode}", caller.uid, name.1);
+            self.judge.complain("access", self.now, what);
+        }
+        self.stats.add("calls denied", u64::from(denied));
+    }
+
     fn done(&mut self, slot: usize, request: u64, result: Result<Answer, Refusal>) {
         let client = &mut self.clients[slot];
         let no = client.no;
@@ -338,8 +372,18 @@ impl World {
             client: no,
             request,
         });
+        match &result {
+            Ok(Answer::Granted(_)) => self.judge_access(slot, &call, false),
+            Err(Refusal::Denied(_)) => self.judge_access(slot, &call, true),
+            _ => {}
+        }
         match (call, result) {
-            (Call::Open(space), result) => self.opened(slot, space, result),
+            (Call::Create(space), Ok(Answer::LockspaceSet(_))) => self.open_existing(slot, space),
+            (Call::Create(space), Err(Refusal::Invalid(_))) => {
+                self.stats.count("lockspaces made by others");
+                self.open_existing(slot, space);
+            }
+            (Call::Create(space) | Call::Open(space), result) => self.opened(slot, space, result),
             (
                 call @ (Call::Lock { .. } | Call::Convert { .. }),
                 Ok(answer @ (Answer::Granted(_) | Answer::GrantedOtherwise { .. })),

@@ -213,6 +213,10 @@ impl Lone {
                     Ok(Answer::Lockspace { id, value_len: 32 }),
                 );
             }
+            Ask::CreateLockspace { .. } => {
+                let why = Refusal::Invalid("it knows no rules".to_owned());
+                Lone::reply(out, session, request, Err(why));
+            }
             Ask::Lock {
                 handle,
                 lockspace,

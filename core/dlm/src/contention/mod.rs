@@ -42,6 +42,11 @@ impl Contention {
         self.spaces.get_or_insert_with(space, Box::default)
     }
 
+    /// The locks of calls that wait.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &LockId> {
+        self.waits.iter().map(|(_, lock)| lock)
+    }
+
     /// A call waits: it stands in its master's queue, or has no master to go to. Whether it did not
     /// before.
     pub(crate) fn waits(&mut self, asked: Instant, lock: LockId) -> bool {
