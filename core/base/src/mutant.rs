@@ -70,7 +70,7 @@ pub enum Mutant {
     RangeOverlapByStart,
     /// Of lockspaces that came in a snapshot, the rules are not kept.
     RulesOfSnapshotForgotten,
-    /// A call that ends with its lock goes on counting as waiting for its user.
+    /// A lock that goes before it was granted goes on counting for its user.
     QuotaLeaks,
 }
 

@@ -395,12 +395,12 @@ impl Dlm {
                 owned.sent = true;
                 self.master_local(now, lock);
             }
-            State::Lost(_) => {
+            State::Lost(_) if owned.requested().is_some() => {
                 if self.contention.waits(owned.asked, lock) {
                     self.quotas.wait_begins(owned.session);
                 }
             }
-            State::LookingUp | State::Forgetting | State::Moving(_) => {}
+            State::LookingUp | State::Forgetting | State::Lost(_) | State::Moving(_) => {}
         }
     }
 
@@ -729,10 +729,12 @@ impl Dlm {
         };
         let resource = &self.resources.peek(owned.place).id;
         let waited = self.contention.lock_goes(now, lock, resource, &owned);
-        if waited && !Mutant::QuotaLeaks.active() {
+        if waited {
             self.quotas.wait_ends(owned.session);
         }
-        self.quotas.lock_goes(owned.session);
+        if owned.granted.is_some() || !Mutant::QuotaLeaks.active() {
+            self.quotas.lock_goes(owned.session);
+        }
         self.ranges.remove(&lock);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);

@@ -2,7 +2,7 @@
 //!
 //! Where nothing is limited, and for who is privileged, nothing is counted.
 
-use crate::Dlm;
+use crate::{Dlm, table::Owned};
 use mainstay_base::{Caller, FixedMap, SessionId, UserLimits};
 use mainstay_wire::{
     client::Handle,
@@ -163,8 +163,13 @@ impl Dlm {
                 counted.entry(account.uid).or_default().0 += 1;
             }
         }
-        for account in self.contention.waiting().filter_map(account) {
-            counted.entry(account.uid).or_default().1 += 1;
+        for (asked, lock) in self.contention.waiting() {
+            let owned = self.locks.get(lock);
+            let waits = |owned: &Owned| owned.asked == *asked && owned.requested().is_some();
+            assert!(owned.is_some_and(waits), "{lock:?} waits for nothing");
+            if let Some(account) = account(lock) {
+                counted.entry(account.uid).or_default().1 += 1;
+            }
         }
         let uids = quotas.users.sorted_keys_where(|_, _| true);
         for uid in uids {

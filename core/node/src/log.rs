@@ -312,7 +312,7 @@ impl Node {
                 } => {
                     let (id, value_len) = (lockspace.id, lockspace.value_len);
                     self.dlm.add_space(id, usize::from(value_len));
-                    if created || !Mutant::RulesOfSnapshotForgotten.active() {
+                    if origin.is_some() || !Mutant::RulesOfSnapshotForgotten.active() {
                         self.guard(&lockspace);
                     }
                     if created {

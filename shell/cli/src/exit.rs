@@ -56,7 +56,7 @@ Exit codes:
   74   `node`: the disk failed or the journal is damaged
   75   `lock`: the lock was lost; `node`: another daemon has its directory, socket or port,
        or it stopped before the cluster had confirmed that it left
-  77   only root or the daemon's user may do that
+  77   not allowed: to others than root or the daemon's user, or by the lockspace
   78   the configuration or the key file is wrong
   126  `lock`: COMMAND could not be executed
   127  `lock`: COMMAND was not found

@@ -166,7 +166,7 @@ async fn serve(config: Config, key: ClusterKey) -> Result<u8, StartError> {
     let generation = 1;
     let (page, page_fd) = SharedPage::create(generation)?;
     stop_on_panic(&page);
-    let listener = ipc::bind(&config.socket)?;
+    let listener = ipc::bind(&config.socket, config.socket_access)?;
     let inbox = SharedInbox::default();
     let gate = Arc::new(Gate::default());
     watch_signals(&inbox)?;

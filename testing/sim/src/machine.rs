@@ -19,6 +19,11 @@ pub trait Machine {
     fn deadline(&self) -> Option<Instant>;
     /// How often it has granted as a master.
     fn grants(&self) -> u64;
+    /// Looks whether all that it keeps fits together.
+    ///
+    /// # Panics
+    /// If it does not.
+    fn check(&self) {}
     /// What its flight recorder remembers, if it has one.
     fn recorded(&mut self) -> Option<Dump> {
         None
@@ -44,6 +49,10 @@ impl Machine for Node {
 
     fn grants(&self) -> u64 {
         self.lock_manager().grants()
+    }
+
+    fn check(&self) {
+        self.lock_manager().check();
     }
 
     fn recorded(&mut self) -> Option<Dump> {

@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// Frames that wait for a stopped daemon at most; what exceeds the socket's buffer is lost.
 const INBOX_MAX: usize = 20_000;
 
+/// A node is looked through after so many times in which it dealt with all that had come.
+const CHECKED_EVERY: u64 = 256;
+
 /// What waits for a daemon to take it.
 #[derive(Debug)]
 pub(crate) enum Arrived {
@@ -56,6 +59,8 @@ pub(crate) struct Process {
     sessions: BTreeMap<SessionId, Session>,
     by_conn: BTreeMap<u64, SessionId>,
     next_session: u64,
+    /// How often it has dealt with all that had come.
+    flushes: u64,
     /// This node's incarnation in the latest view that it installed.
     pub(crate) seen_as: Option<Incarnation>,
     /// This life has acted as a member.
@@ -114,6 +119,7 @@ impl World {
             sessions: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             next_session: 1,
+            flushes: 0,
             seen_as: None,
             acted: false,
             disk_failed: false,
@@ -309,6 +315,10 @@ impl World {
             return;
         };
         machine.flush(now, &mut out);
+        if process.flushes.is_multiple_of(CHECKED_EVERY) {
+            machine.check();
+        }
+        process.flushes += 1;
         process.carry.extend(out.effects);
         if self.carry_out(host, run) {
             self.set_timer(host);

@@ -106,6 +106,7 @@ impl Spec {
                     key: key.clone(),
                     state: dir.path().join(format!("n{this}")),
                     socket: dir.path().join(format!("n{this}.sock")),
+                    more: String::new(),
                     lease_ms: self.lease_ms,
                     nodes: nodes.collect(),
                 };

@@ -15,6 +15,8 @@ pub struct NodeFile {
     pub state: PathBuf,
     /// The clients' socket.
     pub socket: PathBuf,
+    /// What else stands at the top of the file.
+    pub more: String,
     /// Length of a lease, in milliseconds.
     pub lease_ms: u64,
     /// All nodes, as this one believes them to be: number, name, addresses.
@@ -30,8 +32,8 @@ impl NodeFile {
         let _ = write!(
             out,
             "this-node = {:?}\nkey-file = {:?}\nstate-dir = {:?}\nsocket = {:?}\n\n\
-             [cluster]\nname = {:?}\n\n[timings]\nlease-ms = {}\n",
-            self.this, self.key, self.state, self.socket, self.cluster, self.lease_ms
+             {}\n[cluster]\nname = {:?}\n\n[timings]\nlease-ms = {}\n",
+            self.this, self.key, self.state, self.socket, self.more, self.cluster, self.lease_ms
         );
         for (id, name, addresses) in &self.nodes {
             let list: Vec<String> = addresses.iter().map(|a| format!("\"{a}\"")).collect();

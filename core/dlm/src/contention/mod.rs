@@ -42,9 +42,9 @@ impl Contention {
         self.spaces.get_or_insert_with(space, Box::default)
     }
 
-    /// The locks of calls that wait.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &LockId> {
-        self.waits.iter().map(|(_, lock)| lock)
+    /// Calls that wait, by when they were made and their locks.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &(Instant, LockId)> {
+        self.waits.iter()
     }
 
     /// A call waits: it stands in its master's queue, or has no master to go to. Whether it did not

@@ -7,11 +7,13 @@ mod fields;
 mod problem;
 mod read;
 mod render;
+mod socket;
 #[cfg(test)]
 mod tests;
 
 pub use problem::{ConfigError, Problem};
 pub use render::{Draft, render};
+pub use socket::SocketAccess;
 
 use mainstay_base::{
     DeadlockConfig, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec, Timings, UserLimits,
@@ -48,6 +50,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The clients' socket.
     pub socket: PathBuf,
+    /// Who may connect there.
+    pub socket_access: SocketAccess,
     /// Periods of the protocol.
     pub timings: Timings,
     /// By what proof a vanished node counts as harmless.

@@ -1,10 +1,11 @@
 //! From text to a checked [`Config`].
 
 use super::{
-    Config, ConfigError, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Identity, LogConfig, LogFormat,
-    NodeEntry, RecorderConfig,
+    Config, ConfigError, DEFAULT_STATE_DIR, Identity, LogConfig, LogFormat, NodeEntry,
+    RecorderConfig,
     fields::{At, Fields},
     problem::Problems,
+    socket::read_socket,
 };
 use mainstay_base::{
     DeadlockConfig, FencePolicy, LINKS_MAX, MASTER_WEIGHT_MAX, MastersConfig, NODES_MAX, NodeId,
@@ -81,22 +82,7 @@ fn read_root(
         "state-dir = \"/var/lib/mainstay\"",
     )
     .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
-    let socket_example = "socket = \"/run/mainstay/mainstay.sock\"";
-    let socket = read_path(root, problems, "socket", base, socket_example)
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
-    // sun_path has 108 bytes with its closing NUL.
-    if socket.as_os_str().len() > 107 {
-        problems.add(
-            0..0,
-            "socket",
-            format!(
-                "`{}` has {} bytes, more than the 107 that the name of a UNIX socket may have",
-                socket.display(),
-                socket.as_os_str().len()
-            ),
-            socket_example,
-        );
-    }
+    let (socket, socket_access) = read_socket(root, problems, base);
     let timings = read_timings(root, problems);
     let fencing = read_fencing(root, problems);
     let deadlock = read_deadlock(root, problems);
@@ -116,6 +102,7 @@ fn read_root(
         key_file: key_file?,
         state_dir,
         socket,
+        socket_access,
         timings,
         fencing,
         deadlock,
@@ -359,7 +346,7 @@ fn check_nodes(nodes: &[RawNode], problems: &mut Problems<'_>) {
     }
 }
 
-fn read_path(
+pub(super) fn read_path(
     fields: &mut Fields<'_, '_>,
     problems: &mut Problems<'_>,
     name: &'static str,

@@ -58,6 +58,11 @@ pub fn render(draft: &Draft) -> String {
     );
     out.push_str("# Where clients connect.\n");
     line(&mut out, "socket", &quote(&draft.socket.to_string_lossy()));
+    out.push_str(
+        "# Who may connect: \"600\" the daemon's user, \"660\" the socket's group too, \"666\" everybody.\n\
+         # What they may do, `mainstay lockspace` and [limits] say.\n\
+         socket-mode = \"660\"\n# socket-group = 1000\n",
+    );
     out.push_str("\n[cluster]\n");
     line(&mut out, "name", &quote(&draft.cluster));
     out.push_str(

@@ -154,6 +154,64 @@ fn masters_are_configured() {
     }
 }
 
+/// Protects limits: they are none by default, each reaches the node, and what is said of wrong ones.
+#[test]
+fn users_are_limited_by_the_configuration() {
+    use mainstay_base::UserLimits;
+    let read = |section: &str| parse(&format!("{GOOD}\n[limits]\n{section}"));
+    assert_eq!(parse(GOOD).expect("valid").limits, UserLimits::default());
+    let full = read("locks-per-user = 5\nsessions-per-user = 6\nwaiting-per-user = 7\n");
+    let expected = UserLimits {
+        locks: Some(5),
+        sessions: Some(6),
+        waiting: Some(7),
+    };
+    assert_eq!(full.expect("valid").limits, expected);
+    let none = read("locks-per-user = 0\n").expect("valid");
+    assert_eq!(none.limits, UserLimits::default());
+    for (section, said) in [
+        (
+            "locks-per-user = -1",
+            "limits.locks-per-user: -1 is outside 0 to",
+        ),
+        (
+            "waiting-per-user = \"7\"",
+            "limits.waiting-per-user: must be a whole number",
+        ),
+        ("locks = 5", "limits.locks"),
+    ] {
+        let error = read(section).expect_err(section).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// Protects who may connect: the daemon's user and the socket's group, unless said otherwise.
+#[test]
+fn the_socket_is_opened_as_configured() {
+    let read = |line: &str| parse(&format!("{line}\n{GOOD}"));
+    let access = |line| read(line).expect("valid").socket_access;
+    assert_eq!(
+        access(""),
+        super::SocketAccess {
+            mode: 0o660,
+            group: None
+        }
+    );
+    assert_eq!(access("socket-mode = \"0666\"").mode, 0o666);
+    assert_eq!(access("socket-group = 100").group, Some(100));
+    for (line, said) in [
+        ("socket-mode = \"777\"", "socket-mode: `777` is not \"600\""),
+        ("socket-mode = 660", "socket-mode: must be a string"),
+        (
+            "socket-group = \"users\"",
+            "socket-group: must be a whole number",
+        ),
+    ] {
+        let error = read(line).expect_err(line).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// Protects `[recorder]`: its defaults, its switch, and what is said of wrong fields.
 #[test]
 fn the_flight_recorder_is_configured() {

@@ -1,10 +1,12 @@
 //! Taking the socket's name.
 
+use crate::config::SocketAccess;
 use rustix::{fs::Mode, process::umask};
 use std::{
+    fs::Permissions,
     io,
     os::unix::{
-        fs::{DirBuilderExt, FileTypeExt},
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown},
         net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -34,9 +36,9 @@ pub(crate) enum SocketError {
     },
 }
 
-/// Listens at `path`, after removing what a dead daemon left there. The socket has mode 0660, a
-/// directory that has to be made 0755.
-pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+/// Listens at `path`, after removing what a dead daemon left there. A directory that has to be made
+/// has mode 0755.
+pub(crate) fn bind(path: &Path, access: SocketAccess) -> Result<UnixListener, SocketError> {
     let system = |doing| {
         let path = path.to_owned();
         move |error| SocketError::System { doing, path, error }
@@ -67,17 +69,22 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
             Err(error) => return Err(system("connect to the old")(error)),
         },
     }
-    // Narrower from the first moment on; a later chmod would leave a gap.
-    let before = umask(Mode::from_raw_mode(0o117));
+    // Narrow from the first moment on; it is opened to others once it is their group's.
+    let before = umask(Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(path);
     umask(before);
-    bound.map_err(system("listen on"))
+    let listener = bound.map_err(system("listen on"))?;
+    if let Some(group) = access.group {
+        chown(path, None, Some(group)).map_err(system("give to `socket-group`"))?;
+    }
+    let mode = Permissions::from_mode(access.mode);
+    std::fs::set_permissions(path, mode).map_err(system("set the mode of"))?;
+    Ok(listener)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
@@ -94,16 +101,22 @@ mod tests {
         let _guard = runtime.enter();
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("new/m.sock");
-        let listener = bind(&path).expect("bound");
-        let mode = std::fs::metadata(&path)
-            .expect("there")
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o660);
-        assert!(matches!(bind(&path), Err(SocketError::Alive(_))));
+        let bind = |mode| bind(&path, SocketAccess { mode, group: None });
+        let mode = || {
+            std::fs::metadata(&path)
+                .expect("there")
+                .permissions()
+                .mode()
+                & 0o777
+        };
+        let listener = bind(0o660).expect("bound");
+        assert_eq!(mode(), 0o660);
+        assert!(matches!(bind(0o660), Err(SocketError::Alive(_))));
         drop(listener);
         assert!(path.exists(), "a killed daemon leaves its socket");
-        bind(&path).expect("bound again");
+        let listener = bind(0o666).expect("bound again");
+        assert_eq!(mode(), 0o666);
+        drop(listener);
     }
 
     /// Protects files that happen to lie where the socket should.
@@ -114,7 +127,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("m.sock");
         std::fs::write(&path, "precious").expect("written");
-        assert!(matches!(bind(&path), Err(SocketError::NotASocket(_))));
+        let bound = bind(&path, SocketAccess::default());
+        assert!(matches!(bound, Err(SocketError::NotASocket(_))));
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "precious");
     }
 }

@@ -30,7 +30,7 @@ impl House {
     fn new() -> House {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("m.sock");
-        let listener = bind(&path).expect("bound");
+        let listener = bind(&path, crate::config::SocketAccess::default()).expect("bound");
         let inbox = SharedInbox::default();
         let gate = Arc::new(Gate::default());
         let (_page, fd) = crate::page::SharedPage::create(1).expect("page");
