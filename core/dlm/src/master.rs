@@ -348,6 +348,10 @@ impl Dlm {
                 }
                 continue;
             }
+            // Who is gone gets nothing, whatever the engine finds before it is purged of it.
+            if !self.is_member(key.life()) {
+                continue;
+            }
             match &effect {
                 Effect::Granted { grant, .. } => {
                     let (mode, token) = (Some(grant.mode), grant.token);
@@ -363,28 +367,26 @@ impl Dlm {
                 Effect::Refused { .. } | Effect::Blocking { .. } | Effect::BlockingRange { .. } => {
                 }
             }
-            if self.is_member(key.life()) {
-                let body = match effect {
-                    Effect::Granted { grant, .. } => Body::Granted {
-                        lock,
-                        granted: granted(grant),
-                    },
-                    Effect::Queued { ticket, .. } => Body::Queued {
-                        lock,
-                        ticket: ticket.0,
-                    },
-                    Effect::Refused { why, .. } => Body::Refused {
-                        lock,
-                        why: refusal(why),
-                    },
-                    Effect::Unlocked { version, .. } => Body::Unlocked { lock, version },
-                    Effect::Blocking { mode, .. } => Body::Blocking { lock, mode },
-                    Effect::BlockingRange { range, mode, .. } => {
-                        Body::RangeBlocking { lock, range, mode }
-                    }
-                };
-                self.send(key.life().0, body);
-            }
+            let body = match effect {
+                Effect::Granted { grant, .. } => Body::Granted {
+                    lock,
+                    granted: granted(grant),
+                },
+                Effect::Queued { ticket, .. } => Body::Queued {
+                    lock,
+                    ticket: ticket.0,
+                },
+                Effect::Refused { why, .. } => Body::Refused {
+                    lock,
+                    why: refusal(why),
+                },
+                Effect::Unlocked { version, .. } => Body::Unlocked { lock, version },
+                Effect::Blocking { mode, .. } => Body::Blocking { lock, mode },
+                Effect::BlockingRange { range, mode, .. } => {
+                    Body::RangeBlocking { lock, range, mode }
+                }
+            };
+            self.send(key.life().0, body);
         }
         if self.effects.capacity() == 0 {
             self.effects = effects;

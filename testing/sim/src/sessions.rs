@@ -345,7 +345,7 @@ impl World {
         };
         let caller = users::caller(client.no, client.brain.name());
         let name = &self.terrain.resources[lock.res as usize];
-        if users::may(&self.terrain, caller, name, *mode) == denied {
+        if self.has_rules && users::may(&self.terrain, caller, name, *mode) == denied {
             let denied = if denied { "denied" } else { "granted" };
             let what = format!("user {} was {denied} {} in {mode}", caller.uid, name.1);
             self.judge.complain("access", self.now, what);
@@ -378,7 +378,10 @@ impl World {
             _ => {}
         }
         match (call, result) {
-            (Call::Create(space), Ok(Answer::LockspaceSet(_))) => self.open_existing(slot, space),
+            (Call::Create(space), Ok(Answer::LockspaceSet(_))) => {
+                self.has_rules = true;
+                self.open_existing(slot, space);
+            }
             (Call::Create(space), Err(Refusal::Invalid(_))) => {
                 self.stats.count("lockspaces made by others");
                 self.open_existing(slot, space);

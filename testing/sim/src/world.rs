@@ -193,6 +193,8 @@ pub struct World {
     pub(crate) touched: BTreeMap<ClientNo, BTreeSet<Res>>,
     /// Connections whose sessions their nodes have closed.
     pub(crate) ended: BTreeSet<u64>,
+    /// A lockspace was made with rules.
+    pub(crate) has_rules: bool,
     /// Answers to audits, not yet looked at.
     pub(crate) audits: Vec<Result<mainstay_wire::report::LocksReport, String>>,
 }
@@ -271,6 +273,7 @@ impl World {
             proved: BTreeSet::new(),
             touched: BTreeMap::new(),
             ended: BTreeSet::new(),
+            has_rules: false,
             audits: Vec::new(),
             params,
         };
