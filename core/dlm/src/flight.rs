@@ -88,6 +88,9 @@ impl Dlm {
         let (node, incarnation) = key.life();
         if key.life() == self.my_life() {
             if op == Op::Restated {
+                // It may have been demoted while this node could not be told as the next master.
+                let demoted = self.locks.get(&key.lock).is_some_and(|owned| owned.demoted);
+                let mode = if demoted { Some(LockMode::Nl) } else { mode };
                 self.note(now, op, key.lock, mode);
             }
             return;

@@ -325,14 +325,7 @@ impl Dlm {
         let me = self.my_life();
         self.delivering += 1;
         for effect in effects.drain(..) {
-            let key = match &effect {
-                Effect::Granted { key, .. }
-                | Effect::Queued { key, .. }
-                | Effect::Refused { key, .. }
-                | Effect::Unlocked { key, .. }
-                | Effect::Blocking { key, .. }
-                | Effect::BlockingRange { key, .. } => *key,
-            };
+            let key = *effect.key();
             let lock = key.lock;
             self.grants += u64::from(matches!(effect, Effect::Granted { .. }));
             if key.life() == me {
@@ -346,10 +339,6 @@ impl Dlm {
                         self.on_range_blocking(lock, range, mode);
                     }
                 }
-                continue;
-            }
-            // Who is gone gets nothing, whatever the engine finds before it is purged of it.
-            if !self.is_member(key.life()) {
                 continue;
             }
             match &effect {
@@ -367,26 +356,28 @@ impl Dlm {
                 Effect::Refused { .. } | Effect::Blocking { .. } | Effect::BlockingRange { .. } => {
                 }
             }
-            let body = match effect {
-                Effect::Granted { grant, .. } => Body::Granted {
-                    lock,
-                    granted: granted(grant),
-                },
-                Effect::Queued { ticket, .. } => Body::Queued {
-                    lock,
-                    ticket: ticket.0,
-                },
-                Effect::Refused { why, .. } => Body::Refused {
-                    lock,
-                    why: refusal(why),
-                },
-                Effect::Unlocked { version, .. } => Body::Unlocked { lock, version },
-                Effect::Blocking { mode, .. } => Body::Blocking { lock, mode },
-                Effect::BlockingRange { range, mode, .. } => {
-                    Body::RangeBlocking { lock, range, mode }
-                }
-            };
-            self.send(key.life().0, body);
+            if self.is_member(key.life()) {
+                let body = match effect {
+                    Effect::Granted { grant, .. } => Body::Granted {
+                        lock,
+                        granted: granted(grant),
+                    },
+                    Effect::Queued { ticket, .. } => Body::Queued {
+                        lock,
+                        ticket: ticket.0,
+                    },
+                    Effect::Refused { why, .. } => Body::Refused {
+                        lock,
+                        why: refusal(why),
+                    },
+                    Effect::Unlocked { version, .. } => Body::Unlocked { lock, version },
+                    Effect::Blocking { mode, .. } => Body::Blocking { lock, mode },
+                    Effect::BlockingRange { range, mode, .. } => {
+                        Body::RangeBlocking { lock, range, mode }
+                    }
+                };
+                self.send(key.life().0, body);
+            }
         }
         if self.effects.capacity() == 0 {
             self.effects = effects;

@@ -488,7 +488,7 @@ fn a_crowd_before_one_resource_searches_nothing() {
     world.wait(5000);
     assert_eq!(world.searching, 0);
     for dlm in world.nodes.values() {
-        dlm.check();
+        dlm.check_at_rest();
     }
 }
 

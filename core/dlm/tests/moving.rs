@@ -124,7 +124,7 @@ impl World {
                     _ => {}
                 }
             }
-            dlm.check();
+            dlm.check_at_rest();
         }
     }
 

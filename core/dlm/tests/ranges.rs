@@ -82,7 +82,7 @@ impl Node {
                 _ => {}
             }
         }
-        self.dlm.check();
+        self.dlm.check_at_rest();
         told
     }
 

@@ -84,6 +84,20 @@ pub enum Effect<K> {
     },
 }
 
+impl<K> Effect<K> {
+    /// The lock that it is about.
+    pub const fn key(&self) -> &K {
+        match self {
+            Effect::Granted { key, .. }
+            | Effect::Queued { key, .. }
+            | Effect::Refused { key, .. }
+            | Effect::Unlocked { key, .. }
+            | Effect::Blocking { key, .. }
+            | Effect::BlockingRange { key, .. } => key,
+        }
+    }
+}
+
 /// What becomes of the value block when a conversion is granted that publishes.
 pub(crate) enum Publication<'a> {
     /// It is published then.

@@ -287,7 +287,7 @@ pub(crate) fn clients(data: &[u8]) {
                     }
                 }
                 if let Some(node) = world.victim() {
-                    node.lock_manager().check();
+                    node.lock_manager().check_at_rest();
                 }
             }
             for session in open_now {
@@ -304,7 +304,7 @@ pub(crate) fn clients(data: &[u8]) {
             }
             match world.victim() {
                 Some(node) => {
-                    node.lock_manager().check();
+                    node.lock_manager().check_at_rest();
                     let counts = node.lock_manager().counts();
                     let left: u64 = counts.values().map(|space| space.locks).sum();
                     assert_eq!(left, 0, "locks of clients that are gone");

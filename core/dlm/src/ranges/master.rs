@@ -140,6 +140,8 @@ impl Dlm {
         for key in &keys {
             master.engine.open_ranges().release(*key, &mut effects);
         }
+        // On the way some of them were granted what others of them had.
+        effects.retain(|effect| effect.key().life() != dead);
         master.engine.close_ranges();
         self.deliver(now, place, effects);
         self.note_idle(now, place);

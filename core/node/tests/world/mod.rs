@@ -119,7 +119,7 @@ impl World {
             let mut outbox = Outbox::default();
             node.step(self.now, input, &mut outbox);
             node.flush(self.now, &mut outbox);
-            node.lock_manager().check();
+            node.lock_manager().check_at_rest();
             let mut durable: Option<PersistSeq> = None;
             let mut reborn = false;
             for effect in outbox.effects {
