@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod astray;
 mod catch_up;
 mod contention;
 mod deadlock;

@@ -13,7 +13,6 @@ use mainstay_wire::{
     dlm::{Body, ResourceId},
     lock::{Granted, Refusal},
 };
-use thin_vec::ThinVec;
 
 /// A lock, as its master tells it from all others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -113,24 +112,6 @@ impl Dlm {
         self.change_master(now, place, master);
     }
 
-    /// Sends calls that reached the wrong node back to their owners.
-    pub(crate) fn bounce(&mut self, resource: &ResourceId, held: ThinVec<(Life, Body)>) {
-        for (from, body) in held {
-            if let Body::Request { lock, .. } | Body::RangeCall { lock, .. } = body
-                && self.is_member(from)
-                && !self.is_me(from)
-            {
-                self.send(
-                    from.0,
-                    Body::NotMaster {
-                        resource: resource.clone(),
-                        lock,
-                    },
-                );
-            }
-        }
-    }
-
     /// An owner's call on a resource that it takes to be mastered here.
     pub(crate) fn master_call(&mut self, now: Instant, from: Life, body: Body) {
         if self.leaving && !self.is_me(from) {
@@ -161,29 +142,6 @@ impl Dlm {
                 let resource = entry.id.clone();
                 self.not_here(from, &resource, &body);
             }
-        }
-    }
-
-    fn not_here(&mut self, from: Life, resource: &ResourceId, body: &Body) {
-        match body {
-            Body::Request { lock, .. } | Body::RangeCall { lock, .. } => {
-                self.send(
-                    from.0,
-                    Body::NotMaster {
-                        resource: resource.clone(),
-                        lock: *lock,
-                    },
-                );
-            }
-            // They follow a request that was sent back.
-            Body::Drop { .. } | Body::Cancel { .. } | Body::RangeWeaken { .. } => {}
-            _ => self.violation(
-                from.0,
-                &format!(
-                    "a call on a granted lock of {} came to a node that does not master it",
-                    resource.name
-                ),
-            ),
         }
     }
 

@@ -381,6 +381,7 @@ impl Dlm {
         };
         let resource = self.resources.peek(owned.place);
         match &resource.state {
+            State::At(_) if resource.turned_away => {}
             State::At(master) => {
                 owned.sent = true;
                 let to = *master;
@@ -480,8 +481,10 @@ impl Dlm {
             if self.contention.waits(owned.asked, lock) {
                 self.quotas.wait_begins(owned.session);
             }
+            let place = owned.place;
             self.note(now, Op::Queued, lock, asked);
             self.wait_begins(now, lock);
+            self.look_elsewhere(now, place);
         }
     }
 
@@ -544,41 +547,6 @@ impl Dlm {
         }
     }
 
-    pub(crate) fn on_not_master(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        resource: &ResourceId,
-        lock: LockId,
-    ) {
-        let Some(place) = self.resources.place(resource) else {
-            return;
-        };
-        if let Some(owned) = self.locks.get_mut(&lock)
-            && owned.place == place
-            && owned.granted.is_none()
-            && matches!(owned.pending, Pending::Request { .. } | Pending::Range(_))
-        {
-            owned.sent = false;
-            owned.ticket = None;
-            self.deadlocks.wait_ends(lock);
-            // What was to be cancelled is not asked for again: the cancel came back with it.
-            if owned.cancel.is_some() {
-                self.on_refused(now, lock, Refusal::Cancelled);
-            }
-        }
-        let Some(place) = self.resources.place(resource) else {
-            return;
-        };
-        let entry = self.resources.get_mut(place);
-        if matches!(entry.state, State::At(master) if master == from) {
-            entry.state = State::LookingUp;
-            self.look_up(now, resource);
-        } else {
-            self.submit(now, lock);
-        }
-    }
-
     /// Ends the pending call of a lock and tells the client. `tell_master`: the master may have the
     /// call, and the lock with it, in its books.
     pub(crate) fn finish(
@@ -589,7 +557,7 @@ impl Dlm {
         tell_master: bool,
     ) {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");
-        let (session, request) = (owned.session, owned.request);
+        let (session, request, place) = (owned.session, owned.request, owned.place);
         let pending = std::mem::replace(&mut owned.pending, Pending::None);
         if pending.requested().is_some() {
             let granted = result.is_ok();
@@ -651,6 +619,8 @@ impl Dlm {
                 self.tell_dropped(now, lock, false);
             }
             self.erase(now, lock);
+        } else {
+            self.look_elsewhere(now, place);
         }
     }
 
@@ -745,6 +715,7 @@ impl Dlm {
             handles.remove(&owned.handle);
         }
         self.resources.get_mut(owned.place).remove_lock(lock);
+        self.look_elsewhere(now, owned.place);
         self.note_idle(now, owned.place);
     }
 

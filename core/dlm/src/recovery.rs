@@ -414,7 +414,9 @@ impl Dlm {
                 self.resources.remove(place);
                 return;
             }
-            self.resources.get_mut(place).state = State::At(rebuilder);
+            let entry = self.resources.get_mut(place);
+            entry.state = State::At(rebuilder);
+            entry.turned_away = false;
             self.restate_ranges(now, rebuilder, dead, &resource, ranged);
             for locks in in_messages(restated) {
                 let resource = resource.clone();
@@ -457,6 +459,7 @@ impl Dlm {
         let entry = self.resources.get_mut(place);
         let resource = entry.id.clone();
         entry.state = State::LookingUp;
+        entry.turned_away = false;
         for lock in entry.locks.clone() {
             let Some(owned) = self.locks.get_mut(&lock) else {
                 continue;

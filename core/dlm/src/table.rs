@@ -54,6 +54,8 @@ pub(crate) struct Resource {
     pub(crate) idle_since: Instant,
     /// It stands in the queue of idle resources.
     pub(crate) in_idle_queue: bool,
+    /// The node that is taken for its master has sent a call back, and may have others yet.
+    pub(crate) turned_away: bool,
     /// That of the last change of the members with which it has caught up.
     turn: bool,
 }
@@ -211,6 +213,7 @@ impl ResourceTable {
             directory,
             idle_since: NOT_IDLE,
             in_idle_queue: false,
+            turned_away: false,
             turn: self.change.turn,
         });
         (place, true)

@@ -407,6 +407,7 @@ impl Dlm {
         let entry = self.resources.get_mut(place);
         let resource = entry.id.clone();
         entry.state = state;
+        entry.turned_away = false;
         // What others say to this node because they know of a later move is for when it is the master.
         if !self.moves.comes_to(&resource, self.me) {
             let held = std::mem::take(&mut self.resources.get_mut(place).held);

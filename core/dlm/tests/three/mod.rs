@@ -1,0 +1,304 @@
+//! Three lock managers, whose messages and whose log a test carries by hand.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use core::time::Duration;
+use mainstay_base::{
+    BootId, Epoch, Incarnation, Instant, LockMode, LockspaceId, MastersConfig, NodeId,
+    ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
+};
+use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, UnlockCall};
+use mainstay_membership::{Member, View, directory_node};
+use mainstay_wire::{
+    client::{Answer, Handle},
+    dlm::Message,
+    lock::{Flags, Granted, Refusal},
+};
+use std::collections::{BTreeMap, VecDeque};
+
+pub(crate) const SPACE: LockspaceId = LockspaceId(1);
+pub(crate) const AFTER: u16 = 8;
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) epoch: Epoch,
+    pub(crate) nodes: BTreeMap<u16, Dlm>,
+    pub(crate) mail: VecDeque<(u16, u16, Message)>,
+    /// Mail from a node that does not arrive for now.
+    pub(crate) silent: Option<u16>,
+    /// Mail from one node to another that does not.
+    pub(crate) parted: Option<(u16, u16)>,
+    /// What the log was asked to commit.
+    pub(crate) proposed: Vec<Move>,
+    /// Answers by node and request.
+    pub(crate) answers: BTreeMap<(u16, u64), Result<Answer, Refusal>>,
+    pub(crate) notices: Vec<(u16, Handle, LockMode)>,
+    /// What those were told last who watch, by node.
+    pub(crate) watched: BTreeMap<u16, Value>,
+    /// Messages so far.
+    pub(crate) said: u64,
+    pub(crate) requests: u64,
+}
+
+impl World {
+    pub(crate) fn new(config: &MastersConfig) -> World {
+        let mut world = World {
+            now: Instant::from_millis(10_000),
+            epoch: Epoch(0),
+            nodes: BTreeMap::new(),
+            mail: VecDeque::new(),
+            silent: None,
+            parted: None,
+            proposed: Vec::new(),
+            answers: BTreeMap::new(),
+            notices: Vec::new(),
+            watched: BTreeMap::new(),
+            said: 0,
+            requests: 0,
+        };
+        for node in 1..=3 {
+            let mut dlm = Dlm::new(NodeId(node), 64);
+            dlm.add_space(SPACE, 8);
+            dlm.configure_masters(config.clone());
+            dlm.open_session(SessionId(1));
+            dlm.open_session(SessionId(2));
+            world.nodes.insert(node, dlm);
+        }
+        world.install(&[1, 2, 3]);
+        world
+    }
+
+    /// Masters that move after few calls.
+    pub(crate) fn eager() -> World {
+        World::new(&MastersConfig {
+            after: AFTER,
+            ..MastersConfig::default()
+        })
+    }
+
+    pub(crate) fn install(&mut self, members: &[u16]) {
+        self.epoch = self.epoch.next();
+        let members = members.iter().map(|&node| Member {
+            node: NodeId(node),
+            incarnation: Incarnation(1),
+            boot: BootId(u64::from(node) + 100),
+            joined: Epoch(1),
+        });
+        let view = View {
+            epoch: self.epoch,
+            members: members.collect(),
+            members_since: self.epoch,
+            quorate: true,
+            pending: Vec::new(),
+        };
+        for dlm in self.nodes.values_mut() {
+            dlm.install(self.now, view.clone());
+            dlm.view_settled(self.now);
+            dlm.set_active(self.now, true);
+        }
+        self.settle();
+    }
+
+    pub(crate) fn collect(&mut self) {
+        for (&node, dlm) in &mut self.nodes {
+            let mut outputs = Vec::new();
+            dlm.take_outputs(&mut outputs);
+            for output in outputs {
+                match output {
+                    Out::Send { to, body } => {
+                        self.said += 1;
+                        let epoch = self.epoch;
+                        self.mail.push_back((node, to.0, Message { epoch, body }));
+                    }
+                    Out::Done {
+                        request, result, ..
+                    } => {
+                        self.answers.insert((node, request), result);
+                    }
+                    Out::Blocking { handle, mode, .. } => self.notices.push((node, handle, mode)),
+                    Out::ValueChanged { value, .. } => {
+                        self.watched.insert(node, value);
+                    }
+                    Out::Move(batch) => self.proposed.push(batch),
+                    Out::Fatal(why) => panic!("node {node}: {why}"),
+                    _ => {}
+                }
+            }
+            dlm.check_at_rest();
+        }
+    }
+
+    /// Carries messages until nothing is said any more, but for those of a silent node.
+    pub(crate) fn settle(&mut self) {
+        self.collect();
+        let (silent, parted) = (self.silent, self.parted);
+        let loud = |(from, to, _): &(u16, u16, Message)| {
+            Some(*from) != silent && Some((*from, *to)) != parted
+        };
+        while let Some(at) = self.mail.iter().position(loud) {
+            let (from, to, message) = self.mail.remove(at).unwrap();
+            let boot = BootId(u64::from(from) + 100);
+            let dlm = self.nodes.get_mut(&to).unwrap();
+            dlm.receive(self.now, NodeId(from), boot, message);
+            self.collect();
+        }
+    }
+
+    pub(crate) fn wait(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
+        for dlm in self.nodes.values_mut() {
+            dlm.tick(self.now);
+        }
+        self.settle();
+    }
+
+    pub(crate) fn lock_call(
+        &mut self,
+        handle: u64,
+        name: &str,
+        mode: LockMode,
+        flags: Flags,
+    ) -> LockCall {
+        self.requests += 1;
+        LockCall {
+            handle: Handle(handle),
+            space: SPACE,
+            name: ResourceName::new(name).unwrap(),
+            mode,
+            flags,
+            blocking: true,
+            deadline: None,
+        }
+    }
+
+    pub(crate) fn lock(
+        &mut self,
+        node: u16,
+        handle: u64,
+        name: &str,
+        mode: LockMode,
+        flags: Flags,
+    ) -> u64 {
+        let call = self.lock_call(handle, name, mode, flags);
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.lock(self.now, SessionId(1), request, call);
+        self.settle();
+        request
+    }
+
+    pub(crate) fn convert(
+        &mut self,
+        node: u16,
+        handle: u64,
+        mode: LockMode,
+        value: Option<&[u8]>,
+    ) -> u64 {
+        self.requests += 1;
+        let call = ConvertCall {
+            handle: Handle(handle),
+            mode,
+            flags: Flags::VALBLK,
+            blocking: true,
+            value: value.map(|bytes| ValueBlock::new(bytes).unwrap()),
+            deadline: None,
+        };
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.convert(self.now, SessionId(1), request, call);
+        self.settle();
+        request
+    }
+
+    pub(crate) fn unlock(&mut self, node: u16, handle: u64) -> u64 {
+        self.requests += 1;
+        let call = UnlockCall {
+            handle: Handle(handle),
+            flags: Flags::NONE,
+            value: None,
+        };
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.unlock(self.now, SessionId(1), request, call);
+        self.settle();
+        request
+    }
+
+    /// Counts the value block up.
+    pub(crate) fn count(&mut self, node: u16, handle: u64) -> u64 {
+        self.requests += 1;
+        let (request, update) = (self.requests, ValueUpdate::Add { delta: 1 });
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.update_value(self.now, SessionId(1), request, Handle(handle), update);
+        self.settle();
+        request
+    }
+
+    pub(crate) fn counted(&self, node: u16, request: u64) -> Option<i64> {
+        match self.answers.get(&(node, request)) {
+            Some(Ok(Answer::Updated(updated))) => Some(updated.value.count()),
+            _ => None,
+        }
+    }
+
+    /// A node uses a resource so much that it had better master it.
+    pub(crate) fn use_much(&mut self, node: u16, name: &str) {
+        for _ in 0..AFTER {
+            self.lock(node, 900, name, LockMode::Nl, Flags::EXPEDITE);
+            self.unlock(node, 900);
+        }
+    }
+
+    /// The log decides about what was proposed.
+    pub(crate) fn commit(&mut self, done: bool) -> usize {
+        let batches = std::mem::take(&mut self.proposed);
+        self.apply(&[1, 2, 3], &batches, done);
+        batches.len()
+    }
+
+    /// The log commits what was proposed, and only these nodes hear of it for now: what.
+    pub(crate) fn commit_at(&mut self, nodes: &[u16]) -> Vec<Move> {
+        let batches = std::mem::take(&mut self.proposed);
+        self.apply(nodes, &batches, true);
+        batches
+    }
+
+    pub(crate) fn apply(&mut self, nodes: &[u16], batches: &[Move], done: bool) {
+        for batch in batches {
+            for node in nodes {
+                let dlm = self.nodes.get_mut(node).unwrap();
+                dlm.on_move(self.now, batch, done);
+            }
+        }
+        self.settle();
+    }
+
+    pub(crate) fn granted(&self, node: u16, request: u64) -> Option<&Granted> {
+        match self.answers.get(&(node, request)) {
+            Some(Ok(Answer::Granted(granted))) => Some(granted),
+            _ => None,
+        }
+    }
+
+    /// How many resources a node masters.
+    pub(crate) fn mastered(&self, node: u16) -> u64 {
+        let counts = self.nodes[&node].counts();
+        counts.get(&SPACE).map_or(0, |counts| counts.mastered)
+    }
+
+    /// The nodes that master anything.
+    pub(crate) fn masters(&self) -> Vec<u16> {
+        let all = self.nodes.keys().copied();
+        all.filter(|node| self.mastered(*node) > 0).collect()
+    }
+}
+
+/// A name whose directory is that node.
+pub(crate) fn name_at(directory: u16) -> String {
+    let ids = [NodeId(1), NodeId(2), NodeId(3)];
+    let is_at = |name: &String| {
+        let name = ResourceName::new(name).unwrap();
+        directory_node(&ids, SPACE, &name) == Some(NodeId(directory))
+    };
+    (0..).map(|i| format!("r{i}")).find(is_at).unwrap()
+}
