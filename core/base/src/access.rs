@@ -3,7 +3,7 @@
 use crate::{LockMode, NameError, RESOURCE_NAME_MAX};
 use serde::{Deserialize, Serialize};
 
-/// Most rules of one lockspace: those of all lockspaces must fit a snapshot of the cluster's state.
+/// Most rules of one lockspace.
 pub const RULES_MAX: usize = 16;
 
 /// A user, as the kernel told of the process that connected.
@@ -106,6 +106,8 @@ pub struct Access {
     pub mode: u16,
     /// What goes before the mode, for some names and callers.
     pub rules: Vec<AccessRule>,
+    /// Counts up with each change.
+    pub revision: u64,
 }
 
 /// What is to become of an [`Access`]; what is not named stays.
@@ -119,6 +121,8 @@ pub struct AccessChange {
     pub mode: Option<u16>,
     /// Other rules, in the place of all that there are.
     pub rules: Option<Vec<AccessRule>>,
+    /// Only if its revision is this one: for who has read it and changes what it read.
+    pub revision: Option<u64>,
 }
 
 /// Why an [`AccessChange`] cannot be.
@@ -153,6 +157,7 @@ impl Access {
             group,
             mode: 0o666,
             rules: Vec::new(),
+            revision: 0,
         }
     }
 
@@ -170,6 +175,7 @@ impl Access {
             group: change.group.unwrap_or(self.group),
             mode: change.mode.unwrap_or(self.mode),
             rules: change.rules.clone().unwrap_or_else(|| self.rules.clone()),
+            revision: self.revision.saturating_add(1),
         }
     }
 
@@ -260,8 +266,10 @@ pub struct UserLimits {
     pub locks: Option<u64>,
     /// Sessions.
     pub sessions: Option<u64>,
-    /// Calls that wait.
+    /// Calls that wait, or may come to.
     pub waiting: Option<u64>,
+    /// Lockspaces owned, in the whole cluster.
+    pub lockspaces: Option<u64>,
 }
 
 #[cfg(test)]

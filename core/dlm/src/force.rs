@@ -8,6 +8,7 @@ use crate::{
     Dlm, UnlockCall,
     owner::{check_known, invalid},
     table::{Pending, State},
+    values::says_no_value,
 };
 use mainstay_base::{Instant, LockId, LockMode, SessionId};
 use mainstay_lock::{Invalid, check_unlock};
@@ -85,10 +86,9 @@ impl Dlm {
             Pending::None | Pending::Unlock { .. } => return,
         }
         let resource = &self.resources.peek(owned.place).id;
-        if self
-            .contention
-            .call_ends(now, lock, resource, owned.asked, false)
-        {
+        self.contention
+            .call_ends(now, lock, resource, owned.asked, false);
+        if owned.pending.may_wait() {
             self.quotas.wait_ends(owned.session);
         }
         owned.pending = Pending::None;
@@ -112,6 +112,9 @@ impl Dlm {
     fn may_force(&self, lock: LockId, call: &UnlockCall) -> Result<(), Refusal> {
         check_known(call.flags)?;
         check_unlock(call.flags).map_err(invalid)?;
+        if self.is_on_ranges(lock) {
+            return says_no_value(call);
+        }
         let owned = self.locks.get(&lock).expect("the caller found it");
         let Some(from) = owned.granted.filter(|mode| mode.writes_value()) else {
             return Ok(());

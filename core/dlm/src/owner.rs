@@ -9,6 +9,7 @@ use crate::{
     demotion,
     names::Place,
     table::{Owned, Pending, State},
+    values::says_no_value,
 };
 use mainstay_base::{
     Instant, LockId, LockMode, LockspaceId, Mutant, NodeId, ResourceName, SessionId, Token,
@@ -135,6 +136,9 @@ impl Dlm {
         let lock = LockId(self.next_lock);
         self.next_lock += 1;
         self.quotas.lock_comes(session);
+        if call.pending.may_wait() {
+            self.quotas.wait_begins(session);
+        }
         let (place, new) = self.resources.place_or_new(&resource);
         self.resources.get_mut(place).add_lock(lock);
         if let Some(handles) = self.sessions.get_mut(&session) {
@@ -246,6 +250,9 @@ impl Dlm {
         deadline: Option<Instant>,
     ) {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");
+        if pending.may_wait() {
+            self.quotas.wait_begins(owned.session);
+        }
         owned.pending = pending;
         owned.request = request;
         owned.asked = now;
@@ -271,6 +278,9 @@ impl Dlm {
             return self.done(session, request, Err(why));
         }
         if self.is_on_ranges(lock) {
+            if let Err(why) = says_no_value(&call) {
+                return self.done(session, request, Err(why));
+            }
             self.let_go(now, lock, false, Op::Unlocked);
             return self.done(session, request, Ok(Answer::Unlocked { version: None }));
         }
@@ -397,9 +407,7 @@ impl Dlm {
                 self.master_local(now, lock);
             }
             State::Lost(_) if owned.requested().is_some() => {
-                if self.contention.waits(owned.asked, lock) {
-                    self.quotas.wait_begins(owned.session);
-                }
+                self.contention.waits(owned.asked, lock);
             }
             State::LookingUp | State::Forgetting | State::Lost(_) | State::Moving(_) => {}
         }
@@ -478,9 +486,7 @@ impl Dlm {
         {
             owned.ticket = Some(ticket);
             let asked = owned.requested();
-            if self.contention.waits(owned.asked, lock) {
-                self.quotas.wait_begins(owned.session);
-            }
+            self.contention.waits(owned.asked, lock);
             let place = owned.place;
             self.note(now, Op::Queued, lock, asked);
             self.wait_begins(now, lock);
@@ -559,18 +565,17 @@ impl Dlm {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");
         let (session, request, place) = (owned.session, owned.request, owned.place);
         let pending = std::mem::replace(&mut owned.pending, Pending::None);
+        if pending.may_wait() {
+            self.quotas.wait_ends(session);
+        }
         if pending.requested().is_some() {
             let granted = result.is_ok();
             let may_have = granted || result.as_ref().is_err_and(contention::may_have_waited);
             if may_have || self.contention.is_waiting(owned.asked, lock) {
                 let resource = &self.resources.peek(owned.place).id;
                 let asked = owned.asked;
-                if self
-                    .contention
-                    .call_ends(now, lock, resource, asked, granted)
-                {
-                    self.quotas.wait_ends(session);
-                }
+                self.contention
+                    .call_ends(now, lock, resource, asked, granted);
             }
         }
         if let Some(at) = owned.deadline.take() {
@@ -698,8 +703,8 @@ impl Dlm {
             return;
         };
         let resource = &self.resources.peek(owned.place).id;
-        let waited = self.contention.lock_goes(now, lock, resource, &owned);
-        if waited {
+        self.contention.lock_goes(now, lock, resource, &owned);
+        if owned.pending.may_wait() {
             self.quotas.wait_ends(owned.session);
         }
         if owned.granted.is_some() || !Mutant::QuotaLeaks.active() {

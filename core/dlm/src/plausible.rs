@@ -1,7 +1,8 @@
 //! Numbers from peers that a lock manager counts on from. No correct member sends one that is out of
 //! range, and a wrong one, once taken, would end in tokens that are used up or wrap.
 
-use mainstay_base::{Epoch, Token, Value};
+use mainstay_base::{Epoch, LockMode, Token, Value};
+use mainstay_lock::check_range;
 use mainstay_wire::dlm::{Body, RestatedLock};
 
 /// Largest distance of a place in a queue from the middle.
@@ -43,6 +44,19 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
         Body::RestateRanges { ranges, .. } => {
             let tokens = ranges.held.iter().map(|(_, _, held)| *held);
             tokens.into_iter().try_for_each(token)?;
+            let modes = ranges.held.iter().map(|(_, mode, _)| *mode);
+            if modes
+                .chain(ranges.ask.map(|ask| ask.mode))
+                .any(|mode| mode == LockMode::Nl)
+            {
+                return Err("a range that is held or waited for in NL, which is to hold nothing");
+            }
+            if ranges
+                .ask
+                .is_some_and(|ask| check_range(ask.flags).is_err())
+            {
+                return Err("a call for a range with flags that have no meaning there");
+            }
             ranges.ticket.map_or(Ok(()), ticket)
         }
         Body::MoveState { resources, .. } => resources.iter().try_for_each(|moved| {
@@ -65,9 +79,10 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
 mod tests {
     use super::*;
     use mainstay_base::{
-        Incarnation, LockId, LockMode, LockspaceId, NodeId, ResourceName, ValueBlock, ValueVersion,
+        ByteRange, Flags, Incarnation, LockId, LockspaceId, NodeId, ResourceName, ValueBlock,
+        ValueVersion,
     };
-    use mainstay_wire::dlm::ResourceId;
+    use mainstay_wire::dlm::{RangeAsk, ResourceId, RestatedRanges};
 
     fn resource() -> ResourceId {
         ResourceId {
@@ -123,5 +138,36 @@ mod tests {
             assert!(check(&restated(good, bad.0, 0), epoch).is_err(), "{bad:?}");
         }
         assert!(check(&restated(good, 1, i64::MIN), epoch).is_err());
+    }
+
+    /// Protects a rebuilding master from ranges that nobody can hold or wait for.
+    #[test]
+    fn ranges_in_no_mode_are_noticed() {
+        let (epoch, range) = (Epoch(5), ByteRange::ALL);
+        let body = |held: &[LockMode], ask: Option<(LockMode, Flags)>| Body::RestateRanges {
+            node: NodeId(2),
+            incarnation: Incarnation(1),
+            resource: resource(),
+            lock: LockId(1),
+            ranges: RestatedRanges {
+                held: held
+                    .iter()
+                    .map(|mode| (range, *mode, Token::NONE))
+                    .collect(),
+                ask: ask.map(|(mode, flags)| RangeAsk {
+                    range,
+                    mode,
+                    flags,
+                    blocking: false,
+                }),
+                ticket: Some(1),
+                blocking: false,
+            },
+        };
+        let (ex, nl) = (LockMode::Ex, LockMode::Nl);
+        assert_eq!(check(&body(&[ex], Some((ex, Flags::NONE))), epoch), Ok(()));
+        assert!(check(&body(&[ex, nl], None), epoch).is_err());
+        assert!(check(&body(&[], Some((nl, Flags::NONE))), epoch).is_err());
+        assert!(check(&body(&[], Some((ex, Flags::QUECVT))), epoch).is_err());
     }
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 struct Used {
     locks: u64,
+    /// Those included that may come to wait, and are under way.
     waiting: u64,
     /// Sessions whose locks are counted here.
     sessions: u64,
@@ -56,7 +57,7 @@ impl Quotas {
         match self.limits.waiting {
             Some(limit) if waiting >= limit && !flags.contains(Flags::NOQUEUE) => {
                 Err(Refusal::Limit(format!(
-                    "{waiting} calls of user {uid} wait on this node, and {limit} may (`waiting-per-user` in \
+                    "{waiting} calls of user {uid} wait on this node, or are under way, and {limit} may (`waiting-per-user` in \
                      `[limits]`): ask not to wait (NOQUEUE), cancel some, or have the limit raised"
                 )))
             }
@@ -153,23 +154,24 @@ impl Dlm {
     /// What is counted is what there is.
     pub(crate) fn check_quotas(&self) {
         let quotas = &self.quotas;
-        let account = |lock| {
-            let owned = self.locks.get(lock)?;
-            quotas.sessions.get(&owned.session)
-        };
         let mut counted = BTreeMap::<u32, (u64, u64)>::new();
         for resource in self.resources.iter() {
-            for account in resource.locks.iter().filter_map(account) {
-                counted.entry(account.uid).or_default().0 += 1;
+            for owned in resource
+                .locks
+                .iter()
+                .filter_map(|lock| self.locks.get(lock))
+            {
+                if let Some(account) = quotas.sessions.get(&owned.session) {
+                    let counted = counted.entry(account.uid).or_default();
+                    counted.0 += 1;
+                    counted.1 += u64::from(owned.pending.may_wait());
+                }
             }
         }
         for (asked, lock) in self.contention.waiting() {
             let owned = self.locks.get(lock);
             let waits = |owned: &Owned| owned.asked == *asked && owned.requested().is_some();
             assert!(owned.is_some_and(waits), "{lock:?} waits for nothing");
-            if let Some(account) = account(lock) {
-                counted.entry(account.uid).or_default().1 += 1;
-            }
         }
         let uids = quotas.users.sorted_keys_where(|_, _| true);
         for uid in uids {

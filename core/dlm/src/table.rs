@@ -412,6 +412,17 @@ impl Pending {
             Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => None,
         }
     }
+
+    /// Whether it is a request or conversion that stands in a queue if it is not granted at once.
+    pub(crate) fn may_wait(&self) -> bool {
+        match self {
+            Pending::Request { flags, .. } | Pending::Convert { flags, .. } => {
+                !flags.contains(Flags::NOQUEUE)
+            }
+            Pending::Range(ask) => !ask.flags.contains(Flags::NOQUEUE),
+            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => false,
+        }
+    }
 }
 
 /// A lock of one of this node's clients.

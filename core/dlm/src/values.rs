@@ -9,7 +9,7 @@
 //! that was told is never followed by an older one.
 
 use crate::{
-    Dlm, Life, Out,
+    Dlm, Life, Out, UnlockCall,
     master::Key,
     names::Place,
     owner::invalid,
@@ -20,7 +20,7 @@ use mainstay_lock::{Invalid, UpdateError};
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::Body,
-    lock::{Refusal, Updated, ValueUpdate},
+    lock::{Flags, Refusal, Updated, ValueUpdate},
 };
 
 /// What tells one value of a resource from a newer one.
@@ -32,6 +32,15 @@ fn stamp(value: &Value) -> (ValueVersion, bool) {
 fn no_value() -> Refusal {
     let text = "a resource that is locked in ranges has no value block; lock all of it to use one";
     Refusal::Invalid(text.to_owned())
+}
+
+/// A release of a lock on ranges says nothing of the value block.
+pub(crate) fn says_no_value(call: &UnlockCall) -> Result<(), Refusal> {
+    let flags = [Flags::VALBLK, Flags::IVVALBLK];
+    match call.value.is_some() || flags.iter().any(|flag| call.flags.contains(*flag)) {
+        true => Err(no_value()),
+        false => Ok(()),
+    }
 }
 
 impl Dlm {

@@ -67,6 +67,8 @@ struct Model {
     held: BTreeMap<(u8, u64), LockMode>,
     queue: Vec<(u8, RangeAsk)>,
     last: Token,
+    /// To whom each token was given.
+    issued: BTreeMap<Token, u8>,
 }
 
 fn bytes(range: ByteRange) -> impl Iterator<Item = u64> {
@@ -109,11 +111,14 @@ impl Model {
     }
 
     fn grant(&mut self, key: u8, ask: &RangeAsk, said: &mut Vec<Said>) {
+        let mut token = Token::NONE;
         if self.gains(key, ask.range, ask.mode) {
             self.last = self.last.next();
+            token = self.last;
+            self.issued.insert(token, key);
         }
         self.set(key, ask.range, ask.mode);
-        said.push(Said::Granted(key, self.last));
+        said.push(Said::Granted(key, token));
     }
 
     fn deadlock(&self, key: u8, ask: &RangeAsk) -> bool {
@@ -250,7 +255,16 @@ proptest! {
             let done = carry_out(&mut engine, step, &mut out);
             let expected = model.step(step);
             prop_assert_eq!(done.is_some(), expected.is_some(), "{:?}", step);
-            prop_assert_eq!(said(&out), expected.unwrap_or_default(), "{:?}", step);
+            let (mut said, expected) = (said(&out), expected.unwrap_or_default());
+            for (said, expected) in said.iter_mut().zip(&expected) {
+                if let (Said::Granted(key, token), Said::Granted(_, Token::NONE)) = (said, expected) {
+                    // Who gains nothing has a token of its own, if it holds anything there.
+                    let own = model.issued.get(token).is_none_or(|to| to == key);
+                    prop_assert!(own, "{:?}: {:?} is another's", step, token);
+                    *token = Token::NONE;
+                }
+            }
+            prop_assert_eq!(said, expected, "{:?}", step);
             compare(&engine, &model);
         }
     }

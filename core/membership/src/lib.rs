@@ -23,7 +23,7 @@ pub use founding::{Founding, FoundingNode};
 pub use message::Message;
 pub use output::{MembershipConfig, Output};
 pub use state::{
-    Cause, Change, ClusterState, Command, FencedNode, Lockspace, MoveRecord, RequestOrigin,
-    StateError,
+    AccessRefused, Cause, Change, ClusterState, Command, FencedNode, LOCKSPACES_LEN_MAX, Lockspace,
+    MoveRecord, RequestOrigin, StateError,
 };
 pub use view::{Member, Pending, View};

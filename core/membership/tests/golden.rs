@@ -241,7 +241,13 @@ fn states() -> Vec<(&'static str, ClusterState)> {
     let mut guarded = proved.clone();
     let (_, command) = all.iter().find(|(name, _)| *name == "set-access").unwrap();
     assert_eq!(guarded.apply(30, command).len(), 1);
-    assert_eq!(guarded.lockspaces().next().unwrap().access, access());
+    assert_eq!(
+        guarded.lockspaces().next().unwrap().access,
+        Access {
+            revision: 1,
+            ..access()
+        }
+    );
     assert_eq!(moved.moved(), 2);
     assert_eq!(proved.fenced().count(), 1);
     assert_eq!(pending.view().pending.len(), 1);

@@ -6,7 +6,7 @@ use mainstay_base::{
     AccessChange, Caller, Instant, LockMode, LockspaceId, LockspaceName, ResourceName, SessionId,
     UserLimits, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
 };
-use mainstay_membership::{Command, Lockspace, RequestOrigin};
+use mainstay_membership::{AccessRefused, Command, Lockspace, RequestOrigin};
 use mainstay_wire::{
     client::{Answer, Handle},
     codec,
@@ -40,6 +40,28 @@ impl Node {
         Err(Refusal::Limit(format!(
             "user {uid} has {used} sessions on this node, and may have {limit} (`sessions-per-user` in \
              `[limits]`): end some, or have the limit raised"
+        )))
+    }
+
+    /// Whether a session's user may own another lockspace. Those that it has asked for on other nodes
+    /// and that do not exist yet are not known here.
+    pub(crate) fn may_own(&self, session: SessionId) -> Result<(), Refusal> {
+        let caller = self.caller(session);
+        let Some(limit) = self.limits.lockspaces.filter(|_| !caller.privileged) else {
+            return Ok(());
+        };
+        let uid = caller.uid;
+        let owned = self.state.lockspaces().filter(|l| l.access.owner == uid);
+        let wished = self.wishes.iter().filter(|wish| {
+            matches!(&wish.command, Command::CreateLockspace { access, .. } if access.owner == uid)
+        });
+        let used = (owned.count() + wished.count()) as u64;
+        if used < limit {
+            return Ok(());
+        }
+        Err(Refusal::Limit(format!(
+            "user {uid} owns {used} lockspaces, and may own {limit} (`lockspaces-per-user` in `[limits]`): \
+             use one that exists, or have the limit raised"
         )))
     }
 
@@ -186,6 +208,9 @@ impl Node {
             let why = exists(&name);
             return self.refuse(session, request, why);
         }
+        if let Err(why) = self.may_own(session) {
+            return self.refuse(session, request, why);
+        }
         let caller = self.caller(session);
         let access = mainstay_base::Access::open_to_all(caller.uid, caller.gid).changed(change);
         let command = Command::CreateLockspace {
@@ -209,7 +234,7 @@ impl Node {
         session: SessionId,
         request: u64,
         name: LockspaceName,
-        change: AccessChange,
+        mut change: AccessChange,
     ) {
         if let Err(why) = self.may_change(session, &change) {
             return self.refuse(session, request, why);
@@ -222,6 +247,8 @@ impl Node {
             let why = not_owner(&name, lockspace.access.owner);
             return self.refuse(session, request, why);
         }
+        // The command may be proposed several times, and must not undo what comes in between.
+        change.revision.get_or_insert(lockspace.access.revision);
         let command = Command::SetAccess {
             name,
             change,
@@ -280,10 +307,30 @@ impl Node {
         }
     }
 
-    pub(crate) fn access_refused(&mut self, origin: RequestOrigin) {
+    pub(crate) fn access_refused(&mut self, origin: RequestOrigin, why: AccessRefused) {
         for asker in self.take_setters(Some(origin)) {
-            let text = "the lockspace was given to another owner meanwhile".to_owned();
-            self.tell_result(asker.session, asker.request, Err(Refusal::Denied(text)));
+            let refusal = match why {
+                AccessRefused::NoSuchLockspace => Refusal::NoSuchLockspace,
+                AccessRefused::NotOwner => {
+                    let text = "the lockspace was given to another owner meanwhile";
+                    Refusal::Denied(text.to_owned())
+                }
+                AccessRefused::Invalid => {
+                    let text = "another node of the cluster knows no such mode or rules";
+                    Refusal::Invalid(text.to_owned())
+                }
+                AccessRefused::Changed => {
+                    let text = "somebody else has changed the lockspace meanwhile: look at what it says now \
+                                (`mainstay lockspace rules NAME`), and try again";
+                    Refusal::Invalid(text.to_owned())
+                }
+                AccessRefused::NoRoom => {
+                    let text = "the rules of all lockspaces leave no room for these: \
+                                `mainstay lockspace rules NAME --clear` makes room";
+                    Refusal::Limit(text.to_owned())
+                }
+            };
+            self.tell_result(asker.session, asker.request, Err(refusal));
         }
     }
 

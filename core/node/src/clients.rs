@@ -61,10 +61,11 @@ impl Node {
                 blocking,
                 timeout_ms,
             } => {
-                // What is held may always be given up.
-                let keeps = mode != mainstay_base::LockMode::Nl;
+                // What is held may always be given up, or kept in less.
+                let gains = mode != mainstay_base::LockMode::Nl
+                    && !self.dlm.covers_range(session, handle, range, mode);
                 let allowed = || self.may_lock(session, lockspace, &name, mode, flags);
-                if let Some(why) = keeps.then(allowed).and_then(Result::err) {
+                if let Some(why) = gains.then(allowed).and_then(Result::err) {
                     return self.refuse(session, request, why);
                 }
                 let call = RangeCall {
@@ -228,6 +229,9 @@ impl Node {
             .find(|w| matches!(&w.command, Command::CreateLockspace { name: n, .. } if *n == name));
         if let Some(wish) = same {
             return wish.askers.push(asker);
+        }
+        if let Err(why) = self.may_own(session) {
+            return self.refuse(session, request, why);
         }
         let origin = self.origin();
         let caller = self.caller(session);

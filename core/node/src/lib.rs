@@ -178,6 +178,7 @@ impl Node {
             Input::SessionClosed { session } => {
                 self.sessions.remove(&session);
                 self.makers.retain(|(maker, _)| *maker != session);
+                self.drop_wishes(session);
                 self.dlm.close_session(now, session);
             }
             Input::Notice {

@@ -326,7 +326,7 @@ impl Node {
                     self.guard(&lockspace);
                     self.access_set(&lockspace, origin);
                 }
-                Change::AccessRefused { origin } => self.access_refused(origin),
+                Change::AccessRefused { origin, why } => self.access_refused(origin, why),
                 Change::LockspaceRefused { origin } => self.lockspace_refused(origin),
                 Change::Moved { record, done } => self.masters_moved(now, record, done),
                 Change::DiskReplaced { node, new, .. } => {
@@ -411,7 +411,10 @@ impl Node {
         for asker in askers {
             self.makers.remove(&(asker.session, asker.request));
             let limit = mainstay_base::LOCKSPACES_MAX;
-            let text = format!("the cluster has its limit of {limit} lockspaces");
+            let text = format!(
+                "the cluster has its limit of {limit} lockspaces, or their rules leave no room for another: \
+                 `mainstay lockspace rules NAME --clear` makes room"
+            );
             self.refuse(asker.session, asker.request, Refusal::Limit(text));
         }
     }

@@ -90,6 +90,19 @@ impl Node {
         }
     }
 
+    /// Forgets what nobody but a session that is closed has wished for lockspaces; it may come true yet.
+    pub(crate) fn drop_wishes(&mut self, session: SessionId) {
+        self.wishes.retain_mut(|wish| {
+            let before = wish.askers.len();
+            wish.askers.retain(|asker| asker.session != session);
+            let of_lockspace = matches!(
+                wish.command,
+                Command::CreateLockspace { .. } | Command::SetAccess { .. }
+            );
+            !(of_lockspace && wish.askers.is_empty() && before > 0)
+        });
+    }
+
     /// Takes out the wish for the end of an incarnation, and returns who waits for it.
     pub(crate) fn fence_came(&mut self, node: NodeId, incarnation: Incarnation) -> Vec<Asker> {
         self.take_wishes(|command| {

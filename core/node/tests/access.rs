@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "other tests need more of it")]
 mod world;
 
+use core::time::Duration;
 use mainstay_base::{
     AccessChange, AccessRule, ByteRange, FencePolicy, LockMode, LockspaceId, LockspaceName,
     ModeSet, NodeId, ResourceName, SessionId, UserLimits, Whom,
@@ -328,6 +329,7 @@ fn users_are_limited() {
         locks: Some(3),
         sessions: Some(2),
         waiting: Some(1),
+        lockspaces: None,
     };
     w.hosts
         .get_mut(&N1)
@@ -386,7 +388,7 @@ fn users_are_limited() {
     assert!(
         refused
             .to_string()
-            .contains("1 calls of user 1000 wait on this node, and 1 may"),
+            .contains("1 calls of user 1000 wait on this node, or are under way, and 1 may"),
         "{refused}"
     );
     let cancel = Ask::Cancel { handle: Handle(5) };
@@ -421,4 +423,111 @@ fn users_are_limited() {
             .code(),
         "limit"
     );
+}
+
+/// Protects what is held from rules that came later, in ranges as well: it may be kept in a weaker mode,
+/// and more of it may not be had.
+#[test]
+fn held_ranges_may_be_weakened() {
+    let mut w = cluster();
+    let space = create(&mut w, AccessChange::default()).id;
+    let range = |mode, end| Ask::Range {
+        handle: Handle(1),
+        lockspace: space,
+        name: ResourceName::new("disk").unwrap(),
+        range: ByteRange::new(0, end).unwrap(),
+        mode,
+        flags: Flags::NONE,
+        blocking: false,
+        timeout_ms: None,
+    };
+    assert!(ask(&mut w, N2, 12, range(LockMode::Ex, 9)).is_ok());
+    set(&mut w, N1, 10, mode(0o600)).unwrap();
+    w.run(Duration::from_millis(1000));
+    denied(ask(&mut w, N2, 12, range(LockMode::Pr, 10)), "in no mode");
+    assert!(ask(&mut w, N2, 12, range(LockMode::Pr, 9)).is_ok());
+    denied(ask(&mut w, N2, 12, range(LockMode::Ex, 9)), "in no mode");
+    assert!(ask(&mut w, N2, 12, range(LockMode::Nl, 9)).is_ok());
+}
+
+/// Protects the cluster's lockspaces from one user: it may own so many, those included that it has just
+/// asked for, and use those of others.
+#[test]
+fn users_own_few_lockspaces() {
+    let mut w = cluster();
+    let limits = UserLimits {
+        lockspaces: Some(2),
+        ..UserLimits::default()
+    };
+    let node = w.hosts.get_mut(&N1).unwrap().node.as_mut().unwrap();
+    node.limit_users(limits);
+    let open = |name: &str| Ask::OpenLockspace {
+        name: LockspaceName::new(name).unwrap(),
+        value_len: None,
+    };
+    let asked = ["a", "b", "c"].map(|name| w.ask(N1, 10, open(name)));
+    let answers = asked.map(|request| w.wait(N1, request));
+    assert!(answers[0].is_ok() && answers[1].is_ok());
+    let refused = answers[2].as_ref().unwrap_err();
+    assert_eq!(refused.code(), "limit");
+    let said = "user 1000 owns 2 lockspaces, and may own 2 (`lockspaces-per-user`";
+    assert!(refused.to_string().contains(said), "{refused}");
+    assert!(ask(&mut w, N1, 1, open("c")).is_ok(), "root may");
+    assert!(ask(&mut w, N1, 10, open("c")).is_ok(), "it exists now");
+}
+
+/// Protects memory from clients that wish for lockspaces and go, again and again, while nobody can make
+/// any; and the wish of one that stays.
+#[test]
+fn wishes_go_with_their_clients() {
+    let mut w = cluster();
+    w.cut.extend([(N1, N2), (N2, N1)]);
+    w.run(Duration::from_millis(3000));
+    for session in 100..150 {
+        user(&mut w, N1, session, 1000, 1000);
+        let names = [format!("of-{session}"), "shared".to_owned()];
+        for name in names {
+            let open = Ask::OpenLockspace {
+                name: LockspaceName::new(name).unwrap(),
+                value_len: None,
+            };
+            w.ask(N1, session, open);
+        }
+        if session > 100 {
+            let session = SessionId(session);
+            w.input(N1, Input::SessionClosed { session });
+        }
+    }
+    w.cut.clear();
+    w.run(Duration::from_millis(5000));
+    let node = w.hosts[&N1].node.as_ref().unwrap();
+    let there = node.cluster_state().lockspaces();
+    let names: Vec<&str> = there.map(|l| l.name.as_str()).collect();
+    assert_eq!(names, ["of-100", "shared"]);
+}
+
+/// Protects who has read the rules and changes them: what others have changed meanwhile is not undone.
+#[test]
+fn changes_of_access_do_not_undo_each_other() {
+    let mut w = cluster();
+    let made = create(&mut w, AccessChange::default());
+    let since = |change: AccessChange| AccessChange {
+        revision: Some(made.access.revision),
+        ..change
+    };
+    assert!(set(&mut w, N1, 10, since(mode(0o640))).is_ok());
+    let late = set(&mut w, N1, 1, since(mode(0o600))).unwrap_err();
+    assert!(
+        late.to_string().contains("changed the lockspace meanwhile"),
+        "{late}"
+    );
+    assert!(set(&mut w, N1, 1, mode(0o600)).is_ok());
+}
+
+/// Protects nodes from a state that no snapshot can hold: all lockspaces with all their rules fit one, with
+/// room for the rest.
+#[test]
+fn all_lockspaces_fit_a_snapshot() {
+    let most = mainstay_membership::LOCKSPACES_LEN_MAX;
+    assert!(most + (96 << 10) <= mainstay_consensus::SNAPSHOT_LEN_MAX);
 }

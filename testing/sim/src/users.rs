@@ -30,6 +30,7 @@ pub(crate) fn limits() -> UserLimits {
         locks: Some(u64::MAX),
         sessions: Some(u64::MAX),
         waiting: Some(u64::MAX),
+        lockspaces: Some(u64::MAX),
     }
 }
 

@@ -49,15 +49,15 @@ impl Contention {
 
     /// A call waits: it stands in its master's queue, or has no master to go to. Whether it did not
     /// before.
-    pub(crate) fn waits(&mut self, asked: Instant, lock: LockId) -> bool {
-        self.waits.insert((asked, lock))
+    pub(crate) fn waits(&mut self, asked: Instant, lock: LockId) {
+        self.waits.insert((asked, lock));
     }
 
     pub(crate) fn is_waiting(&self, asked: Instant, lock: LockId) -> bool {
         !self.waits.is_empty() && self.waits.contains(&(asked, lock))
     }
 
-    /// A call ended. Whether it waited.
+    /// A call ended.
     pub(crate) fn call_ends(
         &mut self,
         now: Instant,
@@ -65,7 +65,7 @@ impl Contention {
         resource: &ResourceId,
         asked: Instant,
         granted: bool,
-    ) -> bool {
+    ) {
         let queued = !self.waits.is_empty() && self.waits.remove(&(asked, lock));
         let waited = now.since(asked);
         if queued {
@@ -78,23 +78,22 @@ impl Contention {
             space.waits.count(waited);
             space.given_up += 1;
         }
-        queued
     }
 
-    /// A lock is gone, whatever its state. Whether a call of it waited.
+    /// A lock is gone, whatever its state.
     pub(crate) fn lock_goes(
         &mut self,
         now: Instant,
         lock: LockId,
         resource: &ResourceId,
         owned: &Owned,
-    ) -> bool {
-        let pending = owned.requested().is_some();
-        let waited = pending && self.call_ends(now, lock, resource, owned.asked, false);
+    ) {
+        if owned.requested().is_some() {
+            self.call_ends(now, lock, resource, owned.asked, false);
+        }
         if let Some(held) = owned.granted {
             self.hold_ends(now, resource.space, held, owned.since);
         }
-        waited
     }
 
     /// A mode is held no longer.

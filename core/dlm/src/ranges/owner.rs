@@ -8,7 +8,7 @@ use crate::{
 use mainstay_base::{
     ByteRange, Flags, Instant, LockId, LockMode, LockspaceId, ResourceName, SessionId, Token,
 };
-use mainstay_lock::check_range;
+use mainstay_lock::{check_range, ranges::STRETCHES_MAX};
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -74,11 +74,13 @@ impl Dlm {
         };
         if let Some(lock) = known {
             self.may_call_range(lock, &resource)?;
-            if self
-                .ranges
-                .get(&lock)
-                .is_some_and(|set| set.covers(range, mode))
-            {
+            let set = self.ranges.get(&lock);
+            if set.is_some_and(|set| !set.has_room_for(range, mode)) {
+                return Err(full());
+            }
+            // Who wants to be told from now on what it is in the way of asks the master.
+            let notices = call.blocking && mode != LockMode::Nl && !self.wants_notices(lock);
+            if set.is_some_and(|set| set.covers(range, mode)) && !notices {
                 return Ok(Some(self.weaken_range(now, lock, range, mode)));
             }
         } else if mode == LockMode::Nl {
@@ -128,6 +130,24 @@ impl Dlm {
         }
     }
 
+    fn wants_notices(&self, lock: LockId) -> bool {
+        self.locks.get(&lock).is_some_and(|owned| owned.blocking)
+    }
+
+    /// Whether all of a range is held by a lock on ranges in modes that cover one.
+    #[must_use]
+    pub fn covers_range(
+        &self,
+        session: SessionId,
+        handle: Handle,
+        range: ByteRange,
+        mode: LockMode,
+    ) -> bool {
+        let lock = self.find(session, handle);
+        let set = lock.and_then(|lock| self.ranges.get(&lock));
+        set.is_some_and(|set| set.covers(range, mode))
+    }
+
     /// Whether a lock is one on ranges.
     pub(crate) fn is_on_ranges(&self, lock: LockId) -> bool {
         let pending = self.locks.get(&lock).map(|owned| &owned.pending);
@@ -152,6 +172,7 @@ impl Dlm {
         mode: LockMode,
     ) -> Answer {
         let set = self.ranges.get_mut(&lock).expect("the caller found it");
+        let changes = !set.is_set_to(range, mode);
         set.set(range, mode, Token::NONE);
         let holds = !set.is_empty();
         let owned = self.locks.get(&lock).expect("the caller found it");
@@ -159,6 +180,9 @@ impl Dlm {
             true => owned.token,
             false => Token::NONE,
         };
+        if !changes {
+            return Answer::RangeSet { token, holds };
+        }
         let entry = self.resources.get(owned.place);
         let resource = entry.id.clone();
         let body = Body::RangeWeaken {
@@ -191,7 +215,8 @@ impl Dlm {
         // That it holds something; what, its set says.
         owned.granted = Some(LockMode::Nl);
         owned.token = granted.token;
-        owned.blocking = ask.blocking;
+        // What was asked for with an earlier range goes on.
+        owned.blocking |= ask.blocking;
         owned.since = now;
         self.note(now, Op::Ranged, lock, Some(ask.mode));
         let (token, holds) = (granted.token, true);
@@ -211,4 +236,11 @@ impl Dlm {
             });
         }
     }
+}
+
+fn full() -> Refusal {
+    Refusal::Limit(format!(
+        "the lock holds {STRETCHES_MAX} ranges that do not touch each other or differ in mode, and may hold no \
+         more: give some up, or use another handle"
+    ))
 }

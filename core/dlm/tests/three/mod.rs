@@ -4,10 +4,10 @@
 
 use core::time::Duration;
 use mainstay_base::{
-    BootId, Epoch, Incarnation, Instant, LockMode, LockspaceId, MastersConfig, NodeId,
+    BootId, ByteRange, Epoch, Incarnation, Instant, LockMode, LockspaceId, MastersConfig, NodeId,
     ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
 };
-use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, UnlockCall};
+use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, RangeCall, UnlockCall};
 use mainstay_membership::{Member, View, directory_node};
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -33,6 +33,7 @@ pub(crate) struct World {
     /// Answers by node and request.
     pub(crate) answers: BTreeMap<(u16, u64), Result<Answer, Refusal>>,
     pub(crate) notices: Vec<(u16, Handle, LockMode)>,
+    pub(crate) range_notices: Vec<(u16, Handle, ByteRange)>,
     /// What those were told last who watch, by node.
     pub(crate) watched: BTreeMap<u16, Value>,
     /// Messages so far.
@@ -52,6 +53,7 @@ impl World {
             proposed: Vec::new(),
             answers: BTreeMap::new(),
             notices: Vec::new(),
+            range_notices: Vec::new(),
             watched: BTreeMap::new(),
             said: 0,
             requests: 0,
@@ -116,6 +118,9 @@ impl World {
                         self.answers.insert((node, request), result);
                     }
                     Out::Blocking { handle, mode, .. } => self.notices.push((node, handle, mode)),
+                    Out::RangeBlocking { handle, range, .. } => {
+                        self.range_notices.push((node, handle, range));
+                    }
                     Out::ValueChanged { value, .. } => {
                         self.watched.insert(node, value);
                     }
@@ -241,6 +246,28 @@ impl World {
         }
     }
 
+    /// Sets a range of a lock to a mode.
+    pub(crate) fn range(
+        &mut self,
+        node: u16,
+        handle: u64,
+        name: &str,
+        range: (u64, u64),
+        mode: LockMode,
+        blocking: bool,
+    ) -> u64 {
+        self.requests += 1;
+        let call = RangeCall {
+            blocking,
+            ..range_call(handle, name, range, mode)
+        };
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.range(self.now, SessionId(1), request, call);
+        self.settle();
+        request
+    }
+
     /// A node uses a resource so much that it had better master it.
     pub(crate) fn use_much(&mut self, node: u16, name: &str) {
         for _ in 0..AFTER {
@@ -301,4 +328,18 @@ pub(crate) fn name_at(directory: u16) -> String {
         directory_node(&ids, SPACE, &name) == Some(NodeId(directory))
     };
     (0..).map(|i| format!("r{i}")).find(is_at).unwrap()
+}
+
+/// A call for a range that says nothing else.
+pub(crate) fn range_call(handle: u64, name: &str, range: (u64, u64), mode: LockMode) -> RangeCall {
+    RangeCall {
+        handle: Handle(handle),
+        space: SPACE,
+        name: ResourceName::new(name).unwrap(),
+        range: ByteRange::new(range.0, range.1).unwrap(),
+        mode,
+        flags: Flags::NONE,
+        blocking: false,
+        deadline: None,
+    }
 }

@@ -44,7 +44,7 @@ mod set;
 mod tree;
 
 pub use rebuild::RestatedRanges;
-pub use set::{RangeSet, Stretch};
+pub use set::{RangeSet, STRETCHES_MAX, Stretch};
 
 use crate::{Effect, Flags, Grant, Invalid, Refusal, Resource, Ticket, invalid::check_range};
 use core::fmt::Debug;
@@ -189,8 +189,9 @@ impl<K: Copy + Ord + Debug> Ranges<K> {
         if known {
             let mut woken = BTreeSet::new();
             if self.rebuild.is_none() {
-                self.take_call(key, &mut woken);
+                let ask = self.take_call(key, &mut woken);
                 self.forget_idle(key);
+                self.forget_told(key, ask);
             }
             let why = Refusal::Cancelled;
             out.push(Effect::Refused { key, why });
@@ -209,7 +210,8 @@ impl<K: Copy + Ord + Debug> Ranges<K> {
             return false;
         }
         let mut woken = BTreeSet::new();
-        self.take_call(key, &mut woken);
+        let ask = self.take_call(key, &mut woken);
+        self.forget_told(key, ask);
         self.change(key, ByteRange::ALL, LockMode::Nl, Token::NONE, &mut woken);
         self.owners.remove(&key);
         self.wake(woken, out);
@@ -430,7 +432,11 @@ impl<K: Copy + Ord + Debug> Ranges<K> {
         if gains {
             self.last_token = self.last_token.next();
         }
-        let token = self.last_token;
+        // Who gains nothing keeps what it has been told of: the last token may be another's.
+        let token = match gains {
+            true => self.last_token,
+            false => self.owner_mut(key).set.token_of(ask.range),
+        };
         self.change(key, ask.range, ask.mode, token, woken);
         let grant = Grant {
             mode: ask.mode,

@@ -66,6 +66,23 @@ impl<K: Copy + Ord + Debug> Ranges<K> {
         }
     }
 
+    /// A call waits no more. Those in its way are told again of the next one for these bytes, unless
+    /// others wait for them: what they have been told would only grow if it were kept.
+    pub(super) fn forget_told(&mut self, key: K, ask: Option<RangeAsk>) {
+        let waits = |range| {
+            let mut modes = super::set::MODES.into_iter();
+            modes.any(|mode| self.wanted.any(range, mode).is_some())
+        };
+        let Some(ask) = ask.filter(|ask| !waits(ask.range)) else {
+            return;
+        };
+        for holder in self.in_the_way(key, ask) {
+            if let Some(owner) = self.owners.get_mut(&holder) {
+                owner.told.set(ask.range, LockMode::Nl, Token::NONE);
+            }
+        }
+    }
+
     /// Tells an owner whose range has just got another mode of the calls that wait for it.
     pub(super) fn tell_newly_blocking(
         &mut self,

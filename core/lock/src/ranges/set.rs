@@ -4,6 +4,9 @@ use core::array;
 use mainstay_base::{ByteRange, LockMode, Mutant, Token};
 use std::collections::BTreeMap;
 
+/// Most stretches of one owner on one resource.
+pub const STRETCHES_MAX: usize = 1 << 16;
+
 /// The modes in which a range can be held. NL is not among them: it is to hold nothing.
 pub(crate) const MODES: [LockMode; 5] = [
     LockMode::Cr,
@@ -158,6 +161,49 @@ impl RangeSet {
     pub fn covers(&self, range: ByteRange, mode: LockMode) -> bool {
         let gains = mode != LockMode::Nl;
         !gains || self.first_gap(range, |held| held.covers(mode)).is_none()
+    }
+
+    /// Whether all of a range is held in one mode already, or for NL nothing of it.
+    #[must_use]
+    pub fn is_set_to(&self, range: ByteRange, mode: LockMode) -> bool {
+        match mode {
+            LockMode::Nl => MODES
+                .into_iter()
+                .all(|held| self.in_mode(held, range).next().is_none()),
+            mode => self.first_gap(range, |held| held == mode).is_none(),
+        }
+    }
+
+    /// The largest token of what is held of a range.
+    pub(crate) fn token_of(&self, range: ByteRange) -> Token {
+        let held = MODES.into_iter().flat_map(|mode| self.in_mode(mode, range));
+        held.map(|stretch| stretch.token)
+            .max()
+            .unwrap_or(Token::NONE)
+    }
+
+    /// Whether there are no more than [`STRETCHES_MAX`] stretches once a range is set to a mode, or no
+    /// more than there are now.
+    #[must_use]
+    pub fn has_room_for(&self, range: ByteRange, mode: LockMode) -> bool {
+        let most = match mode {
+            // The rest of a stretch on the other side.
+            LockMode::Nl if self.is_split_by(range) => 1,
+            LockMode::Nl => 0,
+            _ => 2,
+        };
+        most == 0 || self.len() + most <= STRETCHES_MAX
+    }
+
+    /// Whether something is held on both sides of a range, in one stretch.
+    fn is_split_by(&self, range: ByteRange) -> bool {
+        let around = |s: &Stretch| s.range.start() < range.start() && s.range.end() > range.end();
+        MODES.into_iter().any(|mode| {
+            self.in_mode(mode, range)
+                .next()
+                .as_ref()
+                .is_some_and(around)
+        })
     }
 
     /// Sets a range to a mode, NL for none, whatever was held of it before. For a mode that covers

@@ -1,8 +1,8 @@
 //! Applying commands.
 
 use super::{
-    Cause, Change, ClusterState, Command, FENCED_KEPT, FencedNode, Lockspace, MoveRecord,
-    RETIRED_BOOTS_KEPT,
+    AccessRefused, Cause, Change, ClusterState, Command, FENCED_KEPT, FencedNode,
+    LOCKSPACES_LEN_MAX, Lockspace, MoveRecord, RETIRED_BOOTS_KEPT,
 };
 use crate::{Member, Pending, View};
 use mainstay_base::{
@@ -189,14 +189,6 @@ impl ClusterState {
     ) -> Change {
         let known = self.lockspaces.get(name).cloned();
         let created = known.is_none();
-        if created
-            && (self.lockspaces.len() >= LOCKSPACES_MAX
-                || access.check().is_err()
-                || value_len == 0
-                || usize::from(value_len) > VALUE_LEN_MAX)
-        {
-            return Change::LockspaceRefused { origin };
-        }
         let next = self.lockspaces.values().map(|l| l.id.0).max().unwrap_or(0) + 1;
         let lockspace = known.unwrap_or_else(|| Lockspace {
             id: LockspaceId(next),
@@ -204,6 +196,15 @@ impl ClusterState {
             value_len,
             access: access.clone(),
         });
+        if created
+            && (self.lockspaces.len() >= LOCKSPACES_MAX
+                || access.check().is_err()
+                || value_len == 0
+                || usize::from(value_len) > VALUE_LEN_MAX
+                || !self.has_room_for(&lockspace))
+        {
+            return Change::LockspaceRefused { origin };
+        }
         self.lockspaces.insert(name.clone(), lockspace.clone());
         self.note_access(&lockspace);
         Change::Lockspace {
@@ -211,6 +212,13 @@ impl ClusterState {
             created,
             origin: Some(origin),
         }
+    }
+
+    /// Whether all lockspaces fit a snapshot with this one, be it new or changed.
+    fn has_room_for(&self, lockspace: &Lockspace) -> bool {
+        let others = self.lockspaces.values().filter(|l| l.id != lockspace.id);
+        let len: usize = others.map(Lockspace::len_max).sum();
+        len + lockspace.len_max() <= LOCKSPACES_LEN_MAX
     }
 
     /// For snapshots, in which the usual is left out.
@@ -230,18 +238,33 @@ impl ClusterState {
         by: Option<u32>,
         origin: super::RequestOrigin,
     ) -> Change {
-        let may = |lockspace: &Lockspace| by.is_none_or(|by| by == lockspace.access.owner);
-        match self.lockspaces.get_mut(name) {
-            Some(lockspace) if may(lockspace) && change.check().is_ok() => {
-                lockspace.access = lockspace.access.changed(change);
-                let lockspace = lockspace.clone();
-                self.note_access(&lockspace);
-                Change::Access {
-                    lockspace,
-                    origin: Some(origin),
-                }
-            }
-            _ => Change::AccessRefused { origin },
+        let refused = |why| Change::AccessRefused { origin, why };
+        let Some(lockspace) = self.lockspaces.get(name) else {
+            return refused(AccessRefused::NoSuchLockspace);
+        };
+        let access = &lockspace.access;
+        if by.is_some_and(|by| by != access.owner) {
+            return refused(AccessRefused::NotOwner);
+        }
+        if change.check().is_err() {
+            return refused(AccessRefused::Invalid);
+        }
+        // A command may stand in the log twice, and the second time after those of others.
+        if change.revision.is_some_and(|read| read != access.revision) {
+            return refused(AccessRefused::Changed);
+        }
+        let lockspace = Lockspace {
+            access: access.changed(change),
+            ..lockspace.clone()
+        };
+        if !self.has_room_for(&lockspace) {
+            return refused(AccessRefused::NoRoom);
+        }
+        self.note_access(&lockspace);
+        self.lockspaces.insert(name.clone(), lockspace.clone());
+        Change::Access {
+            lockspace,
+            origin: Some(origin),
         }
     }
 

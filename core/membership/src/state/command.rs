@@ -172,6 +172,21 @@ pub struct FencedNode {
     pub record: FencedRecord,
 }
 
+/// Why who may lock what in a lockspace stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessRefused {
+    /// There is no such lockspace.
+    NoSuchLockspace,
+    /// Who asked is not its owner.
+    NotOwner,
+    /// The mode or the rules cannot be.
+    Invalid,
+    /// Somebody else has changed it since who asked read it.
+    Changed,
+    /// The rules of all lockspaces would not fit a snapshot any more.
+    NoRoom,
+}
+
 /// What a command changed, in the order in which it is to be acted upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -195,7 +210,8 @@ pub enum Change {
         /// Who asked; `None` if the change was found in a snapshot.
         origin: Option<RequestOrigin>,
     },
-    /// A lockspace cannot be created: there are too many already, or its value length is out of range.
+    /// A lockspace cannot be created: there are too many already, or no room for what it says of who
+    /// may lock what, or its value length is out of range.
     LockspaceRefused {
         /// Who asked.
         origin: RequestOrigin,
@@ -214,10 +230,12 @@ pub enum Change {
         /// Who asked; `None` if the change was found in a snapshot.
         origin: Option<RequestOrigin>,
     },
-    /// Who may lock what stays as it is: there is no such lockspace, or who asked is not its owner.
+    /// Who may lock what stays as it is.
     AccessRefused {
         /// Who asked.
         origin: RequestOrigin,
+        /// Why.
+        why: AccessRefused,
     },
     /// A node is known by another disk.
     DiskReplaced {

@@ -7,7 +7,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Cause, Change, Command, FencedNode, MoveRecord, RequestOrigin};
+pub use command::{AccessRefused, Cause, Change, Command, FencedNode, MoveRecord, RequestOrigin};
 pub use snapshot::StateError;
 
 use crate::{Founding, View};
@@ -29,6 +29,10 @@ const RETIRED_BOOTS_KEPT: usize = 32;
 /// lags behind by more than this has been removed itself.
 const FENCED_KEPT: usize = 256;
 
+/// Most bytes that all lockspaces take in a snapshot: with all else that stands in one, it must fit
+/// one message of the log.
+pub const LOCKSPACES_LEN_MAX: usize = 384 << 10;
+
 /// A lockspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lockspace {
@@ -41,6 +45,16 @@ pub struct Lockspace {
     /// Who may lock what in it. In a snapshot it stands apart, as formats before had nothing of it.
     #[serde(skip)]
     pub access: Access,
+}
+
+impl Lockspace {
+    /// Bytes that it takes in a snapshot at most: its name stands there three times, and no number
+    /// takes more than ten.
+    fn len_max(&self) -> usize {
+        let rules = self.access.rules.iter();
+        let rules: usize = rules.map(|rule| rule.prefix.len() + 10).sum();
+        3 * (self.name.as_str().len() + 1) + 40 + rules
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

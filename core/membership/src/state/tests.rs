@@ -1,6 +1,6 @@
 use super::*;
 use crate::{FoundingNode, Member};
-use mainstay_base::NodeName;
+use mainstay_base::{Access, AccessChange, AccessRule, ModeSet, NodeName, Whom};
 use mainstay_wire::event::Reason;
 
 fn founding(votes: &[u32]) -> Founding {
@@ -336,13 +336,7 @@ fn a_snapshot_out_of_bounds_is_refused() {
 /// may lock what, what cannot be is refused, and a node that catches up by a snapshot hears of it.
 #[test]
 fn only_the_owner_changes_access() {
-    use mainstay_base::{Access, AccessChange, AccessRule, ModeSet, Whom};
     let mut log = Log::founded(&[1]);
-    let origin = |request| RequestOrigin {
-        node: NodeId(1),
-        boot: BootId(11),
-        request,
-    };
     let name = LockspaceName::new("vms").expect("a valid name");
     log.add(Command::CreateLockspace {
         access: Access::open_to_all(1000, 100),
@@ -397,4 +391,99 @@ fn only_the_owner_changes_access() {
     assert!(
         matches!(&caught_up[..], [Change::Access { lockspace, .. }] if lockspace.access.owner == 1001)
     );
+}
+
+fn origin(request: u64) -> RequestOrigin {
+    RequestOrigin {
+        node: NodeId(1),
+        boot: BootId(11),
+        request,
+    }
+}
+
+/// Protects nodes from a state that no snapshot can hold: what would make it so is refused, on all nodes
+/// alike, be it another lockspace or more rules for one that there is; and who makes room may go on.
+#[test]
+fn lockspaces_fit_a_snapshot() {
+    let mut log = Log::founded(&[1]);
+    let rule = |i: u8| AccessRule {
+        prefix: vec![i; 64],
+        whom: Whom::User(u32::MAX),
+        modes: ModeSet::ALL,
+    };
+    let rules: Vec<AccessRule> = (0..mainstay_base::RULES_MAX as u8).map(rule).collect();
+    let access = Access {
+        rules: rules.clone(),
+        ..Access::open_to_all(u32::MAX, u32::MAX)
+    };
+    let name = |i: usize| LockspaceName::new(format!("{i:064}")).expect("a valid name");
+    let create = |log: &mut Log, i: usize, access: &Access| {
+        let changes = log.add(Command::CreateLockspace {
+            name: name(i),
+            value_len: 32,
+            origin: origin(i as u64),
+            access: access.clone(),
+        });
+        matches!(changes[..], [Change::Lockspace { created: true, .. }])
+    };
+    assert!(create(&mut log, 0, &Access::open_to_all(0, 0)));
+    let full = (1..1000).find(|i| !create(&mut log, *i, &access));
+    let full = full.expect("there is an end");
+    assert!((200..1000).contains(&full), "{full} lockspaces");
+    let len = log.state.encode().len();
+    assert!(len <= crate::LOCKSPACES_LEN_MAX + 1024, "{len} bytes");
+    let change = |rules: &[AccessRule]| AccessChange {
+        rules: Some(rules.to_vec()),
+        ..AccessChange::default()
+    };
+    let set = |log: &mut Log, i: usize, rules: &[AccessRule]| {
+        let changes = log.add(Command::SetAccess {
+            name: name(i),
+            change: change(rules),
+            by: None,
+            origin: origin(9000),
+        });
+        match &changes[..] {
+            [Change::Access { .. }] => Ok(()),
+            [Change::AccessRefused { why, .. }] => Err(*why),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(set(&mut log, 0, &rules), Err(AccessRefused::NoRoom));
+    assert_eq!(set(&mut log, 1, &[]), Ok(()));
+    assert_eq!(set(&mut log, 0, &rules), Ok(()));
+}
+
+/// Protects what others have set since from a command that stands in the log twice, and from one made
+/// from what had been before.
+#[test]
+fn a_change_of_access_is_made_once() {
+    let mut log = Log::founded(&[1]);
+    let name = LockspaceName::new("vms").expect("a valid name");
+    log.add(Command::CreateLockspace {
+        access: Access::open_to_all(0, 0),
+        name: name.clone(),
+        value_len: 32,
+        origin: origin(1),
+    });
+    let mut set = |mode, revision, request| {
+        let changes = log.add(Command::SetAccess {
+            name: name.clone(),
+            change: AccessChange {
+                mode: Some(mode),
+                revision: Some(revision),
+                ..AccessChange::default()
+            },
+            by: None,
+            origin: origin(request),
+        });
+        match &changes[..] {
+            [Change::Access { lockspace, .. }] => Ok(lockspace.access.revision),
+            [Change::AccessRefused { why, .. }] => Err(*why),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(set(0o600, 0, 2), Ok(1));
+    assert_eq!(set(0o666, 1, 3), Ok(2));
+    assert_eq!(set(0o600, 0, 2), Err(AccessRefused::Changed), "again");
 }

@@ -170,6 +170,7 @@ fn change(wanted: Wanted, rules: Option<Vec<AccessRule>>) -> Result<AccessChange
         group: wanted.group,
         mode: wanted.mode,
         rules,
+        revision: None,
     };
     change
         .check()
@@ -251,6 +252,7 @@ async fn rules(global: &Global, args: RulesArgs) -> Outcome {
     }
     let change = AccessChange {
         rules: Some(rules),
+        revision: Some(lockspace.access.revision),
         ..AccessChange::default()
     };
     change

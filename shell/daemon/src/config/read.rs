@@ -531,6 +531,7 @@ fn read_limits(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> UserLi
         locks: limit("locks-per-user", "locks-per-user = 100000"),
         sessions: limit("sessions-per-user", "sessions-per-user = 1000"),
         waiting: limit("waiting-per-user", "waiting-per-user = 1000"),
+        lockspaces: limit("lockspaces-per-user", "lockspaces-per-user = 16"),
     };
     fields.finish(problems);
     limits

@@ -109,8 +109,8 @@ pub fn render(draft: &Draft) -> String {
     line(&mut out, "cap", "100");
     out.push_str(
         "\n# What each user may have on this node, but for root and the daemon's user; 0: as much as it\n\
-         # likes. Waiting calls count when another call that may wait is made.\n\
-         [limits]\nlocks-per-user = 0\nsessions-per-user = 0\nwaiting-per-user = 0\n",
+         # likes. Lockspaces count in the whole cluster; waiting calls when another that may wait is made.\n\
+         [limits]\nlocks-per-user = 0\nsessions-per-user = 0\nwaiting-per-user = 0\nlockspaces-per-user = 0\n",
     );
     out.push_str(
         "\n# The flight recorder: the last lock events, kept in memory (0 MiB: not at all) and written to\n\

@@ -160,11 +160,14 @@ fn users_are_limited_by_the_configuration() {
     use mainstay_base::UserLimits;
     let read = |section: &str| parse(&format!("{GOOD}\n[limits]\n{section}"));
     assert_eq!(parse(GOOD).expect("valid").limits, UserLimits::default());
-    let full = read("locks-per-user = 5\nsessions-per-user = 6\nwaiting-per-user = 7\n");
+    let full = read(
+        "locks-per-user = 5\nsessions-per-user = 6\nwaiting-per-user = 7\nlockspaces-per-user = 8\n",
+    );
     let expected = UserLimits {
         locks: Some(5),
         sessions: Some(6),
         waiting: Some(7),
+        lockspaces: Some(8),
     };
     assert_eq!(full.expect("valid").limits, expected);
     let none = read("locks-per-user = 0\n").expect("valid");
