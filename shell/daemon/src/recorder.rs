@@ -15,6 +15,8 @@ use std::{
 const FOLDER: &str = "recorder";
 /// How names of dumps end.
 const SUFFIX: &str = ".mainstay-record";
+/// How names of those end that are still being written.
+const UNFINISHED: &str = ".new";
 
 /// A recorder as configured.
 pub(crate) fn new(config: &RecorderConfig, id: BootId) -> Recorder {
@@ -31,13 +33,19 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
+    /// The dumps in a state directory that no other daemon uses. Removes what daemons left that
+    /// ended while they wrote one; later, another thread may be writing.
     pub(crate) fn new(state_dir: &Path, config: &RecorderConfig) -> Shelf {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Shelf {
+        let shelf = Shelf {
             folder: state_dir.join(FOLDER),
             keep: config.keep,
             clock: parse_uuid(id.trim()).unwrap_or_default(),
+        };
+        for (_, path) in shelf.files(UNFINISHED) {
+            remove(&path, "a dump that was not finished");
         }
+        shelf
     }
 
     /// Says of a dump what only the host knows: by which clock its times are, and when that was.
@@ -53,6 +61,10 @@ impl Shelf {
     }
 
     /// Writes a dump, and removes the oldest beyond those that are kept. Returns file and length.
+    ///
+    /// # Errors
+    /// If it cannot be written, or would take more than half of the room that is left for the journal;
+    /// then nothing of it stays.
     pub(crate) fn put(&self, dump: &Dump) -> io::Result<(PathBuf, u64)> {
         let private = Mode::RWXU;
         match rustix::fs::mkdir(&self.folder, private) {
@@ -60,6 +72,11 @@ impl Shelf {
             Err(errno) => return Err(errno.into()),
         }
         let bytes = dump.encode();
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        check_room(
+            bytes.len() as u64,
+            disk.f_bavail.saturating_mul(disk.f_frsize),
+        )?;
         let name = format!(
             "{}-{:015}-{:08x}{SUFFIX}",
             dump.head.name,
@@ -67,31 +84,64 @@ impl Shelf {
             dump.head.at.0 as u32 // Two within a millisecond are two.
         );
         let path = self.folder.join(name);
-        let new = path.with_extension("new");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR)?;
-        let mut file = fs::File::from(fd);
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
+        let mut new = path.clone().into_os_string();
+        new.push(UNFINISHED);
+        let new = PathBuf::from(new);
+        if let Err(error) = write(&new, &bytes).and_then(|()| fs::rename(&new, &path)) {
+            remove(&new, "a dump that could not be finished");
+            return Err(error);
+        }
         self.prune();
         Ok((path, bytes.len() as u64))
     }
 
     /// Removes the oldest dumps; one that cannot be removed stays.
     fn prune(&self) {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut dumps: Vec<(SystemTime, PathBuf)> = entries
-            .filter(|entry| entry.file_name().to_string_lossy().ends_with(SUFFIX))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
+        let mut dumps = self.files(SUFFIX);
         dumps.sort();
         let beyond = dumps.len().saturating_sub(self.keep);
         for (_, path) in &dumps[..beyond] {
-            if let Err(error) = fs::remove_file(path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove an old dump");
-            }
+            remove(path, "an old dump");
         }
+    }
+
+    /// The files whose names end so, and when they were written.
+    fn files(&self, suffix: &str) -> Vec<(SystemTime, PathBuf)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with(suffix))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect()
+    }
+}
+
+/// Whether a dump of so many bytes may be written where so many are left: the journal needs room, too,
+/// and a node without is worse than one without a dump.
+fn check_room(len: u64, left: u64) -> io::Result<()> {
+    if len <= left / 2 {
+        return Ok(());
+    }
+    let text = format!(
+        "it takes {len} bytes, which is more than half of the {left} that are left on the disk"
+    );
+    Err(io::Error::new(io::ErrorKind::StorageFull, text))
+}
+
+/// Writes a file that its owner alone may read.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    let mut file = fs::File::from(fd);
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn remove(path: &Path, what: &str) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "cannot remove {what}");
+        }
+        _ => {}
     }
 }
 
@@ -167,6 +217,35 @@ mod tests {
                 .count(),
             3
         );
+    }
+
+    /// Protects the journal's room: of a dump that cannot be finished nothing stays, nor of one in whose
+    /// middle an earlier daemon ended; and none takes most of what is left.
+    #[test]
+    fn what_is_not_finished_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = RecorderConfig { bytes: 0, keep: 3 };
+        let shelf = Shelf::new(dir.path(), &config);
+        let (path, _) = shelf.put(&dump(1)).expect("written");
+        let names = || -> Vec<PathBuf> {
+            let entries = fs::read_dir(dir.path().join(FOLDER)).expect("there");
+            entries.map(|entry| entry.expect("read").path()).collect()
+        };
+        fs::remove_file(&path).expect("removed");
+        // A directory cannot be replaced by a file.
+        fs::create_dir(&path).expect("made");
+        shelf.put(&dump(1)).expect_err("its name is taken");
+        assert_eq!(names(), std::slice::from_ref(&path));
+        fs::remove_dir(&path).expect("removed");
+
+        let (whole, _) = shelf.put(&dump(2)).expect("written");
+        fs::write(path.with_extension("mainstay-record.new"), b"MNST").expect("written");
+        Shelf::new(dir.path(), &config);
+        assert_eq!(names(), [whole]);
+
+        assert!(check_room(1000, 2000).is_ok());
+        let error = check_room(1000, 1999).expect_err("too much");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 
     /// Protects comparisons of times: a clock is named by the whole of its host's boot.
