@@ -249,6 +249,31 @@ fn mastership_that_moves_is_understood() {
     assert_eq!(judged(&[&one]).findings.len(), 1);
 }
 
+/// Protects the check across a master's death: what an owner restates to itself as the next master is
+/// held as before, so that a grant elsewhere is found; unless it was being given up.
+#[test]
+fn what_is_restated_is_still_held() {
+    let rebuilt = |op| {
+        let (mut one, mut two) = (Node::new(1), Node::new(2));
+        one.own(100, Op::Granted, 1, Some(Ex), 5, 3);
+        one.own(150, op, 1, Some(Nl), 5, 3);
+        let (space, name, here) = (SPACE, disk(), true);
+        one.1.record(ms(200), &Record::Master { space, name, here });
+        one.own(200, Op::Restated, 1, Some(Ex), 5, 1);
+        two.own(300, Op::Granted, 1, Some(Ex), 6, 2);
+        two.own(500, Op::Unlocked, 1, None, 6, 2);
+        one.own(900, Op::Unlocked, 1, None, 5, 1);
+        judged(&[&one, &two]).findings
+    };
+    let findings = rebuilt(Op::Blocking);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let what = &findings[0].what;
+    assert!(what.contains("held by lock 1 of n1 in ex"), "{what}");
+    assert!(what.ends_with("for 200 ms"), "{what}");
+    assert_eq!(rebuilt(Op::Unlocking), []);
+    assert_eq!(rebuilt(Op::Converting), []);
+}
+
 /// Protects several dumps of one recorder: what they share counts once, and what none has is told.
 #[test]
 fn dumps_of_one_recorder_are_joined() {

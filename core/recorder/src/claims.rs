@@ -242,7 +242,11 @@ fn step<'a>(
 ) {
     let known = held.remove(&own.lock);
     if let Some(known) = &known {
-        if matches!(own.op, Op::Queued | Op::Blocking | Op::Asked | Op::Ranged) {
+        // A lock that is restated is held as before.
+        if matches!(
+            own.op,
+            Op::Queued | Op::Blocking | Op::Asked | Op::Ranged | Op::Restated
+        ) {
             held.insert(own.lock, Held { ..*known });
             return;
         }
