@@ -8,7 +8,7 @@ mod played;
 use mainstay_base::{
     Epoch, LockId, LockMode, NodeId, ResourceName, Token, Value, ValueBlock, ValueVersion,
 };
-use mainstay_dlm::{ConvertCall, Dlm, LockCall, Out, UnlockCall};
+use mainstay_dlm::{ConvertCall, LockCall, Out, UnlockCall};
 use mainstay_fencing::Proof;
 use mainstay_membership::directory_node;
 use mainstay_wire::{
@@ -225,16 +225,8 @@ fn a_writers_death_is_heard_of_by_a_master_that_was_rebuilding() {
     node.dlm.recover(NOW, proof(MASTER, 2, Proof::LeftCleanly));
     let lock = LockId(7);
     let held = RestatedLock {
-        lock,
-        granted: Some((LockMode::Ex, Token::floor(Epoch(1)).next())),
-        pending: None,
-        ticket: None,
-        publish: None,
-        blocking: false,
-        valblk: true,
         value: Some(value),
-        unsure: false,
-        watches: false,
+        ..restated_lock(lock, (LockMode::Ex, Token::floor(Epoch(1)).next()))
     };
     let restate = Body::Restate {
         node: MASTER,
@@ -249,17 +241,7 @@ fn a_writers_death_is_heard_of_by_a_master_that_was_rebuilding() {
 /// A member that does next to nothing in one slice, whose client holds EX with a value on resources
 /// that `MASTER` masters and `OTHER` is the directory of.
 fn busy_member(count: usize) -> (Node, Vec<ResourceName>) {
-    let mut node = Node {
-        dlm: Dlm::new(ME, 1),
-        epoch: 0,
-    };
-    node.dlm.add_space(SPACE, 32);
-    node.install(1, &[ME, MASTER, OTHER], &[]);
-    node.dlm.set_active(NOW, true);
-    for peer in [MASTER, OTHER] {
-        node.heard(peer, Body::Registered { members: Epoch(1) });
-    }
-    node.dlm.open_session(CLIENT);
+    let mut node = joined(1);
     let views: [&[NodeId]; 2] = [&[ME, MASTER, OTHER], &[ME, OTHER]];
     let all = (0..).map(|i| ResourceName::new(format!("r{i}")).unwrap());
     let other = |name: &ResourceName| {

@@ -3,32 +3,16 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "other tests need more of it")]
 mod played;
 
 use mainstay_base::{ByteRange, Epoch, LockId, LockMode, Token};
-use mainstay_dlm::{Dlm, Out, RangeCall};
+use mainstay_dlm::{Out, RangeCall};
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::{Body, RestatedLock},
     lock::{Flags, Granted, Refusal},
 };
 use played::*;
-
-fn member() -> Node {
-    let mut node = Node {
-        dlm: Dlm::new(ME, 512),
-        epoch: 0,
-    };
-    node.dlm.add_space(SPACE, 32);
-    node.install(1, &[ME, MASTER, OTHER], &[]);
-    node.dlm.set_active(NOW, true);
-    for peer in [MASTER, OTHER] {
-        node.heard(peer, Body::Registered { members: Epoch(1) });
-    }
-    node.dlm.open_session(CLIENT);
-    node
-}
 
 /// What became of calls, by number, and what is said to `OTHER`.
 #[derive(Debug, Default)]
@@ -119,7 +103,7 @@ fn call_of(said: &[Body]) -> LockId {
 
 /// A member whose client has asked `MASTER` for a range.
 fn asking() -> (Node, LockId) {
-    let mut node = member();
+    let mut node = joined(512);
     let (resource, members) = (own_resource(), Epoch(1));
     node.heard(MASTER, Body::Lookup { resource, members });
     node.range(1, 0, 9, LockMode::Ex);
@@ -133,16 +117,8 @@ fn token(count: u64) -> Token {
 
 fn whole(pending: Option<(LockMode, Flags)>) -> RestatedLock {
     RestatedLock {
-        lock: LockId(7),
-        granted: Some((LockMode::Ex, token(1))),
         pending,
-        ticket: None,
-        publish: None,
-        blocking: false,
-        valblk: true,
-        value: None,
-        unsure: false,
-        watches: false,
+        ..restated_lock(LockId(7), (LockMode::Ex, token(1)))
     }
 }
 
@@ -150,7 +126,7 @@ fn whole(pending: Option<(LockMode, Flags)>) -> RestatedLock {
 /// node could not act does not give its place to the next one, before what was given up in between.
 #[test]
 fn what_was_given_up_meanwhile_comes_before_the_next_call() {
-    let mut node = member();
+    let mut node = joined(512);
     node.range(1, 0, 99, LockMode::Ex);
     assert!(node.told().set(1));
     node.dlm.set_active(NOW, false);

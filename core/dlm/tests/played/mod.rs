@@ -1,15 +1,17 @@
 //! One lock manager whose peers are played by the test.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use mainstay_base::{
     BootId, Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName,
-    SessionId,
+    SessionId, Token,
 };
 use mainstay_dlm::{Dlm, LockCall, Out};
 use mainstay_fencing::{Fenced, FencedRecord, Ledger, Proof, Vanished};
 use mainstay_membership::{Member, Pending, View, directory_node};
 use mainstay_wire::{
     client::Handle,
-    dlm::{Body, Message, ResourceId},
+    dlm::{Body, Message, ResourceId, RestatedLock},
     event::Reason,
     lock::Flags,
 };
@@ -126,10 +128,10 @@ impl Node {
     }
 }
 
-/// A member with one client that has asked for a lock.
-pub(crate) fn member(name: ResourceName, mode: LockMode) -> Node {
+/// A member with one client; it does so many things in one slice.
+pub(crate) fn joined(slice: u32) -> Node {
     let mut node = Node {
-        dlm: Dlm::new(ME, 512),
+        dlm: Dlm::new(ME, slice),
         epoch: 0,
     };
     node.dlm.add_space(SPACE, 32);
@@ -139,6 +141,12 @@ pub(crate) fn member(name: ResourceName, mode: LockMode) -> Node {
         node.heard(peer, Body::Registered { members: Epoch(1) });
     }
     node.dlm.open_session(CLIENT);
+    node
+}
+
+/// A member with one client that has asked for a lock.
+pub(crate) fn member(name: ResourceName, mode: LockMode) -> Node {
+    let mut node = joined(512);
     let call = LockCall {
         handle: Handle(1),
         space: SPACE,
@@ -192,5 +200,21 @@ pub(crate) fn own_resource() -> ResourceId {
     ResourceId {
         space: SPACE,
         name: name_at(ME, &[&[ME, MASTER, OTHER], &[ME, OTHER], &[ME]]),
+    }
+}
+
+/// A lock with a value block as its owner restates it.
+pub(crate) fn restated_lock(lock: LockId, granted: (LockMode, Token)) -> RestatedLock {
+    RestatedLock {
+        lock,
+        granted: Some(granted),
+        pending: None,
+        ticket: None,
+        publish: None,
+        blocking: false,
+        valblk: true,
+        value: None,
+        unsure: false,
+        watches: false,
     }
 }
