@@ -5,11 +5,12 @@
 
 mod played;
 
-use mainstay_base::{ByteRange, Epoch, LockId, LockMode, Token};
+use mainstay_base::{BootId, ByteRange, Epoch, LockId, LockMode, NodeName, Token};
 use mainstay_dlm::{Out, RangeCall};
+use mainstay_recorder::{Dump, Head, Op, Record, Recorder};
 use mainstay_wire::{
     client::{Answer, Handle},
-    dlm::{Body, RestatedLock},
+    dlm::{Body, RangeAsk, RestatedLock},
     lock::{Flags, Granted, Refusal},
 };
 use played::*;
@@ -188,4 +189,95 @@ fn a_release_that_was_not_answered_gives_way_to_ranges() {
     );
     node.range(2, 0, 19, LockMode::Ex);
     assert!(node.told().set(2), "there are only ranges");
+}
+
+/// What the flight recorder has of locks: what, whose, and of which.
+fn recorded(node: &mut Node) -> Vec<(Op, &'static str, LockId)> {
+    let head = Head {
+        build: String::new(),
+        cluster: String::new(),
+        node: ME,
+        name: NodeName::new("n1").unwrap(),
+        recorder: BootId(1),
+        clock: [0; 16],
+        at: NOW,
+        unix_ms: 0,
+        reason: String::new(),
+        nodes: Vec::new(),
+        spaces: Vec::new(),
+    };
+    let dump = Dump::of(node.dlm.recorder(), head).encode();
+    let (_, entries) = Dump::decode(&dump).unwrap();
+    let of_lock = entries.into_iter().filter_map(|entry| match entry.record {
+        Record::Own(own) => Some((own.op, "own", own.lock)),
+        Record::Mastered(theirs) => Some((theirs.op, "theirs", theirs.lock)),
+        _ => None,
+    });
+    of_lock.collect()
+}
+
+/// Protects the flight recorder's tale: of each lock on ranges it tells the end, whoever owns it and
+/// however it ends, before what that allows to others.
+#[test]
+fn the_end_of_ranges_is_recorded() {
+    let mut node = joined(512);
+    *node.dlm.recorder() = Recorder::new(1 << 16, BootId(1));
+    node.range(1, 0, 9, LockMode::Ex);
+    let theirs = |lock: u64| Body::RangeCall {
+        resource: own_resource(),
+        lock: LockId(lock),
+        ask: RangeAsk {
+            range: ByteRange::new(lock * 10, lock * 10 + 9).unwrap(),
+            mode: LockMode::Ex,
+            flags: Flags::NONE,
+            blocking: false,
+        },
+    };
+    for lock in 1..=3 {
+        node.heard(MASTER, theirs(lock));
+    }
+    let weaken = |end: u64| Body::RangeWeaken {
+        resource: own_resource(),
+        lock: LockId(1),
+        range: ByteRange::new(10, end).unwrap(),
+        mode: LockMode::Nl,
+    };
+    node.heard(MASTER, weaken(12));
+    node.range(2, 13, 29, LockMode::Pr);
+    node.heard(MASTER, weaken(19));
+    let (resource, lock, invalidate) = (own_resource(), LockId(2), false);
+    node.heard(
+        MASTER,
+        Body::Drop {
+            resource,
+            lock,
+            invalidate,
+        },
+    );
+    assert!(node.told().set(2));
+    node.heard(MASTER, theirs(1));
+    node.range(3, 0, 29, LockMode::Nl);
+    node.install(2, &[ME, OTHER], &[MASTER]);
+    prove_master_lost(&mut node);
+    node.dlm.work_off(NOW);
+
+    let told = recorded(&mut node);
+    let own = told.iter().find(|(_, whose, _)| *whose == "own").unwrap().2;
+    let [one, two, three] = [1, 2, 3].map(LockId);
+    let expected = [
+        (Op::Ranged, "own", own),
+        (Op::Ranged, "theirs", one),
+        (Op::Ranged, "theirs", two),
+        (Op::Ranged, "theirs", three),
+        (Op::Queued, "own", own),
+        (Op::Unlocked, "theirs", one),
+        (Op::Dropped, "theirs", two),
+        (Op::Ranged, "own", own),
+        (Op::Queued, "theirs", one),
+        (Op::Unlocked, "own", own),
+        (Op::Ranged, "theirs", one),
+        (Op::Purged, "theirs", one),
+        (Op::Purged, "theirs", three),
+    ];
+    assert_eq!(told, expected);
 }

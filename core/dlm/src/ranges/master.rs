@@ -7,8 +7,9 @@ use crate::{
     moving::heat::Stage,
     names::Place,
 };
-use mainstay_base::{Instant, LockId};
+use mainstay_base::{Instant, LockId, Token};
 use mainstay_lock::Blocker;
+use mainstay_recorder::Op;
 use mainstay_wire::{dlm::Body, lock::Refusal};
 
 impl Master {
@@ -59,7 +60,7 @@ impl Dlm {
             ranges.is_some_and(|ranges| ranges.knows(Key::of(from, lock)))
         };
         let mut effects = std::mem::take(&mut self.effects);
-        let mut refused = None;
+        let (mut refused, mut ended) = (None, None);
         match *body {
             Body::RangeCall { lock, .. } if !master.engine.is_empty() => {
                 refused = Some((lock, Refusal::Whole));
@@ -79,16 +80,20 @@ impl Dlm {
             } if knows(lock) => {
                 let key = Key::of(from, lock);
                 let ranges = master.engine.open_ranges();
-                if let Err(why) = ranges.weaken(key, range, mode, &mut effects) {
+                match ranges.weaken(key, range, mode, &mut effects) {
+                    Ok(()) => ended = Some((Op::Unlocked, key)).filter(|_| !ranges.knows(key)),
                     // Its master and its owner disagree: a range may have been lost.
-                    let node = from.0;
-                    let text = format!("node {node} gives up a range that it has not: {why}");
-                    self.out.push(Out::Fatal(text));
+                    Err(why) => {
+                        let node = from.0;
+                        let text = format!("node {node} gives up a range that it has not: {why}");
+                        self.out.push(Out::Fatal(text));
+                    }
                 }
             }
             Body::Drop { lock, .. } if knows(lock) => {
                 let key = Key::of(from, lock);
                 master.engine.open_ranges().release(key, &mut effects);
+                ended = Some((Op::Dropped, key));
             }
             Body::Cancel { lock, .. } if knows(lock) => {
                 let key = Key::of(from, lock);
@@ -105,6 +110,9 @@ impl Dlm {
         }
         if let Some(master) = self.resources.get_mut(place).master() {
             master.engine.close_ranges();
+        }
+        if let Some((op, key)) = ended {
+            self.note_at_master(now, op, place, key, None, Token::NONE);
         }
         self.deliver(now, place, effects);
         if let Some((lock, why)) = refused {
@@ -143,6 +151,9 @@ impl Dlm {
         // On the way some of them were granted what others of them had.
         effects.retain(|effect| effect.key().life() != dead);
         master.engine.close_ranges();
+        for key in &keys {
+            self.note_at_master(now, Op::Purged, place, *key, None, Token::NONE);
+        }
         self.deliver(now, place, effects);
         self.note_idle(now, place);
         keys.len() as u64

@@ -183,7 +183,11 @@ impl Dlm {
         if !changes {
             return Answer::RangeSet { token, holds };
         }
-        let entry = self.resources.get(owned.place);
+        let place = owned.place;
+        if !holds {
+            self.note(now, Op::Unlocked, lock, Some(mode));
+        }
+        let entry = self.resources.get(place);
         let resource = entry.id.clone();
         let body = Body::RangeWeaken {
             resource,
