@@ -12,6 +12,7 @@ use mainstay_recorder::{Dump, Entry, Head, Op, Record, Timeline, Verdict, check}
 use serde_json::{Map, Value, json};
 use std::{
     fs,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -92,6 +93,8 @@ pub(crate) async fn dump(global: Global, args: DumpArgs) -> Outcome {
     Ok(OK)
 }
 
+/// Copies a dump to a file that does not exist yet, and that its owner alone may read, as the daemon has
+/// it: a dump tells what locks are called. Nothing stays of a copy that fails.
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     let failed = |error| {
         Failure::new(
@@ -105,12 +108,13 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     };
     let mut source = fs::File::open(from).map_err(failed)?;
     let mut options = fs::OpenOptions::new();
-    let mut copy = options
-        .write(true)
-        .create_new(true)
-        .open(to)
-        .map_err(failed)?;
-    std::io::copy(&mut source, &mut copy).map_err(failed)?;
+    options.write(true).create_new(true).mode(0o600);
+    let mut copy = options.open(to).map_err(failed)?;
+    if let Err(error) = std::io::copy(&mut source, &mut copy) {
+        // Should it stay, its end tells that it is cut short.
+        let _ = fs::remove_file(to);
+        return Err(failed(error));
+    }
     Ok(())
 }
 
@@ -401,4 +405,33 @@ fn judgement(verdict: &Verdict, skew_ms: u64) -> String {
         ));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// Protects what locks are called, and files: a copy of a dump is its owner's alone, overwrites
+    /// nothing, and is whole or not there.
+    #[test]
+    fn copies_are_private_and_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, b"dump").expect("written");
+        copy(&from, &to).expect("copied");
+        assert_eq!(fs::read(&to).expect("there"), b"dump");
+        let mode = fs::metadata(&to).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        fs::write(&from, b"other").expect("written");
+        let failure = copy(&from, &to).expect_err("it exists");
+        assert_eq!(failure.code, CANNOT_CREATE);
+        assert_eq!(fs::read(&to).expect("there"), b"dump");
+
+        // A directory can be opened, but not read.
+        let other = dir.path().join("other");
+        copy(dir.path(), &other).expect_err("it is no file");
+        assert!(!other.exists());
+    }
 }
