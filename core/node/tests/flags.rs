@@ -5,7 +5,7 @@
 
 mod world;
 
-use mainstay_base::{FencePolicy, LockMode, LockspaceId, NodeId, SessionId, ValueBlock};
+use mainstay_base::{LockMode, LockspaceId, NodeId, SessionId, ValueBlock};
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     event::What,
@@ -20,15 +20,7 @@ const N3: NodeId = NodeId(3);
 
 /// Three nodes with a session each; node 1 masters `disk` and holds nothing.
 fn cluster() -> (World, LockspaceId) {
-    let mut w = World::new(3, FencePolicy::Lease);
-    w.settle();
-    for node in 1..=3 {
-        w.open(NodeId(node), u64::from(node));
-    }
-    let space = w.space(N1, 1);
-    for node in [N2, N3] {
-        w.space(node, u64::from(node.0));
-    }
+    let (mut w, space) = World::three();
     let first = lock(&mut w, space, N1, LockMode::Nl, Flags::NONE);
     w.granted(N1, first);
     let gone = unlock(&mut w, N1, Flags::NONE);
@@ -59,13 +51,7 @@ fn convert(w: &mut World, node: NodeId, mode: LockMode, flags: Flags) -> u64 {
 }
 
 fn unlock(w: &mut World, node: NodeId, flags: Flags) -> u64 {
-    let handle = Handle(1);
-    let ask = Ask::Unlock {
-        handle,
-        flags,
-        value: None,
-    };
-    w.ask(node, u64::from(node.0), ask)
+    w.ask(node, u64::from(node.0), World::unlock_ask(1, flags))
 }
 
 fn heard(w: &World, node: NodeId, message: &ToClient) -> usize {

@@ -5,13 +5,12 @@
 mod world;
 
 use mainstay_base::{
-    ByteRange, FencePolicy, LockMode, LockspaceId, LockspaceName, NodeId, ResourceName, SessionId,
-    Token,
+    ByteRange, LockMode, LockspaceId, LockspaceName, NodeId, ResourceName, SessionId, Token,
 };
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     lock::{Flags, Refusal},
-    report::{LocksReport, WhyReport},
+    report::WhyReport,
 };
 use std::time::Duration;
 use world::World;
@@ -23,15 +22,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 /// Three nodes with a session each; node 1 masters `disk` and holds nothing.
 fn cluster() -> (World, LockspaceId) {
-    let mut w = World::new(3, FencePolicy::Lease);
-    w.settle();
-    for node in 1..=3 {
-        w.open(NodeId(node), u64::from(node));
-    }
-    let space = w.space(N1, 1);
-    for node in [N2, N3] {
-        w.space(node, u64::from(node.0));
-    }
+    let (mut w, space) = World::three();
     for mode in [LockMode::Ex, LockMode::Nl] {
         let asked = range(&mut w, N1, space, "0-", mode, Flags::NONE);
         set(&mut w, N1, asked);
@@ -91,26 +82,7 @@ fn held(w: &mut World, node: NodeId, space: LockspaceId, text: &str, mode: LockM
 }
 
 fn unlock(w: &mut World, node: NodeId) -> u64 {
-    let ask = Ask::Unlock {
-        handle: Handle(1),
-        flags: Flags::NONE,
-        value: None,
-    };
-    w.ask(node, u64::from(node.0), ask)
-}
-
-fn locks(w: &mut World) -> LocksReport {
-    let ask = Ask::Locks {
-        lockspace: None,
-        pattern: None,
-        limit: 10,
-        after: None,
-    };
-    let request = w.ask(N2, 2, ask);
-    match w.wait(N2, request) {
-        Ok(Answer::Locks(report)) => *report,
-        other => panic!("{other:?}"),
-    }
+    w.ask(node, u64::from(node.0), World::unlock_ask(1, Flags::NONE))
 }
 
 fn why(w: &mut World) -> WhyReport {
@@ -283,7 +255,7 @@ fn ranges_outlive_their_master() {
     w.run(Duration::from_secs(4));
     assert!(w.result(N3, writer).is_none(), "n2 has 40-69");
     let stretches = |w: &mut World| -> Vec<(String, Option<LockMode>)> {
-        let report = locks(w);
+        let report = w.locks(10, None);
         let disk = report
             .resources
             .iter()

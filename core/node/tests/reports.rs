@@ -4,15 +4,12 @@
 
 mod world;
 
-use mainstay_base::{
-    FencePolicy, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName,
-};
+use mainstay_base::{LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName};
 use mainstay_node::Input;
 use mainstay_wire::{
     client::{Answer, Ask, Handle},
     contention::ContentionReport,
     lock::{Flags, Refusal},
-    report::LocksReport,
 };
 use std::{collections::BTreeMap, time::Duration};
 use world::World;
@@ -20,19 +17,6 @@ use world::World;
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
-
-fn cluster() -> (World, LockspaceId) {
-    let mut w = World::new(3, FencePolicy::Lease);
-    w.settle();
-    for node in 1..=3 {
-        w.open(NodeId(node), u64::from(node));
-    }
-    let space = w.space(N1, 1);
-    for node in [N2, N3] {
-        w.space(node, u64::from(node.0));
-    }
-    (w, space)
-}
 
 fn default() -> LockspaceName {
     LockspaceName::new("default").unwrap()
@@ -51,27 +35,9 @@ fn lock(
 }
 
 fn unlock(w: &mut World, node: NodeId, handle: u64) {
-    let ask = Ask::Unlock {
-        handle: Handle(handle),
-        flags: Flags::NONE,
-        value: None,
-    };
+    let ask = World::unlock_ask(handle, Flags::NONE);
     let request = w.ask(node, u64::from(node.0), ask);
     w.wait(node, request).expect("held");
-}
-
-fn page(w: &mut World, limit: u32, after: Option<(LockspaceName, ResourceName)>) -> LocksReport {
-    let ask = Ask::Locks {
-        lockspace: None,
-        pattern: None,
-        limit,
-        after,
-    };
-    let request = w.ask(N2, 2, ask);
-    match w.wait(N2, request) {
-        Ok(Answer::Locks(report)) => *report,
-        other => panic!("{other:?}"),
-    }
 }
 
 fn contention(w: &mut World, lockspace: Option<LockspaceName>, limit: u32) -> ContentionReport {
@@ -91,7 +57,7 @@ fn contention(w: &mut World, lockspace: Option<LockspaceName>, limit: u32) -> Co
 /// in order, with its owners, and the last says that it is the last.
 #[test]
 fn pages_bring_everything_once() {
-    let (mut w, space) = cluster();
+    let (mut w, space) = World::three();
     let (mut names, mut tokens) = (Vec::new(), BTreeMap::new());
     for n in 0..120u64 {
         let node = NodeId(1 + (n % 3) as u16);
@@ -104,7 +70,7 @@ fn pages_bring_everything_once() {
     for limit in [1, 7, 60, 119, 120, 10_000] {
         let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
         loop {
-            let page = page(&mut w, limit, after);
+            let page = w.locks(limit, after);
             assert!(page.resources.len() <= limit as usize);
             pages += 1;
             for resource in &page.resources {
@@ -141,7 +107,7 @@ fn pages_bring_everything_once() {
 /// also of conversions and of calls given up; what waits now is told with what is in its way.
 #[test]
 fn contention_is_counted_where_it_ends() {
-    let (mut w, space) = cluster();
+    let (mut w, space) = World::three();
     let first = lock(&mut w, N1, 1, space, "disk", LockMode::Ex);
     w.granted(N1, first);
     let second = lock(&mut w, N2, 1, space, "disk", LockMode::Pr);
@@ -228,7 +194,7 @@ fn contention_is_counted_where_it_ends() {
 /// Protects clusters with very many lockspaces: their times come in pages, each once.
 #[test]
 fn lockspaces_come_in_pages() {
-    let (mut w, _) = cluster();
+    let (mut w, _) = World::three();
     let mut expected = Vec::new();
     for n in 0..9u16 {
         let node = NodeId(1 + n % 3);
@@ -269,11 +235,11 @@ fn lockspaces_come_in_pages() {
 /// and in contention alike, and what the others tell comes all the same.
 #[test]
 fn members_that_keep_silent_are_named() {
-    let (mut w, space) = cluster();
+    let (mut w, space) = World::three();
     let request = lock(&mut w, N2, 1, space, "disk", LockMode::Ex);
     w.granted(N2, request);
     w.kill(N1);
-    let report = page(&mut w, 10, None);
+    let report = w.locks(10, None);
     let names = |silent: &[NodeName]| silent.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(&report.silent), ["n1"]);
     assert_eq!(report.resources.len(), 1);
@@ -287,7 +253,7 @@ fn members_that_keep_silent_are_named() {
 /// recorder is off.
 #[test]
 fn a_node_that_stops_dumps_its_recorder() {
-    let (mut w, space) = cluster();
+    let (mut w, space) = World::three();
     let request = lock(&mut w, N2, 1, space, "disk", LockMode::Ex);
     w.granted(N2, request);
     w.ask(N2, 2, Ask::DumpRecorder);

@@ -13,7 +13,7 @@ use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     event::Event,
     lock::{Flags, Granted, Refusal},
-    report::OwnerReport,
+    report::{LocksReport, OwnerReport},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -290,6 +290,47 @@ impl World {
         match self.wait(id, request) {
             Ok(Answer::Lockspace { id, .. }) => id,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Three nodes, each with a session that has its number and has opened the lockspace.
+    #[allow(dead_code, reason = "each test file uses a part of it")]
+    pub(crate) fn three() -> (World, LockspaceId) {
+        let mut world = World::new(3, FencePolicy::Lease);
+        world.settle();
+        for node in 1..=3 {
+            world.open(NodeId(node), u64::from(node));
+        }
+        let spaces = [1, 2, 3].map(|node| world.space(NodeId(node), u64::from(node)));
+        (world, spaces[0])
+    }
+
+    /// A page of what is locked, as node 2 tells it.
+    #[allow(dead_code, reason = "each test file uses a part of it")]
+    pub(crate) fn locks(
+        &mut self,
+        limit: u32,
+        after: Option<(LockspaceName, ResourceName)>,
+    ) -> LocksReport {
+        let ask = Ask::Locks {
+            lockspace: None,
+            pattern: None,
+            limit,
+            after,
+        };
+        let request = self.ask(NodeId(2), 2, ask);
+        match self.wait(NodeId(2), request) {
+            Ok(Answer::Locks(report)) => *report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[allow(dead_code, reason = "each test file uses a part of it")]
+    pub(crate) fn unlock_ask(handle: u64, flags: Flags) -> Ask {
+        Ask::Unlock {
+            handle: Handle(handle),
+            flags,
+            value: None,
         }
     }
 
