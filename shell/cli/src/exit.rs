@@ -12,13 +12,13 @@ pub(crate) const CONFLICT: u8 = 1;
 pub(crate) const USAGE: u8 = 64;
 /// `check`: nothing worse than warnings.
 pub(crate) const WARNINGS: u8 = 1;
-/// `check`: errors.
+/// `check`: errors. `recorder check`: something was found.
 pub(crate) const ERRORS: u8 = 2;
 /// The data cannot be used.
 pub(crate) const BAD_DATA: u8 = 65;
 /// What was asked for does not exist.
 pub(crate) const NOT_FOUND: u8 = 66;
-/// The daemon cannot be reached or cannot serve now.
+/// The daemon cannot be reached or cannot serve now, or a limit is reached.
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// Something failed that should not.
 pub(crate) const INTERNAL: u8 = 70;
@@ -44,12 +44,12 @@ Exit codes:
   0    done
   1    `lock`, `value`: not granted, or `value cas`, `value add`: not done (see
        --conflict-exit-code); `check`: there are warnings
-  2    `check`: there are errors
+  2    `check`: there are errors; `recorder check`: something was not as it must be
   64   the command line was wrong
-  65   `convert`, `plan`: what was read cannot be used; `convert`: or cannot be said in the
-       other notation; `plan`: or its constraints contradict each other
+  65   `convert`, `plan`, `recorder`: what was read cannot be used; `convert`: or cannot be
+       said in the other notation; `plan`: or its constraints contradict each other
   66   a file, node, service, ticket, cluster or lockspace that was named does not exist
-  69   the daemon cannot be reached, or cannot serve now
+  69   the daemon cannot be reached, or cannot serve now, or a limit of `[limits]` is reached
   70   something failed that should not; `node`: it stopped itself, see its log;
        `plan`: the plan does what no plan may do
   73   a file, directory or socket could not be made
