@@ -334,25 +334,6 @@ impl World {
         self.judge.complain("client protocol", self.now, what);
     }
 
-    /// What a user may not do is refused, and nothing else.
-    fn judge_access(&mut self, slot: usize, call: &Call, denied: bool) {
-        let client = &self.clients[slot];
-        let (Call::Lock { handle, mode, .. } | Call::Convert { handle, mode, .. }) = call else {
-            return;
-        };
-        let Some(lock) = client.locks.get(handle) else {
-            return;
-        };
-        let caller = users::caller(client.no, client.brain.name());
-        let name = &self.terrain.resources[lock.res as usize];
-        if self.has_rules && users::may(&self.terrain, caller, name, *mode) == denied {
-            let denied = if denied { "denied" } else { "granted" };
-            let what = format!("user {} was {denied} {} in {mode}", caller.uid, name.1);
-            self.judge.complain("access", self.now, what);
-        }
-        self.stats.add("calls denied", u64::from(denied));
-    }
-
     fn done(&mut self, slot: usize, request: u64, result: Result<Answer, Refusal>) {
         let client = &mut self.clients[slot];
         let no = client.no;
@@ -373,7 +354,12 @@ impl World {
             request,
         });
         match &result {
-            Ok(Answer::Granted(_)) => self.judge_access(slot, &call, false),
+            Ok(
+                Answer::Granted(_)
+                | Answer::GrantedOtherwise { .. }
+                | Answer::RangeSet { .. }
+                | Answer::Updated(_),
+            ) => self.judge_access(slot, &call, false),
             Err(Refusal::Denied(_)) => self.judge_access(slot, &call, true),
             _ => {}
         }

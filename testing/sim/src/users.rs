@@ -1,15 +1,22 @@
-//! Who the clients are, and what one of their users may not do: lock the cold names of the second
-//! lockspace in a mode that writes.
+//! Who the clients are, and what one of their users may not do: lock some names of the second lockspace
+//! in a mode that writes, or write their values otherwise.
 
-use crate::{checkers::books::ClientNo, workloads::Terrain};
+use crate::{
+    checkers::books::{ClientNo, Res},
+    client::{Call, Client, Phase},
+    workloads::Terrain,
+    world::World,
+};
 use mainstay_base::{
-    AccessChange, AccessRule, Caller, LockMode, LockspaceName, ModeSet, ResourceName, UserLimits,
-    Whom,
+    AccessChange, AccessRule, Caller, Flags, LockMode, LockspaceName, ModeSet, ResourceName,
+    UserLimits, Whom,
 };
 
 /// The user that may only read there.
 const READER: u32 = 1001;
-const PREFIX: &[u8] = b"cold-";
+/// How those names begin. They are locked as a whole, with alternates, and in ranges, and have values
+/// that are updated.
+const PREFIXES: [&str; 4] = ["cold-", "bargain-", "tally-", "range-"];
 
 /// Whose a client is. Those that only look around do it as root.
 pub(crate) fn caller(no: ClientNo, workload: &str) -> Caller {
@@ -41,16 +48,17 @@ pub(crate) fn has_rules(terrain: &Terrain, space: &LockspaceName) -> bool {
 
 /// Its rules.
 pub(crate) fn rules() -> AccessChange {
-    let rule = |whom, modes| AccessRule {
-        prefix: PREFIX.to_vec(),
-        whom,
-        modes,
+    let of_prefix = |prefix: &str| {
+        let rule = |whom, modes| AccessRule {
+            prefix: prefix.as_bytes().to_vec(),
+            whom,
+            modes,
+        };
+        let reader = rule(Whom::User(READER), ModeSet::READ);
+        [reader, rule(Whom::All, ModeSet::ALL)]
     };
     AccessChange {
-        rules: Some(vec![
-            rule(Whom::User(READER), ModeSet::READ),
-            rule(Whom::All, ModeSet::ALL),
-        ]),
+        rules: Some(PREFIXES.into_iter().flat_map(of_prefix).collect()),
         ..AccessChange::default()
     }
 }
@@ -64,5 +72,74 @@ pub(crate) fn may(
 ) -> bool {
     let reads = matches!(mode, LockMode::Nl | LockMode::Cr | LockMode::Pr);
     let guarded = has_rules(terrain, &terrain.spaces[*space]);
-    reads || caller.uid != READER || !guarded || !name.as_bytes().starts_with(PREFIX)
+    let ruled = |prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
+    reads || caller.uid != READER || !guarded || !PREFIXES.into_iter().any(ruled)
+}
+
+impl Client {
+    /// The modes that a call needs which waits for its answer, and on what.
+    fn modes_of(&self, call: &Call) -> Option<(Res, Vec<LockMode>)> {
+        let with_alternates = |mode, flags: Flags| {
+            let alternates = [(Flags::ALTPR, LockMode::Pr), (Flags::ALTCW, LockMode::Cw)];
+            let allowed = alternates.into_iter().filter(|(f, _)| flags.contains(*f));
+            allowed.map(|(_, mode)| mode).chain([mode]).collect()
+        };
+        match call {
+            Call::Lock {
+                handle,
+                mode,
+                flags,
+            } => Some((self.locks.get(handle)?.res, with_alternates(*mode, *flags))),
+            Call::Convert {
+                handle,
+                mode,
+                flags,
+                ..
+            } => {
+                let lock = self.locks.get(handle)?;
+                let Phase::Converting { from } = lock.phase else {
+                    return None;
+                };
+                // A weaker mode is everybody's.
+                let modes = match from.covers(*mode) {
+                    true => Vec::new(),
+                    false => with_alternates(*mode, *flags),
+                };
+                Some((lock.res, modes))
+            }
+            Call::Range { handle } => {
+                let ranged = self.ranges.get(handle)?;
+                Some((ranged.res, vec![ranged.asked?.1]))
+            }
+            Call::Update { handle } => Some((self.locks.get(handle)?.res, vec![LockMode::Pw])),
+            _ => None,
+        }
+    }
+}
+
+impl World {
+    /// What a user may not do is refused, and nothing else. `denied`: it was.
+    pub(crate) fn judge_access(&mut self, slot: usize, call: &Call, denied: bool) {
+        let client = &self.clients[slot];
+        let Some((res, modes)) = client.modes_of(call) else {
+            return;
+        };
+        let caller = caller(client.no, client.brain.name());
+        let name = &self.terrain.resources[res as usize];
+        let allowed = |mode: &LockMode| may(&self.terrain, caller, name, *mode);
+        if self.has_rules && modes.iter().all(allowed) == denied {
+            let denied = if denied { "denied" } else { "granted" };
+            let what = format!(
+                "user {} was {denied} {modes:?} on {} in answer to {call:?}",
+                caller.uid, name.1
+            );
+            self.judge.complain("access", self.now, what);
+        }
+        let counted = match call {
+            Call::Range { .. } => "ranges denied",
+            Call::Update { .. } => "updates denied",
+            _ => "calls denied",
+        };
+        self.stats.add(counted, u64::from(denied));
+    }
 }

@@ -275,8 +275,10 @@ impl Checker for Updates {
                 let res = claim.res;
                 let tally = self.tally(res);
                 tally.held.insert(who, now);
+                // Also where nothing was changed yet: there may be a mark.
                 if let Some(value) = read {
-                    tally.told.entry(who).or_insert_with(|| stamp(value));
+                    let told = tally.told.entry(who).or_default();
+                    *told = (*told).max(stamp(value));
                 }
                 let asked = tally.calls.remove(&who);
                 // Others publish on other resources, where the rest says nothing.
@@ -437,6 +439,20 @@ mod tests {
             grant(&mut net.1, client, 0, Nl, u64::from(client));
         }
         net
+    }
+
+    /// Protects the net from false alarms: a mark may be read before anything was ever changed, and who
+    /// has read it has been told.
+    #[test]
+    fn a_mark_may_come_before_any_change() {
+        let (plain, marked) = (value(0, 0, false), value(0, 0, true));
+        let mut net = net();
+        assert!(net.reads(1, Pr, 3, &plain));
+        assert!(net.sees(&Fact::Watching { who: who(1) }));
+        assert!(net.audit(1, &plain));
+        assert!(!net.audit(1, &marked), "nobody has told it");
+        assert!(net.reads(1, Pr, 4, &marked));
+        assert!(net.audit(1, &marked));
     }
 
     /// Protects the net: a change that was lost without a mark, or made twice, is seen.
