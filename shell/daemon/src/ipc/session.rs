@@ -49,15 +49,26 @@ impl Session {
         self.out[at..at + HEADER_LEN].copy_from_slice(&len.to_le_bytes());
     }
 
-    /// Tells value blocks that were held back, as many as do not make too much wait; whether the
-    /// connection still works.
-    fn tell_values(&mut self) -> bool {
-        while self.waiting() < EVENTS_BUFFER_MAX
-            && let Some((handle, value)) = self.values.pop_first()
-        {
-            self.encode(&ToClient::ValueChanged { handle, value });
+    /// Tells value blocks that were held back, as many as do not make more than `most` bytes wait;
+    /// whether the connection still works. Some are left only where the socket is full: nobody comes
+    /// back to a session whose socket is not.
+    fn tell_values(&mut self, most: usize) -> bool {
+        loop {
+            while self.waiting() < most
+                && let Some((handle, value)) = self.values.pop_first()
+            {
+                self.encode(&ToClient::ValueChanged { handle, value });
+            }
+            if self.blocked {
+                return true;
+            }
+            if !self.write() {
+                return false;
+            }
+            if self.values.is_empty() {
+                return true;
+            }
         }
-        self.blocked || self.write()
     }
 
     /// Writes what waits; whether the connection still works.
@@ -90,6 +101,9 @@ pub(crate) struct Sessions {
     /// Sessions with something to write, in the order in which it came up.
     dirty: Vec<SessionId>,
     subscribers: Vec<SessionId>,
+    /// Bytes waiting for a client beyond which it is told no more events and value blocks for now:
+    /// [`EVENTS_BUFFER_MAX`], except where a test wants less than a socket takes at once.
+    pub(super) hold_back: usize,
 }
 
 impl Sessions {
@@ -99,6 +113,7 @@ impl Sessions {
             all: FixedMap::new(),
             dirty: Vec::new(),
             subscribers: Vec::new(),
+            hold_back: EVENTS_BUFFER_MAX,
         }
     }
 
@@ -130,7 +145,7 @@ impl Sessions {
             session.port.count_answered();
         }
         if let ToClient::ValueChanged { handle, value } = message
-            && (!session.values.is_empty() || session.waiting() >= EVENTS_BUFFER_MAX)
+            && (!session.values.is_empty() || session.waiting() >= self.hold_back)
         {
             session.values.insert(*handle, value.clone());
             return;
@@ -165,7 +180,7 @@ impl Sessions {
             return;
         };
         // Those that were dropped are told before any other.
-        if session.missed > 0 || session.waiting() >= EVENTS_BUFFER_MAX {
+        if session.missed > 0 || session.waiting() >= self.hold_back {
             session.missed += 1;
             return;
         }
@@ -195,13 +210,13 @@ impl Sessions {
             let mut works = true;
             if !session.blocked {
                 works = session.write();
-                if works && session.missed > 0 && session.waiting() < EVENTS_BUFFER_MAX / 2 {
+                if works && session.missed > 0 && session.waiting() < self.hold_back / 2 {
                     let missed = std::mem::take(&mut session.missed);
                     session.encode(&ToClient::EventsMissed(missed));
                     works = session.blocked || session.write();
                 }
-                if works && session.waiting() < EVENTS_BUFFER_MAX / 2 {
-                    works = session.tell_values();
+                if works && session.waiting() < self.hold_back / 2 {
+                    works = session.tell_values(self.hold_back);
                 }
                 if works && session.blocked {
                     let (inbox, write) = (Arc::clone(&self.inbox), Arc::clone(&session.write));

@@ -368,6 +368,45 @@ async fn value_blocks_for_a_sleeper_are_told_as_they_are_last() {
     assert_eq!(messages.recv().await, Some(changed(1, last + 1)));
 }
 
+/// Protects those who watch many value blocks: all that was held back is told once the client reads,
+/// however much more that is than may wait at once, and with nothing else to say to it.
+#[tokio::test]
+async fn all_value_blocks_for_a_sleeper_are_told() {
+    const LOCKS: u64 = 400;
+    let mut house = House::new();
+    // So little that a socket with room takes it whole: then nothing ever waits for room again.
+    house.sessions.hold_back = 32 << 10;
+    let (mut stream, id) = house.client().await;
+    let changed = |handle: u64| ToClient::ValueChanged {
+        handle: Handle(handle),
+        value: Value {
+            block: ValueBlock::new([1; 4096]).expect("short"),
+            version: ValueVersion(1),
+            maybe_stale: false,
+        },
+    };
+    for handle in 0..LOCKS {
+        house.sessions.send(id, &changed(handle));
+        assert!(house.sessions.flush().is_empty(), "it is not closed");
+    }
+    skip_page(&mut stream).await;
+    let (told, mut messages) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move { while told.send(receive(&mut stream).await).is_ok() {} });
+    for handle in 0..LOCKS {
+        let message = loop {
+            tokio::select! {
+                message = messages.recv() => break message,
+                arrivals = house.arrivals() => for arrival in arrivals {
+                    assert!(matches!(arrival, Arrival::Writable { session } if session == id));
+                    house.sessions.writable(id);
+                    assert!(house.sessions.flush().is_empty());
+                },
+            }
+        };
+        assert_eq!(message, Some(changed(handle)));
+    }
+}
+
 /// Protects memory: a client that takes nothing of what it must get is closed.
 #[tokio::test]
 async fn a_client_that_never_reads_is_closed() {
