@@ -106,6 +106,7 @@ mod connect;
 mod core;
 mod error;
 mod held;
+mod held_ranges;
 mod machine;
 mod mailbox;
 mod notice;

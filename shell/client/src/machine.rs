@@ -4,7 +4,7 @@
 //! Beside framing and the matching of answers to calls, the machine sees to it that no lock leaks:
 //! a lock whose owner has let go is released whatever state its calls are in ([`Machine::release`]).
 
-use crate::spec::LockCall;
+use crate::{held_ranges::RangesState, spec::LockCall};
 use mainstay_base::{
     ByteRange, FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
 };
@@ -80,10 +80,8 @@ pub(crate) struct LockState {
     news: bool,
     /// Modes that this lock was said to block, each once, not yet taken by its owner.
     blocked: Vec<LockMode>,
-    /// It is a lock on ranges: whether it holds any.
-    ranges: Option<bool>,
-    /// What a lock on ranges was said to block, not yet taken by its owner.
-    blocked_ranges: Vec<(ByteRange, LockMode)>,
+    /// What only a lock on ranges has.
+    ranges: Option<Box<RangesState>>,
     /// The unfinished call on this lock.
     pending: Option<Pending>,
     /// The owner has let go: unlock as soon as nothing is pending.
@@ -110,12 +108,17 @@ impl LockState {
 
     /// Whether this is a lock on ranges that holds any.
     pub(crate) fn holds_ranges(&self) -> bool {
-        self.ranges == Some(true)
+        self.ranges.as_ref().is_some_and(|ranges| ranges.holds())
     }
 
-    /// The oldest blocking notice for ranges.
+    /// Whether this is a lock on ranges that holds none: the daemon does not know it.
+    fn is_empty(&self) -> bool {
+        self.ranges.is_some() && !self.holds_ranges()
+    }
+
+    /// The oldest blocking notice for ranges that what is held now has not already answered.
     pub(crate) fn take_blocked_range(&mut self) -> Option<(ByteRange, LockMode)> {
-        (!self.blocked_ranges.is_empty()).then(|| self.blocked_ranges.remove(0))
+        self.ranges.as_mut()?.take_wish()
     }
 
     /// The oldest blocking notice that the lock's present mode has not already answered.
@@ -149,7 +152,7 @@ enum Kind {
     Masters,
     Update(Handle),
     Watch(Handle, bool),
-    Range(Handle),
+    Range(Handle, ByteRange, LockMode),
     Dump,
     SetLockspace,
     Lockspaces,
@@ -180,7 +183,12 @@ impl Kind {
             Ask::Masters => Kind::Masters,
             Ask::UpdateValue { handle, .. } => Kind::Update(*handle),
             Ask::WatchValue { handle, on } => Kind::Watch(*handle, *on),
-            Ask::Range { handle, .. } => Kind::Range(*handle),
+            Ask::Range {
+                handle,
+                range,
+                mode,
+                ..
+            } => Kind::Range(*handle, *range, *mode),
             Ask::DumpRecorder => Kind::Dump,
             Ask::CreateLockspace { .. } | Ask::SetLockspace { .. } => Kind::SetLockspace,
             Ask::Lockspaces { .. } => Kind::Lockspaces,
@@ -205,7 +213,7 @@ impl Kind {
                 | (Kind::Masters, Answer::Masters(_))
                 | (Kind::Update(_), Answer::Updated(_))
                 | (Kind::Watch(..), Answer::Watching)
-                | (Kind::Range(_), Answer::RangeSet { .. })
+                | (Kind::Range(..), Answer::RangeSet { .. })
                 | (Kind::Dump, Answer::Dumped { .. })
                 | (Kind::SetLockspace, Answer::LockspaceSet(_))
                 | (Kind::Lockspaces, Answer::Lockspaces { .. })
@@ -346,10 +354,9 @@ impl Machine {
                 range,
                 mode,
             } => {
-                if let Some(lock) = self.locks.get_mut(&handle)
-                    && !lock.blocked_ranges.contains(&(range, mode))
-                {
-                    lock.blocked_ranges.push((range, mode));
+                let lock = self.locks.get_mut(&handle);
+                if let Some(ranges) = lock.and_then(|lock| lock.ranges.as_mut()) {
+                    ranges.wished((range, mode));
                 }
                 Happening::RangeBlocking {
                     handle,
@@ -399,7 +406,7 @@ impl Machine {
     fn settle(&mut self, kind: Kind, result: &Result<Answer, Refusal>) -> Option<Handle> {
         let (Kind::Lock(handle)
         | Kind::Convert(handle)
-        | Kind::Range(handle)
+        | Kind::Range(handle, ..)
         | Kind::Unlock(handle, _)
         | Kind::Update(handle)) = kind
         else {
@@ -441,14 +448,16 @@ impl Machine {
                 lock.value = Some(updated.value.clone());
                 false
             }
-            (_, Ok(Answer::RangeSet { token, holds })) => {
-                lock.ranges = Some(*holds);
+            (Kind::Range(_, range, mode), Ok(Answer::RangeSet { token, holds })) => {
+                if let Some(ranges) = &mut lock.ranges {
+                    ranges.set(range, mode, *token, *holds);
+                }
                 lock.token = (*token).max(lock.token);
                 false
             }
             _ => false,
         };
-        if gone || lock.release && lock.ranges == Some(false) {
+        if gone || lock.release && lock.is_empty() {
             self.locks.remove(&handle);
         } else if lock.release {
             self.unlock_now(handle);
@@ -539,7 +548,7 @@ impl Machine {
         self.last_handle += 1;
         let handle = Handle(self.last_handle << 1);
         let state = LockState {
-            ranges: Some(false),
+            ranges: Some(Box::default()),
             ..LockState::default()
         };
         self.locks.insert(handle, state);
@@ -591,8 +600,8 @@ impl Machine {
             return;
         };
         lock.release = true;
-        if lock.idle() && lock.ranges == Some(false) {
-            self.locks.remove(&handle); // The daemon does not know it.
+        if lock.idle() && lock.is_empty() {
+            self.locks.remove(&handle);
         } else if lock.idle() {
             self.unlock_now(handle);
         } else {

@@ -199,6 +199,52 @@ fn blocking_notices_are_told_once_and_not_when_met() {
     assert_eq!(lock.take_blocked(), None, "PR no longer blocks PR");
 }
 
+/// Protects an owner of ranges in the same way: what it gave up while the notice was on its way, or lay
+/// there, is not its business any more.
+#[test]
+fn range_notices_are_told_while_they_matter() {
+    let mut m = Machine::default();
+    let handle = m.open_ranges();
+    let bytes = |text: &str| text.parse::<ByteRange>().unwrap();
+    let set = |m: &mut Machine, range, mode, holds| {
+        let ask = Ask::Range {
+            handle,
+            lockspace: LockspaceId(1),
+            name: ResourceName::new("r").unwrap(),
+            range: bytes(range),
+            mode,
+            flags: Flags::NONE,
+            blocking: true,
+            timeout_ms: None,
+        };
+        let request = m.call_on(handle, ask).unwrap();
+        let token = Token(u64::from(holds));
+        done(m, request, Ok(Answer::RangeSet { token, holds }));
+    };
+    let blocking = |m: &mut Machine, range| {
+        let (range, mode) = (bytes(range), LockMode::Pr);
+        let notice = ToClient::RangeBlocking {
+            handle,
+            range,
+            mode,
+        };
+        hear(m, &notice);
+    };
+    let take = |m: &mut Machine| m.watched(handle).unwrap().take_blocked_range();
+    set(&mut m, "0-99", LockMode::Ex, true);
+    for range in ["0-9", "20-29", "20-29", "40-"] {
+        blocking(&mut m, range);
+    }
+    set(&mut m, "0-9", LockMode::Nl, true);
+    assert_eq!(take(&mut m), Some((bytes("20-29"), LockMode::Pr)));
+    set(&mut m, "30-", LockMode::Pr, true);
+    assert_eq!(take(&mut m), None, "PR does not block PR");
+    blocking(&mut m, "10-19");
+    set(&mut m, "0-", LockMode::Nl, false);
+    blocking(&mut m, "10-19");
+    assert_eq!(take(&mut m), None, "it holds nothing");
+}
+
 /// Protects the stream: a message means the same however the kernel cuts it.
 #[test]
 fn messages_may_arrive_in_any_pieces() {

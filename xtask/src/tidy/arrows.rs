@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shell/lease", &["base"]),
     ("shell/transport", &["base"]),
     ("shell/store", &["base", "journal"]),
-    ("shell/client", &["base", "wire", "lease"]),
+    ("shell/client", &["base", "wire", "lock", "lease"]),
     (
         "shell/daemon",
         &[

@@ -152,7 +152,9 @@ pub struct RangeNotices {
 }
 
 impl RangeNotices {
-    /// The next range and mode. `None`: the lock is gone or its session lost.
+    /// The next range and mode that what is held now does not allow. Each is told once until it is
+    /// taken, however many wait for it; of more than 1,000 one may stand for all. `None`: the lock is
+    /// gone or its session lost.
     pub async fn next(&mut self) -> Option<(ByteRange, LockMode)> {
         poll_fn(|cx| {
             self.session

@@ -129,8 +129,9 @@ impl<'a> SetRange<'a> {
 
 /// What others wait for and a lock on ranges is in the way of. Several of one lock share what comes.
 ///
-/// As an iterator it waits for the next range and mode. It ends when the lock is gone or its session
-/// lost.
+/// As an iterator it waits for the next range and mode that what is held now does not allow. Each is
+/// told once until it is taken, however many wait for it; of more than 1,000 one may stand for all. It
+/// ends when the lock is gone or its session lost.
 #[derive(Debug)]
 pub struct RangeNotices {
     session: Arc<Session>,
