@@ -1,30 +1,31 @@
 //! What a lock guard of either client knows and does without waiting.
 
 use crate::{
-    LeaseLost, LockError,
-    machine::{self, LockState},
+    Guard, LockError, machine,
     session::Owned,
     spec::{LockCall, publishes},
 };
-use mainstay_base::{
-    Flags, Instant, LockMode, LockspaceId, ResourceName, Token, Value, ValueBlock, ValueUpdate,
-};
-use mainstay_wire::{
-    client::{Ask, Handle},
-    lock::Refusal,
-};
-use std::sync::Arc;
+use mainstay_base::{Flags, LockMode, LockspaceId, Value, ValueBlock, ValueUpdate};
+use mainstay_wire::{client::Ask, lock::Refusal};
+use std::{ops::Deref, sync::Arc};
 
-/// A granted lock, as both clients' guards dereference to it. Dropping the guard unlocks.
+/// A granted lock, as both clients' guards dereference to it. Dropping the guard unlocks. What locks of
+/// either kind know is in methods of [`Guard`], to which it dereferences.
 #[derive(Debug)]
 pub struct Held {
-    pub(crate) session: Arc<Owned>,
-    pub(crate) handle: Handle,
-    name: ResourceName,
+    guard: Guard,
     /// The lock was asked for with its value block.
     reads_value: bool,
     blocking: bool,
     value_len: u16,
+}
+
+impl Deref for Held {
+    type Target = Guard;
+
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
 }
 
 impl Held {
@@ -41,9 +42,11 @@ impl Held {
         let blocking = call.blocking;
         let (handle, request) = session.submit_lock(lockspace, call)?;
         let held = Held {
-            session,
-            handle,
-            name,
+            guard: Guard {
+                session,
+                handle,
+                name,
+            },
             reads_value,
             blocking,
             value_len,
@@ -123,42 +126,10 @@ impl Held {
         }
     }
 
-    pub(crate) fn conversion(&self, mode: LockMode) -> LockCall {
-        LockCall::new(self.name.clone(), mode)
-    }
-
-    fn watched<T: Default>(&self, read: impl FnOnce(&LockState) -> T) -> T {
-        let mut state = self.session.lock();
-        state
-            .machine
-            .watched(self.handle)
-            .map(|lock| read(lock))
-            .unwrap_or_default()
-    }
-
-    /// The resource's name.
-    #[must_use]
-    pub fn name(&self) -> &ResourceName {
-        &self.name
-    }
-
-    /// The lock's number within its session, as client-wide notices tell it.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        self.handle
-    }
-
     /// The mode held, as of the last answer; NL if the daemon no longer knows the lock.
     #[must_use]
     pub fn mode(&self) -> LockMode {
         self.watched(|lock| lock.mode).unwrap_or(LockMode::Nl)
-    }
-
-    /// The token of the last grant. Storage that remembers the highest token it has seen can refuse
-    /// a holder that does not know it lost its lock.
-    #[must_use]
-    pub fn token(&self) -> Token {
-        self.watched(|lock| lock.token)
     }
 
     /// Whether the last grant was of the alternate that the call allowed (ALTPR, ALTCW), not of the
@@ -180,37 +151,5 @@ impl Held {
     #[must_use]
     pub fn value(&self) -> Option<Value> {
         self.watched(|lock| lock.value.clone())
-    }
-
-    /// Whether the lock may be relied on now: its session lives and its node's lease runs. Reads
-    /// memory and the clock, makes no system call and needs no living daemon. What is true now may
-    /// be false a moment later; see [`Held::valid_until`].
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        self.session.lease_lost().is_none()
-    }
-
-    /// Until when the lock may be relied on if the lease is not renewed, on the clock of
-    /// [`now`](crate::now); [`Instant::ZERO`] if its session is over.
-    #[must_use]
-    pub fn valid_until(&self) -> Instant {
-        self.session.valid_until()
-    }
-
-    /// The lock's token, if the lock may be relied on now.
-    ///
-    /// # Errors
-    /// Why it may not.
-    pub fn check(&self) -> Result<Token, LeaseLost> {
-        match self.session.lease_lost() {
-            None => Ok(self.token()),
-            Some(lost) => Err(lost),
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.session.release(self.handle);
     }
 }

@@ -27,7 +27,7 @@
 //! Being granted a lock is not for ever: when the node loses contact with the cluster, its lease
 //! runs out and others may be granted what it held. The daemon shares the lease's end on a page of
 //! memory, so that the client knows it even if the daemon hangs. Before each use of what the lock
-//! protects ask [`Held::check`], or stop the work when `lost()` resolves:
+//! protects ask [`Guard::check`], or stop the work when `lost()` resolves:
 //!
 //! ```
 //! # use mainstay_client::testing::FakeDaemon;
@@ -105,6 +105,7 @@ mod builder;
 mod connect;
 mod core;
 mod error;
+mod guard;
 mod held;
 mod held_ranges;
 mod machine;
@@ -119,6 +120,7 @@ pub mod testing;
 pub use answer::{Dumped, Granted, Lockspaces, Vouched};
 pub use builder::ClientBuilder;
 pub use error::{ConnectError, LeaseLost, LockError};
+pub use guard::Guard;
 pub use held::Held;
 pub use mainstay_base::{
     ByteRange, Flags, Instant, LockMode, LockspaceId, LockspaceName, NodeName, RangeError,

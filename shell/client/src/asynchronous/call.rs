@@ -1,14 +1,15 @@
 //! A call under way.
 
 use crate::{
-    LockError,
+    Guard, LockError,
     answer::{Read, take},
+    machine::LockState,
     session::{Owned, Session},
 };
 use mainstay_wire::client::Ask;
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -89,4 +90,35 @@ impl<T> fmt::Debug for Call<T> {
             .field("request", &self.request)
             .finish_non_exhaustive()
     }
+}
+
+/// Waits until no earlier call on a lock is unfinished, such as one whose future was dropped.
+pub(super) async fn idle(guard: &Guard) {
+    poll_fn(|cx| {
+        let idle = |lock: &mut LockState| lock.idle().then_some(());
+        guard.session.poll_watched(guard.handle, cx, idle)
+    })
+    .await;
+}
+
+/// The end of a queued call on a lock, waiting no longer than `patience`. Dropping the future cancels
+/// the call.
+pub(super) async fn end<T>(
+    guard: &Guard,
+    request: u64,
+    read: Read<T>,
+    patience: Option<Duration>,
+) -> Result<T, LockError> {
+    struct Cancelling<'a>(&'a Guard);
+    impl Drop for Cancelling<'_> {
+        fn drop(&mut self) {
+            // Nothing, if the call has ended.
+            self.0.session.cancel(self.0.handle);
+        }
+    }
+    let cancelling = Cancelling(guard);
+    let session = Arc::clone(&cancelling.0.session);
+    Call::queued(session, Ok(request), read)
+        .within(patience)
+        .await
 }

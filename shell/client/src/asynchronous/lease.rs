@@ -15,7 +15,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 pub struct Lease(pub(crate) Arc<Owned>);
 
 impl Lease {
-    /// Whether the session's locks may be relied on now; see [`Held::is_valid`](crate::Held::is_valid).
+    /// Whether the session's locks may be relied on now; see [`Guard::is_valid`](crate::Guard::is_valid).
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.0.lease_lost().is_none()

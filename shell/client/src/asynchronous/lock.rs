@@ -1,6 +1,10 @@
 //! Locks: requests, guards, conversions.
 
-use super::{Lockspace, call::Call, lease};
+use super::{
+    Lockspace,
+    call::{self, Call},
+    lease,
+};
 use crate::{
     Held, LeaseLost, LockError, answer,
     session::Session,
@@ -83,8 +87,8 @@ impl<'a> LockRequest<'a> {
 
 /// A lock that is held. Dropping it unlocks, without waiting for the answer.
 ///
-/// What it knows without asking the daemon, such as [`Held::is_valid`] and [`Held::token`], are
-/// methods of [`Held`], to which it dereferences.
+/// What it knows without asking the daemon is in methods of [`Held`] and, such as
+/// [`is_valid`](crate::Guard::is_valid), of [`Guard`](crate::Guard), to which it dereferences.
 #[derive(Debug)]
 pub struct Lock(Held);
 
@@ -97,22 +101,11 @@ impl Deref for Lock {
 }
 
 impl Lock {
-    /// Waits until no earlier call on the lock is unfinished, such as a conversion whose future was
-    /// dropped.
-    async fn idle(&self) {
-        poll_fn(|cx| {
-            self.0
-                .session
-                .poll_watched(self.0.handle, cx, |lock| lock.idle().then_some(()))
-        })
-        .await;
-    }
-
     /// A conversion to another mode, which happens when it is awaited. Dropping the future cancels
     /// the conversion; [`Held::mode`] tells whether it came too late.
     pub fn convert(&mut self, mode: LockMode) -> Convert<'_> {
         Convert {
-            call: self.0.conversion(mode),
+            call: self.0.call(mode),
             lock: self,
             value: None,
             deadline: None,
@@ -162,7 +155,7 @@ impl Lock {
     }
 
     async fn update(&mut self, update: ValueUpdate) -> Result<Updated, LockError> {
-        self.idle().await;
+        call::idle(&self.0).await;
         let request = self.0.update(update);
         Call::queued(self.0.session.clone(), request, answer::updated).await
     }
@@ -213,7 +206,7 @@ impl Lock {
     }
 
     async fn end(self, value: Option<ValueBlock>) -> Result<Option<ValueVersion>, LockError> {
-        self.idle().await;
+        call::idle(&self.0).await;
         let request = self.0.unlock(value);
         Call::queued(self.0.session.clone(), request, answer::unlocked).await
     }
@@ -258,25 +251,14 @@ impl<'a> Convert<'a> {
     }
 
     async fn run(mut self) -> Result<Token, LockError> {
-        struct Cancelling<'a>(&'a Held);
-        impl Drop for Cancelling<'_> {
-            fn drop(&mut self) {
-                // Nothing, if the conversion has ended.
-                self.0.session.cancel(self.0.handle);
-            }
-        }
-        self.lock.idle().await;
+        call::idle(&self.lock.0).await;
         if let Some(deadline) = self.deadline {
             self.call.end_by(deadline);
         }
         let patience = self.call.patience();
         let request = self.lock.0.convert(self.call, self.value)?;
-        let cancelling = Cancelling(&self.lock.0);
-        let session = cancelling.0.session.clone();
-        Call::queued(session, Ok(request), answer::granted)
-            .within(patience)
-            .await
-            .map(|granted| granted.token)
+        let granted = call::end(&self.lock.0, request, answer::granted, patience).await?;
+        Ok(granted.token)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Locks on ranges of bytes.
 
-use super::{Lockspace, call::Call};
+use super::{
+    Lockspace,
+    call::{self, Call},
+};
 use crate::{
     HeldRanges, LockError, answer,
     ranges::range_set,
@@ -21,7 +24,8 @@ use std::{
 /// never in its way, to set one replaces what it held there, and what is beside it stays. Dropping it
 /// gives up all, without waiting for the answer.
 ///
-/// What it knows without asking the daemon is in methods of [`HeldRanges`], to which it dereferences.
+/// What it knows without asking the daemon is in methods of [`HeldRanges`] and
+/// [`Guard`](crate::Guard), to which it dereferences.
 #[derive(Debug)]
 pub struct Ranges(HeldRanges);
 
@@ -67,7 +71,7 @@ impl Ranges {
     /// # Errors
     /// If the session is lost, and the lock with it.
     pub async fn unlock(self) -> Result<(), LockError> {
-        self.idle().await;
+        call::idle(&self.0).await;
         match self.0.unlock() {
             Some(request) => {
                 let session = self.0.session.clone();
@@ -87,16 +91,6 @@ impl Ranges {
             handle: self.0.handle,
         }
     }
-
-    /// Waits until no earlier call on the lock is unfinished, such as one whose future was dropped.
-    async fn idle(&self) {
-        poll_fn(|cx| {
-            self.0
-                .session
-                .poll_watched(self.0.handle, cx, |lock| lock.idle().then_some(()))
-        })
-        .await;
-    }
 }
 
 /// A call for a range, to be awaited. Until it is granted, the lock keeps what it had.
@@ -113,25 +107,14 @@ impl<'a> SetRange<'a> {
     call_options!();
 
     async fn run(mut self) -> Result<Token, LockError> {
-        struct Cancelling<'a>(&'a HeldRanges);
-        impl Drop for Cancelling<'_> {
-            fn drop(&mut self) {
-                // Nothing, if the call has ended.
-                self.0.session.cancel(self.0.handle);
-            }
-        }
-        self.ranges.idle().await;
+        call::idle(&self.ranges.0).await;
         if let Some(deadline) = self.deadline {
             self.call.end_by(deadline);
         }
         let patience = self.call.patience();
         let request = self.ranges.0.set(self.range, self.call)?;
-        let cancelling = Cancelling(&self.ranges.0);
-        let session = cancelling.0.session.clone();
-        Call::queued(session, Ok(request), range_set)
-            .within(patience)
-            .await
-            .map(|set| set.token)
+        let set = call::end(&self.ranges.0, request, range_set, patience).await?;
+        Ok(set.token)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::reader;
 use crate::{
-    LockError,
+    Guard, LockError,
     answer::{Read, take},
     session::Owned,
 };
@@ -87,4 +87,28 @@ impl<T> fmt::Debug for Call<T> {
             .field("request", &self.request)
             .finish_non_exhaustive()
     }
+}
+
+/// Waits until no earlier call on a lock is unfinished, such as one that got no answer in its time and
+/// is being cancelled.
+pub(super) fn idle(guard: &Guard) {
+    reader::wait(&guard.session, None, |state| {
+        let lock = state.machine.watched(guard.handle);
+        lock.is_none_or(|lock| lock.idle()).then_some(())
+    });
+}
+
+/// The end of a queued call on a lock, waiting no longer than `patience`; then the call is cancelled.
+pub(super) fn end<T>(
+    guard: &Guard,
+    request: u64,
+    read: Read<T>,
+    patience: Option<Duration>,
+) -> Result<T, LockError> {
+    let session = Arc::clone(&guard.session);
+    let result = Call::queued(session, Ok(request), read).within(patience);
+    if let Err(LockError::NoAnswer { .. }) = result {
+        guard.session.cancel(guard.handle);
+    }
+    result
 }

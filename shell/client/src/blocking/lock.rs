@@ -1,6 +1,10 @@
 //! Locks: requests, guards, conversions.
 
-use super::{Lockspace, call::Call, lease, reader};
+use super::{
+    Lockspace,
+    call::{self, Call},
+    lease, reader,
+};
 use crate::{
     Held, LeaseLost, LockError, answer,
     session::Session,
@@ -78,8 +82,8 @@ impl<'a> LockRequest<'a> {
 
 /// A lock that is held. Dropping it unlocks, without waiting for the answer.
 ///
-/// What it knows without asking the daemon, such as [`Held::is_valid`] and [`Held::token`], are
-/// methods of [`Held`], to which it dereferences.
+/// What it knows without asking the daemon is in methods of [`Held`] and, such as
+/// [`is_valid`](crate::Guard::is_valid), of [`Guard`](crate::Guard), to which it dereferences.
 #[derive(Debug)]
 pub struct Lock(Held);
 
@@ -95,7 +99,7 @@ impl Lock {
     /// A conversion to another mode, which happens with [`Convert::wait`].
     pub fn convert(&mut self, mode: LockMode) -> Convert<'_> {
         Convert {
-            call: self.0.conversion(mode),
+            call: self.0.call(mode),
             lock: self,
             value: None,
             deadline: None,
@@ -145,7 +149,7 @@ impl Lock {
     }
 
     fn update(&mut self, update: ValueUpdate) -> Result<Updated, LockError> {
-        self.idle();
+        call::idle(&self.0);
         let request = self.0.update(update);
         Call::queued(self.0.session.clone(), request, answer::updated).wait()
     }
@@ -172,16 +176,6 @@ impl Lock {
     pub fn unwatch_value(&self) -> Result<(), LockError> {
         let request = self.0.watch(false);
         Call::queued(self.0.session.clone(), request, answer::done).wait()
-    }
-
-    /// Waits until no earlier call on the lock is unfinished, such as a conversion that got no answer
-    /// in its time and is being cancelled.
-    fn idle(&self) {
-        let (session, handle) = (&self.0.session, self.0.handle);
-        reader::wait(session, None, |state| {
-            let busy = state.machine.watched(handle).is_some_and(|l| !l.idle());
-            (!busy).then_some(())
-        });
     }
 
     /// Releases the lock and waits until the daemon has said so.
@@ -251,18 +245,14 @@ impl<'a> Convert<'a> {
     /// # Errors
     /// If the daemon refuses, the session is lost, or the time passes.
     pub fn wait(mut self) -> Result<Token, LockError> {
-        self.lock.idle();
+        call::idle(&self.lock.0);
         if let Some(deadline) = self.deadline {
             self.call.end_by(deadline);
         }
         let patience = self.call.patience();
         let request = self.lock.0.convert(self.call, self.value)?;
-        let session = self.lock.0.session.clone();
-        let result = Call::queued(session, Ok(request), answer::granted).within(patience);
-        if let Err(LockError::NoAnswer { .. }) = result {
-            self.lock.0.session.cancel(self.lock.0.handle);
-        }
-        result.map(|granted| granted.token)
+        let granted = call::end(&self.lock.0, request, answer::granted, patience)?;
+        Ok(granted.token)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Locks on ranges of bytes.
 
-use super::{Lockspace, call::Call, reader};
+use super::{
+    Lockspace,
+    call::{self, Call},
+    reader,
+};
 use crate::{
     HeldRanges, LockError, answer,
     ranges::range_set,
@@ -19,7 +23,8 @@ use std::{
 /// never in its way, to set one replaces what it held there, and what is beside it stays. Dropping it
 /// gives up all, without waiting for the answer.
 ///
-/// What it knows without asking the daemon is in methods of [`HeldRanges`], to which it dereferences.
+/// What it knows without asking the daemon is in methods of [`HeldRanges`] and
+/// [`Guard`](crate::Guard), to which it dereferences.
 #[derive(Debug)]
 pub struct Ranges(HeldRanges);
 
@@ -63,7 +68,7 @@ impl Ranges {
     /// # Errors
     /// If the session is lost, and the lock with it.
     pub fn unlock(self) -> Result<(), LockError> {
-        self.idle();
+        call::idle(&self.0);
         match self.0.unlock() {
             Some(request) => {
                 let session = self.0.session.clone();
@@ -83,14 +88,6 @@ impl Ranges {
             session: Arc::clone(&self.0.session),
             handle: self.0.handle,
         }
-    }
-
-    /// A call that got no answer in its time is being cancelled; the next one comes after it.
-    fn idle(&self) {
-        reader::wait(&self.0.session, None, |state| {
-            let lock = state.machine.watched(self.0.handle);
-            lock.is_none_or(|lock| lock.idle()).then_some(())
-        });
     }
 }
 
@@ -112,18 +109,14 @@ impl<'a> SetRange<'a> {
     /// # Errors
     /// If the daemon refuses, the session is lost, or the time passes; then the lock is as before.
     pub fn wait(mut self) -> Result<Token, LockError> {
-        self.ranges.idle();
+        call::idle(&self.ranges.0);
         if let Some(deadline) = self.deadline {
             self.call.end_by(deadline);
         }
         let patience = self.call.patience();
         let request = self.ranges.0.set(self.range, self.call)?;
-        let session = self.ranges.0.session.clone();
-        let result = Call::queued(session, Ok(request), range_set).within(patience);
-        if let Err(LockError::NoAnswer { .. }) = result {
-            self.ranges.0.session.cancel(self.ranges.0.handle);
-        }
-        result.map(|set| set.token)
+        let set = call::end(&self.ranges.0, request, range_set, patience)?;
+        Ok(set.token)
     }
 }
 
