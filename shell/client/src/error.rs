@@ -70,6 +70,10 @@ pub enum LeaseLost {
         /// Why, for people.
         reason: String,
     },
+    /// The lock holds nothing: no range has been granted yet, or all were given up; or the whole lock
+    /// was taken, as its promise to respond allowed.
+    #[error("the lock holds nothing: what it held was given up or taken")]
+    NotHeld,
 }
 
 /// Why there is no connection to the daemon.

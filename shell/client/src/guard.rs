@@ -38,19 +38,20 @@ impl Guard {
         self.handle
     }
 
-    /// The token of the last grant. Storage that remembers the highest token it has seen, of a lock on
-    /// ranges for each place, can refuse a holder that does not know it lost its lock.
+    /// The token of the last grant; [`Token::NONE`] if nothing is held. Storage that remembers the
+    /// highest token it has seen, of a lock on ranges for each place, can refuse a holder that does not
+    /// know it lost its lock.
     #[must_use]
     pub fn token(&self) -> Token {
         self.watched(|lock| lock.token)
     }
 
-    /// Whether the lock may be relied on now: its session lives and its node's lease runs. Reads
-    /// memory and the clock, makes no system call and needs no living daemon. What is true now may
-    /// be false a moment later; see [`Guard::valid_until`].
+    /// Whether the lock may be relied on now: it holds something, its session lives and its node's
+    /// lease runs. Reads the clock and what the client knows, asks nobody and needs no living daemon.
+    /// What is true now may be false a moment later; see [`Guard::valid_until`].
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.session.lease_lost().is_none()
+        self.check().is_ok()
     }
 
     /// Until when the lock may be relied on if the lease is not renewed, on the clock of
@@ -63,10 +64,12 @@ impl Guard {
     /// The lock's token, if the lock may be relied on now.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Why it may not; [`LeaseLost::NotHeld`] if it holds nothing.
     pub fn check(&self) -> Result<Token, LeaseLost> {
         match self.session.lease_lost() {
-            None => Ok(self.token()),
+            None => self
+                .watched(|lock| lock.holds().then_some(lock.token))
+                .ok_or(LeaseLost::NotHeld),
             Some(lost) => Err(lost),
         }
     }

@@ -68,7 +68,7 @@ pub(crate) enum Happening {
 pub(crate) struct LockState {
     /// The mode held; none before the first grant.
     pub(crate) mode: Option<LockMode>,
-    /// The token of the last grant.
+    /// The token of the last grant; none for a lock on ranges that holds none.
     pub(crate) token: Token,
     /// The last grant was of the alternate that the call allowed, not of the mode asked for.
     pub(crate) altmode: bool,
@@ -104,6 +104,14 @@ impl LockState {
     /// last.
     pub(crate) fn take_news(&mut self) -> Option<Value> {
         std::mem::take(&mut self.news).then(|| self.value.clone())?
+    }
+
+    /// Whether anything is held: a mode, be it NL, or some range.
+    pub(crate) fn holds(&self) -> bool {
+        match &self.ranges {
+            Some(ranges) => ranges.holds(),
+            None => self.mode.is_some(),
+        }
     }
 
     /// Whether this is a lock on ranges that holds any.
@@ -452,7 +460,10 @@ impl Machine {
                 if let Some(ranges) = &mut lock.ranges {
                     ranges.set(range, mode, *token, *holds);
                 }
-                lock.token = (*token).max(lock.token);
+                lock.token = match holds {
+                    true => (*token).max(lock.token),
+                    false => Token::NONE,
+                };
                 false
             }
             _ => false,

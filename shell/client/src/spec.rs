@@ -102,7 +102,8 @@ macro_rules! call_options {
             self
         }
 
-        /// Be told when the lock blocks others.
+        /// Be told when the lock blocks others, from now on for as long as it is held: a later call
+        /// without this takes nothing back.
         pub fn on_blocking(mut self) -> Self {
             self.call.blocking = true;
             self

@@ -78,6 +78,38 @@ fn open_space(peer: &mut Peer) {
         .unwrap();
 }
 
+/// Protects what a lock guarded from a holder that others no longer wait for: a lock that was taken for
+/// a broken promise may not be relied on, though session and lease go on.
+#[tokio::test]
+async fn a_lock_that_was_taken_is_not_held() {
+    let (path, daemon) = scripted(|mut peer| {
+        open_space(&mut peer);
+        let lock = next(&mut peer);
+        let Ask::Lock { handle, .. } = lock.ask else {
+            panic!("{lock:?}");
+        };
+        peer.done(lock.request, granted(LockMode::Ex)).unwrap();
+        let ping = next(&mut peer);
+        let overdue = ToClient::Overdue {
+            handle,
+            mode: LockMode::Pr,
+            released: true,
+        };
+        peer.send(&overdue).unwrap();
+        peer.done(ping.request, Ok(Answer::Pong)).unwrap();
+        let last = peer.recv().unwrap();
+        assert!(last.is_none(), "nothing is released again: {last:?}");
+    });
+    let client = Client::connect(path).await.unwrap();
+    let lock = space_of(&client).await.lock("a").acquire().await.unwrap();
+    assert_eq!((lock.check(), lock.is_valid()), (Ok(Token(1)), true));
+    client.ping().await.unwrap();
+    assert_eq!(lock.check(), Err(LeaseLost::NotHeld));
+    assert_eq!((lock.token(), lock.is_valid()), (Token::NONE, false));
+    drop((lock, client));
+    daemon.join().unwrap();
+}
+
 /// Protects the everyday case: a lock is granted, exclusive, told with a token, and gone after
 /// unlock or drop.
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use mainstay_client::{
     ByteRange, ClientBuilder, ConnectError, LeaseLost, LockCall, LockError, LockMode, Notice,
-    Refusal, ResourceName, ValueBlock,
+    Refusal, ResourceName, Token, ValueBlock,
     blocking::{Client, Lockspace},
     now,
     testing::{FakeDaemon, Listener},
@@ -311,7 +311,8 @@ fn ranges_exclude_and_end() {
     let (daemon, _client, space) = start();
     let range = |text: &str| text.parse::<ByteRange>().unwrap();
     let mut left = space.ranges("file").unwrap();
-    assert!(!left.holds_any());
+    assert!(!left.holds_any() && !left.is_valid());
+    assert_eq!(left.check(), Err(LeaseLost::NotHeld));
     left.release(range("0-")).unwrap();
     let set = left.set(range("0-99"), LockMode::Ex).on_blocking().wait();
     assert_eq!((set.unwrap(), true), (left.token(), left.holds_any()));
@@ -339,7 +340,15 @@ fn ranges_exclude_and_end() {
     drop((right, third));
     let mut last = space.ranges("file").unwrap();
     last.set(range("0-"), LockMode::Ex).wait().unwrap();
+    let token = last.check().unwrap();
+    last.release(range("5-")).unwrap();
+    assert_eq!(last.check(), Ok(token), "it holds 0-4");
     last.release(range("0-")).unwrap();
+    assert_eq!(last.check(), Err(LeaseLost::NotHeld));
+    assert_eq!((last.token(), last.is_valid()), (Token::NONE, false));
+    let again = last.set(range("7"), LockMode::Ex).wait().unwrap();
+    assert!(again > token && last.check() == Ok(again));
+    last.release(range("7")).unwrap();
     assert_eq!(daemon.locks(), 0);
     last.unlock().unwrap();
 }

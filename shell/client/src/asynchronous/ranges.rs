@@ -82,8 +82,9 @@ impl Ranges {
         }
     }
 
-    /// What others wait for and this lock is in the way of, where a range was set with
-    /// [`SetRange::on_blocking`].
+    /// What others wait for and this lock is in the way of, from the first range on that is set with
+    /// [`SetRange::on_blocking`], and for all its ranges, until it holds none any more: notices are the
+    /// lock's, not a range's.
     #[must_use]
     pub fn blocking_notices(&self) -> RangeNotices {
         RangeNotices {
