@@ -108,6 +108,7 @@ mod error;
 mod guard;
 mod held;
 mod held_ranges;
+mod kind;
 mod machine;
 mod mailbox;
 mod notice;

@@ -4,7 +4,7 @@
 //! Beside framing and the matching of answers to calls, the machine sees to it that no lock leaks:
 //! a lock whose owner has let go is released whatever state its calls are in ([`Machine::release`]).
 
-use crate::{held_ranges::RangesState, spec::LockCall};
+use crate::{held_ranges::RangesState, kind::Kind, spec::LockCall};
 use mainstay_base::{
     ByteRange, FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
 };
@@ -134,105 +134,6 @@ impl LockState {
         let held = self.mode.unwrap_or(LockMode::Nl);
         self.blocked.retain(|&mode| !held.compatible(mode));
         (!self.blocked.is_empty()).then(|| self.blocked.remove(0))
-    }
-}
-
-/// What kind of answer a call must get.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Hello,
-    Open,
-    Lock(Handle),
-    Convert(Handle),
-    Unlock(Handle, HasValue),
-    Cancel,
-    Status,
-    Locks,
-    Why,
-    Events,
-    Leave,
-    Vouch,
-    Ping,
-    Graph,
-    Priority,
-    ResponseTime,
-    Contention,
-    Masters,
-    Update(Handle),
-    Watch(Handle, bool),
-    Range(Handle, ByteRange, LockMode),
-    Dump,
-    SetLockspace,
-    Lockspaces,
-}
-
-type HasValue = bool;
-
-impl Kind {
-    fn of(ask: &Ask) -> Kind {
-        match ask {
-            Ask::Hello { .. } => Kind::Hello,
-            Ask::OpenLockspace { .. } => Kind::Open,
-            Ask::Lock { handle, .. } => Kind::Lock(*handle),
-            Ask::Convert { handle, .. } => Kind::Convert(*handle),
-            Ask::Unlock { handle, value, .. } => Kind::Unlock(*handle, value.is_some()),
-            Ask::Cancel { .. } => Kind::Cancel,
-            Ask::Status => Kind::Status,
-            Ask::Locks { .. } => Kind::Locks,
-            Ask::Why { .. } => Kind::Why,
-            Ask::Events { .. } => Kind::Events,
-            Ask::Leave => Kind::Leave,
-            Ask::Vouch { .. } => Kind::Vouch,
-            Ask::Ping => Kind::Ping,
-            Ask::Graph { .. } => Kind::Graph,
-            Ask::SetDeadlockPriority { .. } => Kind::Priority,
-            Ask::SetResponseTime { .. } => Kind::ResponseTime,
-            Ask::Contention { .. } => Kind::Contention,
-            Ask::Masters => Kind::Masters,
-            Ask::UpdateValue { handle, .. } => Kind::Update(*handle),
-            Ask::WatchValue { handle, on } => Kind::Watch(*handle, *on),
-            Ask::Range {
-                handle,
-                range,
-                mode,
-                ..
-            } => Kind::Range(*handle, *range, *mode),
-            Ask::DumpRecorder => Kind::Dump,
-            Ask::CreateLockspace { .. } | Ask::SetLockspace { .. } => Kind::SetLockspace,
-            Ask::Lockspaces { .. } => Kind::Lockspaces,
-        }
-    }
-
-    fn fits(self, answer: &Answer) -> bool {
-        matches!(
-            (self, answer),
-            (Kind::Hello, Answer::Welcome(_))
-                | (Kind::Open, Answer::Lockspace { .. })
-                | (
-                    Kind::Lock(_) | Kind::Convert(_),
-                    Answer::Granted(_) | Answer::GrantedOtherwise { .. }
-                )
-                | (Kind::Unlock(..), Answer::Unlocked { .. })
-                | (Kind::Cancel, Answer::Cancelled)
-                | (Kind::Graph, Answer::Graph(_))
-                | (Kind::Priority, Answer::PrioritySet)
-                | (Kind::ResponseTime, Answer::ResponseTimeSet)
-                | (Kind::Contention, Answer::Contention(_))
-                | (Kind::Masters, Answer::Masters(_))
-                | (Kind::Update(_), Answer::Updated(_))
-                | (Kind::Watch(..), Answer::Watching)
-                | (Kind::Range(..), Answer::RangeSet { .. })
-                | (Kind::Dump, Answer::Dumped { .. })
-                | (Kind::SetLockspace, Answer::LockspaceSet(_))
-                | (Kind::Lockspaces, Answer::Lockspaces { .. })
-                | (Kind::Status, Answer::Status(_))
-                | (Kind::Locks, Answer::Locks(_))
-                | (Kind::Why, Answer::Why(_))
-                | (Kind::Events, Answer::Subscribed)
-                | (Kind::Leave, Answer::Left)
-                | (Kind::Vouch, Answer::Vouched { .. })
-                | (Kind::Ping, Answer::Pong)
-        )
     }
 }
 
