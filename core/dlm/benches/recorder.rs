@@ -22,6 +22,8 @@ const NAMES: u64 = 64;
 /// Locks in a turn.
 const LOCKS: u64 = 200_000;
 const TURNS: usize = 21;
+/// Bytes of the recorder, as a node has without configuration.
+const SIZE: usize = 16 << 20;
 
 /// A node alone, that masters everything.
 fn alone(recorder: usize) -> Dlm {
@@ -84,7 +86,7 @@ fn main() {
     let names: Vec<ResourceName> = (0..NAMES)
         .map(|n| ResourceName::new(format!("disk-{n}")).unwrap())
         .collect();
-    let mut nodes = [alone(0), alone(16 << 20)];
+    let mut nodes = [alone(0), alone(SIZE)];
     let (mut out, mut next) = (Vec::new(), 0);
     let mut turns = Vec::new();
     for _ in 0..TURNS {
@@ -101,5 +103,15 @@ fn main() {
     println!(
         "median ratio of {TURNS} turns: {ratio:.3}, {:.0} ns more",
         on - off
+    );
+    // More went in than fits, so this is what a full one has.
+    let blocks = nodes[1].recorder().blocks();
+    let records: u64 = blocks.iter().map(|block| u64::from(block.count)).sum();
+    let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
+    let pair = 2.0 * bytes as f64 / records as f64;
+    println!(
+        "{pair:.1} bytes per pair; {} pairs in {} MiB",
+        records / 2,
+        SIZE >> 20
     );
 }
