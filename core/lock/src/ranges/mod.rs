@@ -33,7 +33,7 @@
 //! ranges are nested in each other, and then in steps counted by those that overlap. A change takes
 //! O(log n) for each stretch that it replaces. Each waiting call is **parked** at one obstacle: a
 //! byte of a holder, or the last call that stands before it. It is looked at again only when that
-//! goes; so a hand-over costs the same however long the queue is.
+//! goes; so a hand-over among calls that stand behind one another costs the same however many do.
 
 mod check;
 mod deadlock;

@@ -430,6 +430,11 @@ fn lockspaces_fit_a_snapshot() {
     let full = (1..1000).find(|i| !create(&mut log, *i, &access));
     let full = full.expect("there is an end");
     assert!((200..1000).contains(&full), "{full} lockspaces");
+    let mut refused = |i| !create(&mut log, i, &Access::open_to_all(0, 0));
+    assert!(
+        (full..full + 10).any(&mut refused),
+        "no room for small ones"
+    );
     let len = log.state.encode().len();
     assert!(len <= crate::LOCKSPACES_LEN_MAX + 1024, "{len} bytes");
     let change = |rules: &[AccessRule]| AccessChange {
