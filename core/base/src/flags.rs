@@ -25,6 +25,9 @@ impl Flags {
     /// A conversion that would wait for others that wait for it gives up its old mode for NL, rather
     /// than be refused. Who asks so agrees, with the call, that the old mode may go while it waits.
     pub const CONVDEADLK: Flags = Flags(0x40);
+    /// The lock outlives its session: it stays, as an orphan of its node, until it is adopted or
+    /// purged. The last call with or without this flag counts.
+    pub const PERSISTENT: Flags = Flags(0x80);
     /// The search for deadlocks does not count this request or conversion as waiting.
     pub const NODLCKWT: Flags = Flags(0x100);
     /// The search for deadlocks does not count this lock as blocking others: its owner will let go.
@@ -44,14 +47,15 @@ impl Flags {
     /// Unlock even while a request or conversion waits, which ends with it.
     pub const FORCEUNLOCK: Flags = Flags(0x2_0000);
     /// Every flag of this release.
-    pub const ALL: Flags = Flags(0x3_bf79);
+    pub const ALL: Flags = Flags(0x3_bff9);
 
-    const NAMES: [(Flags, &'static str); 14] = [
+    const NAMES: [(Flags, &'static str); 15] = [
         (Flags::NOQUEUE, "NOQUEUE"),
         (Flags::VALBLK, "VALBLK"),
         (Flags::QUECVT, "QUECVT"),
         (Flags::IVVALBLK, "IVVALBLK"),
         (Flags::CONVDEADLK, "CONVDEADLK"),
+        (Flags::PERSISTENT, "PERSISTENT"),
         (Flags::NODLCKWT, "NODLCKWT"),
         (Flags::NODLCKBLK, "NODLCKBLK"),
         (Flags::EXPEDITE, "EXPEDITE"),

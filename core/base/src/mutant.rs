@@ -72,11 +72,17 @@ pub enum Mutant {
     RulesOfSnapshotForgotten,
     /// A lock that goes before it was granted goes on counting for its user.
     QuotaLeaks,
+    /// Persistent locks end with their session, like others.
+    OrphansDropped,
+    /// An orphan that has been adopted may be adopted again.
+    OrphanAdoptedTwice,
+    /// A value block is not marked when an orphan that could write it is purged.
+    PurgeUnmarked,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 33] = [
+    pub const ALL: [Mutant; 36] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -110,6 +116,9 @@ impl Mutant {
         Mutant::RangeOverlapByStart,
         Mutant::RulesOfSnapshotForgotten,
         Mutant::QuotaLeaks,
+        Mutant::OrphansDropped,
+        Mutant::OrphanAdoptedTwice,
+        Mutant::PurgeUnmarked,
     ];
 
     /// Whether this bug is switched on in this thread.

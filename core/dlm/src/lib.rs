@@ -28,6 +28,7 @@ mod life;
 mod master;
 mod moving;
 mod names;
+mod orphans;
 mod overdue;
 mod owner;
 mod plausible;
@@ -50,8 +51,9 @@ use mainstay_wire::{
     client::{Answer, Handle},
     deadlock::Waiter,
     dlm::{Body, Message, ResourceId},
-    event::{Reason, What},
+    event::{OrphanFate, Reason, What},
     lock::Refusal,
+    report::OwnerReport,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -65,6 +67,7 @@ use master::Key;
 pub use moving::Move;
 use moving::Moves;
 use names::Place;
+pub use orphans::{AdoptCall, OrphanView, Purge};
 pub use owner::{ConvertCall, LockCall, UnlockCall};
 pub use ranges::RangeCall;
 use recovery::Departure;
@@ -178,6 +181,21 @@ pub enum Out {
     },
     /// Mastered resources that were asked for by [`Dlm::scan`].
     Scanned(Scan),
+    /// Something became of an orphan of this node.
+    Orphan {
+        /// On what.
+        resource: ResourceId,
+        /// The mode held.
+        mode: LockMode,
+        /// The process that left it behind.
+        process: OwnerReport,
+        /// What.
+        fate: OrphanFate,
+        /// It was released because nobody adopted it in time.
+        expired: bool,
+    },
+    /// A purge that was asked for by [`Dlm::purge_orphans`] is done.
+    Purged(Purge),
     /// The replicated log is to commit this move, which all members agreed upon.
     Move(Move),
     /// What must hold does not: the node must stop rather than grant a lock wrongly.
@@ -242,6 +260,7 @@ pub struct Dlm {
     /// Locks that were demoted, whose conversions go to their masters after those rounds.
     demoted: VecDeque<LockId>,
     promises: overdue::Promises,
+    orphans: orphans::Orphans,
     moves: Moves,
     /// Resources mastered here whose value block has changed, for those who watch it.
     news: Vec<Place>,
@@ -290,6 +309,7 @@ impl Dlm {
             delivering: 0,
             demoted: VecDeque::new(),
             promises: overdue::Promises::default(),
+            orphans: orphans::Orphans::default(),
             moves: Moves::default(),
             news: Vec::new(),
             out: Vec::new(),
@@ -413,6 +433,7 @@ impl Dlm {
             | Body::Unlock { .. }
             | Body::Update { .. }
             | Body::Watch { .. }
+            | Body::Adopted { .. }
             | Body::Drop { .. }
             | Body::RangeCall { .. }
             | Body::RangeWeaken { .. }
@@ -512,7 +533,11 @@ impl Dlm {
             | Body::QueryContention { .. }
             | Body::ContentionPart { .. }
             | Body::QueryMasters { .. }
-            | Body::QueryMastered { .. } => {
+            | Body::QueryMastered { .. }
+            | Body::QueryOrphans { .. }
+            | Body::OrphansPart { .. }
+            | Body::PurgeOrphans { .. }
+            | Body::OrphansPurged { .. } => {
                 self.violation(from, "a query reached the lock manager");
             }
         }
@@ -529,6 +554,7 @@ impl Dlm {
             self.time_out(now, lock);
         }
         self.promises_due(now);
+        self.expire_orphans(now);
         self.pursue_moves(now);
         for _ in 0..FORGOTTEN_AT_ONCE {
             let Some(&(_, place)) = self.idle.front().filter(|(at, _)| *at <= now) else {
@@ -551,7 +577,8 @@ impl Dlm {
         let search = self.deadlocks.deadline();
         let promise = self.promises.deadline();
         let moves = self.moves.deadline();
-        let due = [timer, idle, search, promise, moves, self.work_due()];
+        let orphan = self.orphans.deadline();
+        let due = [timer, idle, search, promise, moves, orphan, self.work_due()];
         due.into_iter().flatten().min()
     }
 

@@ -227,6 +227,10 @@ impl Dlm {
                 engine.cancel(Key::of(from, *lock), &mut effects);
                 (*lock, Ok(()))
             }
+            Body::Adopted { lock, blocking, .. } => {
+                engine.adopted(Key::of(from, *lock), *blocking, &mut effects);
+                (*lock, Ok(()))
+            }
             _ => return,
         };
         self.count_call(place, from.0);
@@ -481,6 +485,7 @@ fn call_resource(body: &Body) -> Option<&ResourceId> {
         | Body::Drop { resource, .. }
         | Body::Update { resource, .. }
         | Body::Watch { resource, .. }
+        | Body::Adopted { resource, .. }
         | Body::RangeCall { resource, .. }
         | Body::RangeWeaken { resource, .. }
         | Body::Cancel { resource, .. } => Some(resource),

@@ -88,13 +88,14 @@ impl Dlm {
         self.sessions.entry(session).or_default();
     }
 
-    /// A client went; its locks go with it. What it may have been writing under PW or EX with a
-    /// value block becomes suspect.
+    /// A client went; its locks go with it, but for those that are persistent. What it may have been
+    /// writing under PW or EX with a value block becomes suspect.
     pub fn close_session(&mut self, now: Instant, session: SessionId) {
         let Some(handles) = self.sessions.remove(&session) else {
             return;
         };
-        self.begin_release(now, handles.into_sorted_values());
+        let locks = self.leave_orphans(now, session, handles.into_sorted_values());
+        self.begin_release(now, locks);
         self.quotas.close(session);
         self.deadlocks.forget_session(session);
     }
@@ -164,6 +165,8 @@ impl Dlm {
                 blocking: call.blocking,
                 valblk: call.flags.contains(Flags::VALBLK),
                 yields: call.flags.contains(Flags::NODLCKBLK),
+                persistent: call.flags.contains(Flags::PERSISTENT),
+                adoption_unsaid: false,
                 value: None,
                 unsure: false,
                 watches: false,
@@ -232,6 +235,7 @@ impl Dlm {
         }
         owned.blocking = call.blocking;
         owned.yields = call.flags.contains(Flags::NODLCKBLK);
+        owned.persistent = call.flags.contains(Flags::PERSISTENT);
         let pending = Pending::Convert {
             mode: call.mode,
             flags: call.flags,
@@ -601,6 +605,10 @@ impl Dlm {
             Ok(_) if ends => self.note(now, Op::Unlocked, lock, held),
             Ok(_) => {}
         }
+        if self.orphans.is_ending(lock) {
+            self.deadlocks.wait_ends(lock);
+            return self.orphan_settles(now, lock);
+        }
         let condemned = self.deadlocks.wait_ends(lock).filter(|_| cancelled);
         let cancelled = cancelled && condemned.is_none();
         match condemned {
@@ -631,11 +639,16 @@ impl Dlm {
 
     /// Removes a lock whose client died, whatever its state.
     pub(crate) fn drop_lock(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+        self.drop_as(now, lock, invalidate, Op::Dropped);
+    }
+
+    /// The same, noted in another way.
+    pub(crate) fn drop_as(&mut self, now: Instant, lock: LockId, invalidate: bool, op: Op) {
         let Some(owned) = self.locks.get(&lock) else {
             return;
         };
         let writer = owned.valblk && owned.granted.is_some_and(LockMode::writes_value);
-        self.let_go(now, lock, invalidate && writer, Op::Dropped);
+        self.let_go(now, lock, invalidate && writer, op);
     }
 
     /// Removes a lock whatever its state, without a word to its client. `invalidate`: the value
@@ -713,10 +726,13 @@ impl Dlm {
         self.ranges.remove(&lock);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);
+        self.orphans.forget(lock);
         if let Some(at) = owned.deadline {
             self.timers.remove(&(at, lock));
         }
-        if let Some(handles) = self.sessions.get_mut(&owned.session) {
+        if let Some(handles) = self.sessions.get_mut(&owned.session)
+            && handles.get(&owned.handle) == Some(&lock)
+        {
             handles.remove(&owned.handle);
         }
         self.resources.get_mut(owned.place).remove_lock(lock);

@@ -1,6 +1,7 @@
 //! How many locks and waiting calls the clients of one user may have on this node.
 //!
-//! Where nothing is limited, and for who is privileged, nothing is counted.
+//! Where nothing is limited, and for who is privileged, nothing is counted. An orphan counts for the user
+//! whose process left it behind, until it is adopted or purged.
 
 use crate::{Dlm, table::Owned};
 use mainstay_base::{Caller, FixedMap, SessionId, UserLimits};
@@ -87,6 +88,21 @@ impl Quotas {
             }
             self.close_if_empty(session);
         }
+    }
+
+    /// Whether the user of a session may take over a lock from another: its own it has already.
+    pub(crate) fn check_adoption(&self, from: SessionId, by: SessionId) -> Result<(), Refusal> {
+        let uid = |session| self.sessions.get(&session).map(|account| account.uid);
+        match uid(from) == uid(by) {
+            true => Ok(()),
+            false => self.check(by, true, Flags::NOQUEUE),
+        }
+    }
+
+    /// A lock has another owner, and counts for its user from now on.
+    pub(crate) fn lock_passes(&mut self, from: SessionId, to: SessionId) {
+        self.lock_comes(to);
+        self.lock_goes(from);
     }
 
     pub(crate) fn wait_begins(&mut self, session: SessionId) {

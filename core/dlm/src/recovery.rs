@@ -371,6 +371,7 @@ impl Dlm {
                 owned.unsure |= owned.sent;
             }
             owned.watch_unsaid = false;
+            owned.adoption_unsaid = false;
             if !ranges.is_empty() {
                 ranged.extend(ranges.into_iter().map(|part| (lock, part)));
             } else if let Some(lock) = restate_lock(lock, owned) {

@@ -454,6 +454,10 @@ pub(crate) struct Owned {
     pub(crate) valblk: bool,
     /// Its last call had NODLCKBLK: it goes when it is in the way.
     pub(crate) yields: bool,
+    /// Its last call had PERSISTENT: it outlives its session.
+    pub(crate) persistent: bool,
+    /// The master could not be told that it was adopted.
+    pub(crate) adoption_unsaid: bool,
     /// The owner's copy of the value block, for the next master; its version and mark are what the
     /// client was told last.
     pub(crate) value: Option<Box<Value>>,

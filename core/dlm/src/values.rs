@@ -119,6 +119,15 @@ impl Dlm {
         Ok(())
     }
 
+    /// The client of a lock is gone: nobody wants to be told of changes any more.
+    pub(crate) fn stop_watching(&mut self, now: Instant, lock: LockId) {
+        if let Some(owned) = self.locks.get_mut(&lock)
+            && std::mem::take(&mut owned.watches)
+        {
+            self.tell_watch(now, lock);
+        }
+    }
+
     /// Tells the master that a lock watches, or does no more, or keeps that back until it may be told.
     fn tell_watch(&mut self, now: Instant, lock: LockId) {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");

@@ -148,6 +148,7 @@ impl Dlm {
         let works = &self.works;
         works.catching_up.is_some()
             || !works.releasing.is_empty()
+            || self.orphans.has_work()
             || !works.restating.is_empty()
             || self.active && !works.acting.is_empty()
     }
@@ -168,6 +169,7 @@ impl Dlm {
                 self.works.releasing.push_front(locks);
             }
         }
+        left = self.purge_on(now, left);
         while left > 0
             && let Some(mut work) = self.next_work()
         {

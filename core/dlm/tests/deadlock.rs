@@ -155,6 +155,8 @@ impl World {
                     | Out::Demoted { .. }
                     | Out::Overdue { .. }
                     | Out::Scanned(_)
+                    | Out::Orphan { .. }
+                    | Out::Purged(_)
                     | Out::Move(_) => {}
                 }
             }

@@ -9,7 +9,7 @@ use mainstay_base::{
     BootId, Epoch, Incarnation, LockMode, MastersConfig, NodeId, ResourceName, SessionId, Value,
     ValueBlock,
 };
-use mainstay_dlm::{ConvertCall, UnlockCall};
+use mainstay_dlm::{AdoptCall, ConvertCall, UnlockCall};
 use mainstay_wire::{
     client::{Answer, Handle},
     dlm::{Body, Message},
@@ -495,5 +495,49 @@ fn a_release_after_a_timeout_in_between_is_done() {
         let answer = world.answers.get(&(owner, release));
         let published = matches!(answer, Some(Ok(Answer::Unlocked { version: Some(_) })));
         assert!(published, "{done} {owner}: {answer:?}");
+    }
+}
+
+/// Protects an adoption in the middle of a move: the heir has the lock at once, and what the lock is in
+/// the way of it hears from the next master, or from the one that stays.
+#[test]
+fn an_adoption_in_between_is_told_to_the_next_master() {
+    for done in [true, false] {
+        let mut world = World::eager();
+        world.lock(1, 1, "r", LockMode::Nl, Flags::NONE);
+        let held = world.lock(3, 1, "r", LockMode::Ex, Flags::PERSISTENT);
+        assert!(world.granted(3, held).is_some());
+        let queued = world.lock(1, 2, "r", LockMode::Ex, Flags::NONE);
+        let now = world.now;
+        let owner = world.nodes.get_mut(&3).unwrap();
+        owner.close_session(now, SessionId(1));
+        world.use_much(2, "r");
+        world.wait(500);
+        assert_eq!(world.proposed.len(), 1);
+        world.notices.clear();
+        let (now, request) = (world.now, 5000);
+        let call = AdoptCall {
+            handle: Handle(9),
+            space: SPACE,
+            name: ResourceName::new("r").unwrap(),
+            mode: LockMode::Ex,
+            flags: Flags::NONE,
+            blocking: true,
+            uid: None,
+        };
+        let owner = world.nodes.get_mut(&3).unwrap();
+        owner.adopt(now, SessionId(2), request, &call);
+        world.settle();
+        assert!(world.granted(3, request).is_some(), "it is there at once");
+        assert_eq!(world.notices, [], "nobody decides");
+        world.commit(done);
+        world.settle();
+        assert_eq!(world.notices, [(3, Handle(9), LockMode::Ex)]);
+        assert_eq!(world.granted(1, queued), None, "the heir holds it");
+        let now = world.now;
+        let owner = world.nodes.get_mut(&3).unwrap();
+        owner.close_session(now, SessionId(2));
+        world.settle();
+        assert!(world.granted(1, queued).is_some(), "the heir is gone");
     }
 }

@@ -206,3 +206,12 @@ pub fn check_unlock(flags: Flags) -> Result<(), Invalid> {
 pub fn check_range(flags: Flags) -> Result<(), Invalid> {
     only(flags, Flags::NOQUEUE, "a call for a range")
 }
+
+/// Checks the flags of a call that adopts a lock.
+///
+/// # Errors
+/// For flags other than PERSISTENT, VALBLK and NODLCKBLK.
+pub fn check_adopt(flags: Flags) -> Result<(), Invalid> {
+    let allowed = Flags::PERSISTENT | Flags::VALBLK | Flags::NODLCKBLK;
+    only(flags, allowed, "an adoption")
+}

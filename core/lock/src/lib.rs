@@ -40,6 +40,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod check;
 mod deadlock;
 mod grant;
@@ -55,7 +56,7 @@ mod update;
 mod value;
 
 pub use deadlock::Blocker;
-pub use invalid::{Invalid, check_convert, check_range, check_request, check_unlock};
+pub use invalid::{Invalid, check_adopt, check_convert, check_range, check_request, check_unlock};
 pub use mainstay_base::Flags;
 pub use moved::{Moved, MovedLock};
 pub use queue::{LockView, Ticket};

@@ -4,6 +4,7 @@
 //! which they stand, and hold back a [`Effect::Send`] that names a [`PersistSeq`] until that record
 //! is durable. Everything else is here.
 
+use core::time::Duration;
 use mainstay_base::{
     BootId, DeadlockConfig, DiskId, FencePolicy, Instant, LinkId, MastersConfig, NodeId, NodeSpec,
     SessionId, Timings,
@@ -36,6 +37,8 @@ pub struct NodeConfig {
     pub deadlock: DeadlockConfig,
     /// Who masters resources, and when they move. The weights must be the same on all nodes.
     pub masters: MastersConfig,
+    /// How long this node keeps orphans before it purges them; without a limit if absent.
+    pub orphan_expiry: Option<Duration>,
     /// How much of a recovery is done before other work has its turn, in resources looked at; from
     /// 1. More makes recoveries shorter, less the pauses of those that have nothing to do with them.
     pub slice: u32,
@@ -115,7 +118,7 @@ pub enum Input {
         /// What it asks.
         ask: Ask,
     },
-    /// A client is gone; its locks are released.
+    /// A client is gone; its locks are released, but for those that are persistent.
     SessionClosed {
         /// Its session.
         session: SessionId,

@@ -68,6 +68,7 @@ impl Node {
         let mut dlm = Dlm::new(config.me, config.slice);
         dlm.configure_deadlocks(config.deadlock);
         dlm.configure_masters(config.masters.clone());
+        dlm.configure_orphans(config.orphan_expiry);
         let mut node = Node {
             dlm,
             config,
@@ -85,6 +86,7 @@ impl Node {
             wishes: Vec::new(),
             queries: BTreeMap::new(),
             shares: BTreeMap::new(),
+            gatherings: BTreeMap::new(),
             moves: VecDeque::new(),
             next_query: 1,
             guarded: BTreeMap::new(),

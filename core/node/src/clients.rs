@@ -165,6 +165,9 @@ impl Node {
             Ask::WatchValue { handle, on } => {
                 self.dlm.watch_value(now, session, request, handle, on);
             }
+            ask @ (Ask::Orphans { .. } | Ask::Adopt { .. } | Ask::PurgeOrphans { .. }) => {
+                self.ask_orphans(now, session, request, ask);
+            }
             Ask::Leave => match self.privileged(session) {
                 Ok(()) => self.begin_leave(now, Some((session, request))),
                 Err(why) => self.refuse(session, request, why),

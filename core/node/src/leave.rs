@@ -117,6 +117,7 @@ impl Node {
 
     fn dismiss_clients(&mut self, now: Instant, but: Option<SessionId>) {
         self.show_lease(Instant::ZERO);
+        self.dlm.end_orphans(now);
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for session in sessions {
             self.dlm.close_session(now, session);

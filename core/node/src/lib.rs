@@ -28,6 +28,7 @@ mod graph;
 mod leave;
 mod log;
 mod masters;
+mod orphans;
 mod peers;
 mod query;
 mod ranges;
@@ -53,6 +54,7 @@ use mainstay_wire::{
     report::OwnerReport,
 };
 use masters::Shares;
+use orphans::Gathering;
 use peers::Peer;
 use query::Query;
 use std::{
@@ -82,6 +84,7 @@ pub struct Node {
     wishes: Vec<Wish>,
     queries: BTreeMap<u64, Query>,
     shares: BTreeMap<u64, Shares>,
+    gatherings: BTreeMap<u64, Gathering>,
     /// Masters that moved lately.
     moves: VecDeque<(Instant, MoveRecord)>,
     next_query: u64,
@@ -227,6 +230,7 @@ impl Node {
             self.wishes.iter().map(|w| w.retry_at).min(),
             self.queries.values().map(|q| q.give_up_at).min(),
             self.shares.values().map(|s| s.give_up_at).min(),
+            self.gatherings.values().map(|g| g.give_up_at).min(),
             self.leaving.as_ref().map(|l| l.next_at),
         ];
         let others = others.into_iter().flatten();
@@ -262,6 +266,7 @@ impl Node {
         self.pursue_wishes(now);
         self.expire_queries(now);
         self.expire_shares(now);
+        self.expire_gatherings(now);
     }
 
     /// Lets the parts react to each other until nothing is left to be said.

@@ -103,6 +103,8 @@ impl Node {
                     self.tell(session, ToClient::ValueChanged { handle, value });
                 }
                 overdue @ Out::Overdue { .. } => self.tell_overdue(overdue),
+                orphan @ Out::Orphan { .. } => self.tell_orphan(orphan),
+                Out::Purged(purge) => self.on_purged(&purge),
                 Out::Event {
                     what,
                     reason,

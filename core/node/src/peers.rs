@@ -203,6 +203,10 @@ impl Node {
                     } => {
                         self.on_query_part(now, from, query, resources, owners, truncated, last);
                     }
+                    body @ (Body::QueryOrphans { .. }
+                    | Body::OrphansPart { .. }
+                    | Body::PurgeOrphans { .. }
+                    | Body::OrphansPurged { .. }) => self.on_orphans(now, from, body),
                     Body::QueryMasters { query } => self.on_query_masters(from, query),
                     Body::QueryMastered {
                         query,

@@ -3,6 +3,7 @@
 use crate::{
     Node,
     contention::Gathered,
+    orphans::gone,
     why::{self, Masterless},
 };
 use core::time::Duration;
@@ -273,11 +274,13 @@ impl Node {
     pub(crate) fn owned_locks(&self, now: Instant, views: &[OwnedView]) -> Vec<OwnedLock> {
         let owned = views.iter().map(|view| OwnedLock {
             lock: view.lock,
-            owner: self
-                .sessions
-                .get(&view.session)
-                .map(|s| s.owner.clone())
-                .unwrap_or_default(),
+            owner: match self.dlm.orphan_of(view.lock) {
+                Some(orphan) => gone(orphan.process, now, orphan.since),
+                None => {
+                    let session = self.sessions.get(&view.session);
+                    session.map(|s| s.owner.clone()).unwrap_or_default()
+                }
+            },
             age_ms: millis(now.since(view.since)),
         });
         owned.collect()

@@ -58,6 +58,7 @@ pub(crate) fn explain(
                 ));
             }
             explain_queues(found, &mut sentences);
+            explain_orphans(found, &mut sentences);
         }
     }
     for node in silent {
@@ -113,6 +114,23 @@ pub(crate) fn explain_circles(report: &mut WhyReport, graph: &GraphReport) {
             "Deadlock: {} owners wait for each other in a circle: {}{more}.",
             circle.len(),
             told.join("; ")
+        ));
+    }
+}
+
+/// Says how to get rid of orphans that others wait for: nobody lets go of them.
+fn explain_orphans(found: &ResourceReport, sentences: &mut Vec<String>) {
+    let in_way = |orphan: &LockReport| {
+        let mut waits = found.converters.iter().chain(&found.waiters);
+        waits.any(|wait| wait.requested.is_some_and(|asked| blocks(orphan, asked)))
+    };
+    let holders = found.holders.iter();
+    let mut orphans = holders.filter(|holder| holder.owner.orphan_ms.is_some());
+    if orphans.any(in_way) {
+        sentences.push(format!(
+            "Nobody lets go of an orphan by itself: a process on its node may adopt it, or `mainstay \
+             orphans purge {}` releases it.",
+            found.name
         ));
     }
 }
@@ -225,13 +243,24 @@ fn bytes(range: Option<ByteRange>) -> String {
 
 fn who(lock: &LockReport) -> String {
     match lock.owner.pid {
+        pid if lock.owner.orphan_ms.is_some() => format!(
+            "an orphan that process {pid} ({}) of user {} left behind on {} {} ago",
+            lock.owner.command,
+            lock.owner.uid,
+            lock.node,
+            span(lock.owner.orphan_ms.unwrap_or_default())
+        ),
         0 => format!("lock {} of {}", lock.id, lock.node),
         pid => format!("process {pid} ({}) on {}", lock.owner.command, lock.node),
     }
 }
 
 fn age(lock: &LockReport) -> String {
-    let (s, ms) = (lock.age_ms / 1000, lock.age_ms % 1000);
+    span(lock.age_ms)
+}
+
+fn span(ms: u64) -> String {
+    let (s, ms) = (ms / 1000, ms % 1000);
     match s {
         0..60 => format!("{s}.{:01} s", ms / 100),
         60..3600 => format!("{} min {} s", s / 60, s % 60),
@@ -261,6 +290,7 @@ mod tests {
                 pid: id as u32 * 100,
                 uid: 0,
                 command: format!("job{id}"),
+                orphan_ms: None,
             },
             age_ms: 1500,
             range: None,

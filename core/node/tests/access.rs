@@ -27,6 +27,7 @@ fn user(w: &mut World, node: NodeId, session: u64, uid: u32, group: u32) {
         pid: 1,
         uid,
         command: "user".to_owned(),
+        orphan_ms: None,
     };
     let session = SessionId(session);
     let opened = Input::SessionOpened {

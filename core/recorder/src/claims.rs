@@ -242,10 +242,16 @@ fn step<'a>(
 ) {
     let known = held.remove(&own.lock);
     if let Some(known) = &known {
-        // A lock that is restated is held as before.
+        // A lock that is restated is held as before, and so is an orphan.
         if matches!(
             own.op,
-            Op::Queued | Op::Blocking | Op::Asked | Op::Ranged | Op::Restated
+            Op::Queued
+                | Op::Blocking
+                | Op::Asked
+                | Op::Ranged
+                | Op::Restated
+                | Op::Orphaned
+                | Op::Adopted
         ) {
             held.insert(own.lock, Held { ..*known });
             return;

@@ -53,7 +53,7 @@ pub(crate) fn replay(timeline: &Timeline, findings: &mut Vec<Finding>) -> u64 {
             // What goes is gone, whoever decides meanwhile.
             Record::Own(own)
                 if own.master == timeline.head.node
-                    || matches!(own.op, Op::Unlocked | Op::Dropped) =>
+                    || matches!(own.op, Op::Unlocked | Op::Dropped | Op::OrphanPurged) =>
             {
                 Step {
                     op: own.op,
@@ -85,7 +85,7 @@ pub(crate) fn replay(timeline: &Timeline, findings: &mut Vec<Finding>) -> u64 {
                     });
                 }
             }
-            Op::Unlocked | Op::Dropped | Op::Purged => {
+            Op::Unlocked | Op::Dropped | Op::Purged | Op::OrphanPurged => {
                 resource.holders.remove(&step.key);
             }
             Op::Demoted => {
@@ -99,6 +99,8 @@ pub(crate) fn replay(timeline: &Timeline, findings: &mut Vec<Finding>) -> u64 {
             | Op::Refused
             | Op::Unlocking
             | Op::Blocking
+            | Op::Orphaned
+            | Op::Adopted
             // The bytes would be needed to judge it.
             | Op::Ranged => {}
         }

@@ -89,6 +89,12 @@ pub enum Op {
     /// A range of it was granted, in the mode and with the token that stand beside; which bytes, is
     /// not told.
     Ranged,
+    /// Its session has ended, and its node keeps it: the mode beside is still held.
+    Orphaned,
+    /// Another session has taken it over, as it is.
+    Adopted,
+    /// Gone because an orphan was purged, or adopted by nobody in time.
+    OrphanPurged,
 }
 
 /// What happened to a lock of this node's clients.

@@ -11,11 +11,12 @@ use crate::{
     contention::ContentionReport,
     event::Event,
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
+    orphan::{OrphanWish, OrphansReport, PurgeReport},
     report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
 use mainstay_base::{
-    AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockMode,
-    LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
+    AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockId,
+    LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
     ValueBlock, ValueVersion,
 };
 use serde::{Deserialize, Serialize};
@@ -252,6 +253,38 @@ pub enum Ask {
         /// At most so many, 1 to 1000.
         limit: u32,
     },
+    /// Orphans of any node. Answered by [`Answer::Orphans`].
+    Orphans {
+        /// Which.
+        wish: OrphanWish,
+        /// At most so many, 1 to 1000.
+        limit: u32,
+        /// Only those after this one, by node and number, to go on where an answer ended.
+        after: Option<(NodeName, LockId)>,
+    },
+    /// Take over an orphan of this node, of exactly this mode; of several the oldest. Answered by
+    /// [`Answer::Granted`], with the value block if VALBLK is set and the mode keeps writers out.
+    /// Refused as [`Refusal::NoSuchOrphan`], as [`Refusal::OrphanInMode`] if there are only some in
+    /// other modes, and as [`Refusal::Busy`] while the last call of its old session is being ended.
+    Adopt {
+        /// The handle it shall have.
+        handle: Handle,
+        /// Where.
+        lockspace: LockspaceId,
+        /// On what.
+        name: ResourceName,
+        /// In which mode it is held.
+        mode: LockMode,
+        /// PERSISTENT, VALBLK, NODLCKBLK or none.
+        flags: Flags,
+        /// Whether to be told when the lock blocks others.
+        blocking: bool,
+    },
+    /// Release orphans of any node. Answered by [`Answer::OrphansPurged`].
+    PurgeOrphans {
+        /// Which.
+        wish: OrphanWish,
+    },
 }
 
 /// From daemon to client.
@@ -408,6 +441,10 @@ pub enum Answer {
         /// There are more after these.
         truncated: bool,
     },
+    /// To [`Ask::Orphans`].
+    Orphans(Box<OrphansReport>),
+    /// To [`Ask::PurgeOrphans`].
+    OrphansPurged(PurgeReport),
 }
 
 /// Whom the client is talking to.

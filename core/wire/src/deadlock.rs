@@ -192,6 +192,7 @@ mod tests {
                 pid,
                 uid: 0,
                 command: format!("job{pid}"),
+                orphan_ms: None,
             },
             lockspace: LockspaceName::new("default").expect("valid"),
             name: ResourceName::new(name).expect("valid"),

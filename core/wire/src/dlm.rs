@@ -5,6 +5,7 @@ use crate::{
     contention::{HotResource, OpenWait, SpaceTimes},
     deadlock::{Charge, Found, Hop, ProbeId, WaitId, Waiter},
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
+    orphan::{OrphanFilter, OwnedOrphan},
     report::{LockspaceFilter, OwnerReport},
 };
 use mainstay_base::{
@@ -530,6 +531,53 @@ pub enum Body {
         lock: LockId,
         /// The ranges.
         ranges: RestatedRanges,
+    },
+    /// Owner to master: the lock has been adopted. What it is in the way of is told anew.
+    Adopted {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// Whether its owner wants blocking notices.
+        blocking: bool,
+    },
+    /// Which orphans do you have? Answered by [`Body::OrphansPart`]s.
+    QueryOrphans {
+        /// Comes back with the answers.
+        query: u64,
+        /// Which are looked for.
+        filter: OrphanFilter,
+        /// At most so many.
+        limit: u32,
+        /// Only those after this one.
+        after: Option<LockId>,
+    },
+    /// A part of the orphans that were asked for, by number.
+    OrphansPart {
+        /// The query.
+        query: u64,
+        /// Orphans of the sender.
+        orphans: Vec<OwnedOrphan>,
+        /// There may be more after this one; in the last part only.
+        next: Option<LockId>,
+        /// This was the last part.
+        last: bool,
+    },
+    /// Release these of your orphans. Answered by [`Body::OrphansPurged`].
+    PurgeOrphans {
+        /// Comes back with the answer.
+        query: u64,
+        /// Which.
+        filter: OrphanFilter,
+    },
+    /// So many orphans were released.
+    OrphansPurged {
+        /// The query.
+        query: u64,
+        /// How many.
+        purged: u64,
+        /// How many were left alone, since they are others'.
+        denied: u64,
     },
 }
 

@@ -1,7 +1,9 @@
 //! What happened, and the named reason for it.
 
 use core::fmt;
-use mainstay_base::{Epoch, Incarnation, LinkId, LockspaceId, LockspaceName, NodeId, ResourceName};
+use mainstay_base::{
+    Epoch, Incarnation, LinkId, LockMode, LockspaceId, LockspaceName, NodeId, ResourceName,
+};
 use serde::{Deserialize, Serialize};
 
 /// Why something happened. Every code has a page in `docs/runbook/`.
@@ -66,11 +68,13 @@ pub enum Reason {
     NoticeUnheeded,
     /// Another node does most of the work on it.
     BusierElsewhere,
+    /// Nobody adopted an orphan in time.
+    OrphanExpired,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 29] = [
+    pub const ALL: [Reason; 30] = [
         Reason::Founded,
         Reason::Joined,
         Reason::LeftCleanly,
@@ -100,6 +104,7 @@ impl Reason {
         Reason::Deadlock,
         Reason::NoticeUnheeded,
         Reason::BusierElsewhere,
+        Reason::OrphanExpired,
     ];
 
     /// The reason's stable name in logs, metrics and JSON.
@@ -135,6 +140,7 @@ impl Reason {
             Reason::Deadlock => "deadlock",
             Reason::NoticeUnheeded => "notice-unheeded",
             Reason::BusierElsewhere => "busier-elsewhere",
+            Reason::OrphanExpired => "orphan-expired",
         }
     }
 }
@@ -289,6 +295,34 @@ pub enum What {
         /// How many.
         resources: u32,
     },
+    /// Something became of a persistent lock of this node whose session has ended.
+    Orphan {
+        /// Where.
+        lockspace: LockspaceName,
+        /// On what.
+        name: ResourceName,
+        /// The mode in which it is held.
+        mode: LockMode,
+        /// The process that left it behind.
+        pid: u32,
+        /// What became of it.
+        fate: OrphanFate,
+    },
+}
+
+/// What becomes of an orphan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrphanFate {
+    /// It is one from now on.
+    Left,
+    /// A process has adopted it.
+    Adopted {
+        /// Which.
+        by: u32,
+    },
+    /// It was released.
+    Purged,
 }
 
 impl fmt::Display for Event {
@@ -388,6 +422,25 @@ impl fmt::Display for Event {
                     f,
                     "node {to} masters {resources} resources that node {from} mastered"
                 )?;
+            }
+            What::Orphan {
+                lockspace,
+                name,
+                mode,
+                pid,
+                fate,
+            } => {
+                write!(
+                    f,
+                    "the {mode} lock on {name} in {lockspace} that process {pid} "
+                )?;
+                match fate {
+                    OrphanFate::Left => f.write_str("held is an orphan")?,
+                    OrphanFate::Adopted { by } => {
+                        write!(f, "left behind is adopted by process {by}")?;
+                    }
+                    OrphanFate::Purged => f.write_str("left behind is released")?,
+                }
             }
         }
         write!(f, " ({})", self.reason)?;

@@ -13,4 +13,5 @@ pub mod deadlock;
 pub mod dlm;
 pub mod event;
 pub mod lock;
+pub mod orphan;
 pub mod report;

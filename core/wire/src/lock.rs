@@ -96,6 +96,12 @@ pub enum Refusal {
         "the resource is locked as a whole at present, and so cannot be locked in ranges of bytes"
     )]
     Whole,
+    /// There is no orphan on that resource, on this node.
+    #[error("this node has no orphan on that resource")]
+    NoSuchOrphan,
+    /// There is an orphan on that resource, on this node, but in another mode.
+    #[error("the orphan on that resource is held in {0}; adopt it in that mode")]
+    OrphanInMode(LockMode),
 }
 
 impl Refusal {
@@ -132,6 +138,8 @@ impl Refusal {
             Refusal::ValueHeld => "value-held",
             Refusal::Ranged => "ranged",
             Refusal::Whole => "whole",
+            Refusal::NoSuchOrphan => "no-such-orphan",
+            Refusal::OrphanInMode(_) => "orphan-in-mode",
         }
     }
 }

@@ -254,6 +254,8 @@ pub struct OwnerReport {
     pub uid: u32,
     /// Its command, as it gave it.
     pub command: String,
+    /// Milliseconds since its session ended, if it has: its locks are orphans.
+    pub orphan_ms: Option<u64>,
 }
 
 /// Who waits for whom on one resource.

@@ -28,6 +28,8 @@ mod circle;
 mod deadlocks;
 #[path = "golden/moving.rs"]
 mod moving;
+#[path = "golden/orphans.rs"]
+mod orphans;
 #[path = "golden/ranges.rs"]
 mod ranges;
 #[path = "golden/reports.rs"]
@@ -80,6 +82,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         pid: 77,
         uid: 1000,
         command: "job".to_owned(),
+        orphan_ms: None,
     };
     let mastered = MasteredLock {
         node,
@@ -286,6 +289,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
     .chain(deadlocks::bodies())
     .chain(reports::bodies())
     .chain(moving::bodies())
+    .chain(orphans::bodies())
     .collect()
 }
 
@@ -728,6 +732,7 @@ fn questions_of_clients_keep_their_bytes() {
         asks()
             .into_iter()
             .chain(ranges::asks())
+            .chain(orphans::asks())
             .map(|(n, ask)| (n, FromClient { request: 4, ask }))
             .collect(),
     );
@@ -740,7 +745,11 @@ fn messages_to_clients_keep_their_bytes() {
         "to_client.txt",
         include_str!("golden/to_client.txt"),
         CLIENTS,
-        answers().into_iter().chain(ranges::answers()).collect(),
+        answers()
+            .into_iter()
+            .chain(ranges::answers())
+            .chain(orphans::answers())
+            .collect(),
     );
 }
 

@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Graph(commands::graph::GraphArgs),
     /// Show the longest waits, the most contended resources, and how long locks are waited for and held
     Contention(commands::contention::ContentionArgs),
+    /// List persistent locks that outlived their process, or release them
+    Orphans(commands::orphans::OrphansArgs),
     /// Show who masters how much, and what moved lately
     Masters(commands::masters::MastersArgs),
     /// Dump, read and check what flight recorders remember: the last lock events of nodes

@@ -113,7 +113,7 @@ impl From<LockError> for Failure {
                 | Refusal::ValueHeld
                 | Refusal::DeadlockCycle(_) => CONFLICT,
                 Refusal::Invalid(_) => USAGE,
-                Refusal::NoSuchLockspace => NOT_FOUND,
+                Refusal::NoSuchLockspace | Refusal::NoSuchOrphan => NOT_FOUND,
                 Refusal::Denied(_) => DENIED,
                 _ => UNAVAILABLE,
             },

@@ -55,6 +55,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Lockspace(command) => block_on(commands::lockspace::run(global, command)),
         Command::Locks(args) => block_on(commands::locks::locks(global, args)),
         Command::Why(args) => block_on(commands::locks::why(global, args)),
+        Command::Orphans(args) => block_on(commands::orphans::run(global, args)),
         Command::Masters(_) => block_on(commands::masters::run(global)),
         Command::Graph(args) => block_on(commands::graph::run(global, args)),
         Command::Contention(args) => block_on(commands::contention::run(global, args)),

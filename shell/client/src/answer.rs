@@ -6,6 +6,7 @@ use mainstay_wire::{
     client::Answer,
     contention::ContentionReport,
     lock::Refusal,
+    orphan::{OrphansReport, PurgeReport},
     report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
 
@@ -127,6 +128,13 @@ pub(crate) fn lockspace_set(answer: Answer) -> Option<LockspaceAccess> {
     }
 }
 
+pub(crate) fn orphans(answer: Answer) -> Option<OrphansReport> {
+    match answer {
+        Answer::Orphans(report) => Some(*report),
+        _ => None,
+    }
+}
+
 /// Lockspaces, and whether there are more after them.
 pub type Lockspaces = (Vec<LockspaceAccess>, bool);
 
@@ -146,6 +154,13 @@ pub type Dumped = (std::path::PathBuf, u64);
 pub(crate) fn dumped(answer: Answer) -> Option<Dumped> {
     match answer {
         Answer::Dumped { path, bytes } => Some((path.into(), bytes)),
+        _ => None,
+    }
+}
+
+pub(crate) fn purged(answer: Answer) -> Option<PurgeReport> {
+    match answer {
+        Answer::OrphansPurged(report) => Some(report),
         _ => None,
     }
 }

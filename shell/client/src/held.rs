@@ -6,7 +6,10 @@ use crate::{
     spec::{LockCall, publishes},
 };
 use mainstay_base::{Flags, LockMode, LockspaceId, Value, ValueBlock, ValueUpdate};
-use mainstay_wire::{client::Ask, lock::Refusal};
+use mainstay_wire::{
+    client::{Ask, Handle},
+    lock::Refusal,
+};
 use std::{ops::Deref, sync::Arc};
 
 /// A granted lock, as both clients' guards dereference to it. Dropping the guard unlocks. What locks of
@@ -16,6 +19,8 @@ pub struct Held {
     guard: Guard,
     /// The lock was asked for with its value block.
     reads_value: bool,
+    /// It was asked for so that it outlives its session.
+    persistent: bool,
     blocking: bool,
     value_len: u16,
 }
@@ -37,10 +42,32 @@ impl Held {
         value_len: u16,
         call: LockCall,
     ) -> Result<(Held, u64), LockError> {
+        let ask = |call: LockCall, handle| call.ask(handle, lockspace);
+        Held::begin(session, value_len, call, ask)
+    }
+
+    /// As [`Held::request`], for a lock that another process left behind.
+    pub(crate) fn adopt(
+        session: Arc<Owned>,
+        lockspace: LockspaceId,
+        value_len: u16,
+        call: LockCall,
+    ) -> Result<(Held, u64), LockError> {
+        let ask = |call: LockCall, handle| call.adopt(handle, lockspace);
+        Held::begin(session, value_len, call, ask)
+    }
+
+    fn begin(
+        session: Arc<Owned>,
+        value_len: u16,
+        call: LockCall,
+        ask: impl FnOnce(LockCall, Handle) -> Ask,
+    ) -> Result<(Held, u64), LockError> {
         let name = call.name.clone();
         let reads_value = call.flags.contains(Flags::VALBLK);
+        let persistent = call.flags.contains(Flags::PERSISTENT);
         let blocking = call.blocking;
-        let (handle, request) = session.submit_lock(lockspace, call)?;
+        let (handle, request) = session.submit_lock(|handle| ask(call, handle))?;
         let held = Held {
             guard: Guard {
                 session,
@@ -48,6 +75,7 @@ impl Held {
                 name,
             },
             reads_value,
+            persistent,
             blocking,
             value_len,
         };
@@ -74,6 +102,9 @@ impl Held {
         }
         if value.is_some() || (self.reads_value && !publishing) {
             call.flags |= Flags::VALBLK;
+        }
+        if self.persistent {
+            call.flags |= Flags::PERSISTENT;
         }
         let handle = self.handle;
         self.session

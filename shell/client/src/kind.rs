@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Dump,
     SetLockspace,
     Lockspaces,
+    Orphans,
+    Purge,
 }
 
 pub(crate) type HasValue = bool;
@@ -66,6 +68,9 @@ impl Kind {
             Ask::DumpRecorder => Kind::Dump,
             Ask::CreateLockspace { .. } | Ask::SetLockspace { .. } => Kind::SetLockspace,
             Ask::Lockspaces { .. } => Kind::Lockspaces,
+            Ask::Adopt { handle, .. } => Kind::Lock(*handle),
+            Ask::Orphans { .. } => Kind::Orphans,
+            Ask::PurgeOrphans { .. } => Kind::Purge,
         }
     }
 
@@ -91,6 +96,8 @@ impl Kind {
                 | (Kind::Dump, Answer::Dumped { .. })
                 | (Kind::SetLockspace, Answer::LockspaceSet(_))
                 | (Kind::Lockspaces, Answer::Lockspaces { .. })
+                | (Kind::Orphans, Answer::Orphans(_))
+                | (Kind::Purge, Answer::OrphansPurged(_))
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

@@ -133,6 +133,7 @@ pub use mainstay_wire::{
     deadlock::{CycleWait, DeadlockReport},
     event::Event,
     lock::Refusal,
+    orphan::{OrphanReport, OrphanWish, OrphansReport, PurgeReport},
     report,
 };
 pub use notice::{ClusterEvent, Notice};

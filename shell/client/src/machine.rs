@@ -5,9 +5,7 @@
 //! a lock whose owner has let go is released whatever state its calls are in ([`Machine::release`]).
 
 use crate::{held_ranges::RangesState, kind::Kind, spec::LockCall};
-use mainstay_base::{
-    ByteRange, FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
-};
+use mainstay_base::{ByteRange, FixedMap, Flags, LockMode, Token, Value, ValueBlock, ValueVersion};
 use mainstay_wire::{
     client::{Answer, Ask, FromClient, HEADER_LEN, Handle, MESSAGE_LEN_MAX, ToClient},
     codec,
@@ -434,15 +432,14 @@ impl Machine {
         Ok(request)
     }
 
-    /// Requests a lock that is watched from now on.
+    /// Requests, or adopts, a lock that is watched from now on.
     pub(crate) fn lock(
         &mut self,
-        lockspace: LockspaceId,
-        call: LockCall,
+        ask: impl FnOnce(Handle) -> Ask,
     ) -> Result<(Handle, u64), Refusal> {
         self.last_handle += 1;
         let handle = Handle(self.last_handle << 1);
-        let request = self.call(call.ask(handle, lockspace))?;
+        let request = self.call(ask(handle))?;
         let pending = Some(Pending {
             unlock: false,
             cancelled: false,

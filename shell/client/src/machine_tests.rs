@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::frame;
-use mainstay_base::{Entropy, ResourceName, ValueVersion};
+use mainstay_base::{Entropy, LockspaceId, ResourceName, ValueVersion};
 use mainstay_wire::lock::Granted;
 
 /// What the machine has to send, as the daemon reads it.
@@ -42,7 +42,8 @@ fn call(mode: LockMode) -> LockCall {
 }
 
 fn requested(machine: &mut Machine) -> (Handle, u64) {
-    let made = machine.lock(LockspaceId(1), call(LockMode::Ex)).unwrap();
+    let ask = |handle| call(LockMode::Ex).ask(handle, LockspaceId(1));
+    let made = machine.lock(ask).unwrap();
     sent(machine);
     made
 }

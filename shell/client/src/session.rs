@@ -6,9 +6,8 @@ use crate::{
     ClusterEvent, LeaseLost, LockError, Notice,
     machine::{Happening, LockState, Machine},
     mailbox::Hub,
-    spec::LockCall,
 };
-use mainstay_base::{FixedMap, Instant, LockspaceId};
+use mainstay_base::{FixedMap, Instant};
 use mainstay_lease::LeaseView;
 use mainstay_wire::client::{Answer, Ask, Handle, Welcome};
 use rustix::{
@@ -190,15 +189,14 @@ impl Session {
         Ok(request)
     }
 
-    /// Queues a request for a watched lock.
+    /// Queues a request for, or the adoption of, a watched lock.
     pub(crate) fn submit_lock(
         &self,
-        lockspace: LockspaceId,
-        call: LockCall,
+        ask: impl FnOnce(Handle) -> Ask,
     ) -> Result<(Handle, u64), LockError> {
         let mut state = self.lock();
         state.check()?;
-        let (handle, request) = state.machine.lock(lockspace, call)?;
+        let (handle, request) = state.machine.lock(ask)?;
         state.expect(request);
         Ok((handle, request))
     }

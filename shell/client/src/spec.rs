@@ -54,6 +54,18 @@ impl LockCall {
         self.timeout = Some(self.timeout.map_or(left, |t| t.min(left)));
     }
 
+    /// As a request to adopt an orphan.
+    pub(crate) fn adopt(self, handle: Handle, lockspace: LockspaceId) -> Ask {
+        Ask::Adopt {
+            handle,
+            lockspace,
+            name: self.name,
+            mode: self.mode,
+            flags: self.flags,
+            blocking: self.blocking,
+        }
+    }
+
     pub(crate) fn ask(self, handle: Handle, lockspace: LockspaceId) -> Ask {
         let timeout_ms = self.timeout_ms();
         Ask::Lock {

@@ -741,3 +741,28 @@ async fn a_dropped_call_for_a_range_keeps_the_lock() {
     left.release(range("0-")).await.unwrap();
     assert_eq!(daemon.locks(), 0);
 }
+
+/// Protects conversions of persistent locks: the guard keeps the wish, and the lock outlives its client
+/// in the mode that it has then.
+#[tokio::test]
+async fn a_conversion_stays_persistent() {
+    let daemon = FakeDaemon::start();
+    let client = Client::connect(daemon.path()).await.unwrap();
+    let space = client.lockspace("default").open().await.unwrap();
+    let mut held = space.lock("disk").persistent().acquire().await.unwrap();
+    held.convert(LockMode::Pr).await.unwrap();
+    daemon.lose_sessions("the connection broke");
+    drop((held, client, space));
+    let client = Client::connect(daemon.path()).await.unwrap();
+    let space = client.lockspace("default").open().await.unwrap();
+    let adopted = loop {
+        match space.lock("disk").mode(LockMode::Pr).adopt().await {
+            Ok(adopted) => break adopted,
+            // The daemon has not seen the end of the session yet.
+            Err(error) => assert_eq!(error.refusal(), Some(&Refusal::NoSuchOrphan)),
+        }
+    };
+    assert_eq!(adopted.mode(), LockMode::Pr);
+    adopted.unlock().await.unwrap();
+    assert_eq!(daemon.locks(), 0);
+}

@@ -352,3 +352,43 @@ fn ranges_exclude_and_end() {
     assert_eq!(daemon.locks(), 0);
     last.unlock().unwrap();
 }
+
+/// Protects a successor from losing what its process before it held: a persistent lock outlives its
+/// client, is adopted in its mode, and is an ordinary guard then.
+#[test]
+fn a_persistent_lock_is_adopted() {
+    let (daemon, client, space) = start();
+    let held = space.lock("disk").persistent().with_value_block();
+    let mut held = held.acquire().unwrap();
+    held.publish(ValueBlock::new("7").unwrap()).unwrap();
+    let token = held.token();
+    daemon.lose_sessions("the connection broke");
+    drop((held, client, space));
+    let client = Client::connect(daemon.path()).unwrap();
+    let space = client.lockspace("default").open().unwrap();
+    let adopt = |mode| {
+        space
+            .lock("disk")
+            .mode(mode)
+            .persistent()
+            .with_value_block()
+    };
+    let refused = |name: &str, mode| {
+        let request = space.lock(name).mode(mode).adopt();
+        request.map(drop).unwrap_err().refusal().cloned()
+    };
+    let in_other_mode = || loop {
+        match refused("disk", LockMode::Pr) {
+            Some(Refusal::NoSuchOrphan) => {} // The daemon has not seen the end of the session yet.
+            refusal => break refusal,
+        }
+    };
+    assert_eq!(in_other_mode(), Some(Refusal::OrphanInMode(LockMode::Ex)));
+    assert_eq!(refused("other", LockMode::Ex), Some(Refusal::NoSuchOrphan));
+    let adopted = adopt(LockMode::Ex).adopt().unwrap();
+    assert_eq!((adopted.mode(), adopted.token()), (LockMode::Ex, token));
+    assert!(adopted.value().is_some() && adopted.is_valid());
+    assert_eq!(refused("disk", LockMode::Ex), Some(Refusal::NoSuchOrphan));
+    adopted.unlock().unwrap();
+    assert_eq!(daemon.locks(), 0);
+}

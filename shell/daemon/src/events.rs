@@ -67,6 +67,7 @@ fn code(what: &What) -> &'static str {
         What::DeadlockBroken { .. } => "deadlock-broken",
         What::NoticeUnheeded { .. } => "notice-unheeded",
         What::MastersMoved { .. } => "masters-moved",
+        What::Orphan { .. } => "orphan",
     }
 }
 

@@ -14,6 +14,7 @@ use mainstay_node::{BootInfo, Input, Node, Outbox};
 use mainstay_wire::{
     client::{Ask, FromClient, Handle, MESSAGE_LEN_MAX, ToClient},
     codec, dlm,
+    orphan::OrphanWish,
     report::OwnerReport,
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -27,6 +28,7 @@ fn open(world: &mut World, session: u64, privileged: bool) {
         pid: 1,
         uid: 0,
         command: "fuzz".to_owned(),
+        orphan_ms: None,
     };
     let session = SessionId(session);
     world.input(
@@ -302,17 +304,29 @@ pub(crate) fn clients(data: &[u8]) {
                     assert!(first, "request {request} was answered twice");
                 }
             }
+            if let Some(node) = world.victim() {
+                let orphans = node.lock_manager().orphan_count() as u64;
+                assert_eq!(locks(node), orphans, "locks of clients that are gone");
+            }
+            open(&mut world, 5, true);
+            let wish = OrphanWish::default();
+            ask(&mut world, 5, 1, Ask::PurgeOrphans { wish });
+            world.run(Duration::from_secs(3));
             match world.victim() {
                 Some(node) => {
                     node.lock_manager().check_at_rest();
-                    let counts = node.lock_manager().counts();
-                    let left: u64 = counts.values().map(|space| space.locks).sum();
-                    assert_eq!(left, 0, "locks of clients that are gone");
+                    assert_eq!(locks(node), 0, "orphans that were purged");
                 }
                 None => assert!(leaves, "clients stopped the node: {:?}", world.stopped),
             }
         },
     );
+}
+
+/// How many locks the clients of a node have, those that are gone among them.
+fn locks(node: &mainstay_node::Node) -> u64 {
+    let counts = node.lock_manager().counts();
+    counts.values().map(|space| space.locks).sum()
 }
 
 /// A call that makes sense, more often than arbitrary bytes do.
@@ -323,7 +337,18 @@ fn call(feed: &mut Feed<'_>) -> Ask {
     let bits = u32::from(feed.u16());
     let flags = Flags((bits | (bits & 0x6) << 15) & Flags::ALL.0);
     let blocking = true;
-    match feed.byte() % 7 {
+    match feed.byte() % 9 {
+        8 => Ask::PurgeOrphans {
+            wish: OrphanWish::default(),
+        },
+        7 => Ask::Adopt {
+            handle,
+            lockspace: LockspaceId(1),
+            name: ResourceName::new([b'a' + feed.byte() % 2]).expect("one byte"),
+            mode,
+            flags: Flags(flags.0 & (Flags::PERSISTENT | Flags::VALBLK).0),
+            blocking,
+        },
         6 => {
             let (from, to) = (feed.byte() % 16, feed.byte() % 16);
             let (from, to) = (from.min(to).into(), from.max(to).into());

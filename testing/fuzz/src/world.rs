@@ -91,6 +91,7 @@ pub(crate) fn config(ids: &[NodeId]) -> NodeConfig {
         timings: Timings::default(),
         fencing: FencePolicy::Lease,
         deadlock: mainstay_base::DeadlockConfig::default(),
+        orphan_expiry: None,
         masters: mainstay_base::MastersConfig::default(),
         slice: mainstay_node::SLICE,
     }

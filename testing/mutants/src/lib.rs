@@ -34,7 +34,10 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::SwapUnconditional
         | Mutant::RangeTailForgotten
         | Mutant::RangeOverlapByStart
-        | Mutant::QuotaLeaks => Profile::Quiet,
+        | Mutant::QuotaLeaks
+        | Mutant::OrphansDropped
+        | Mutant::OrphanAdoptedTwice
+        | Mutant::PurgeUnmarked => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

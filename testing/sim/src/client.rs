@@ -102,6 +102,15 @@ pub enum Call {
         /// Of which lock.
         handle: Handle,
     },
+    /// An adoption.
+    Adopt {
+        /// The lock's name from then on.
+        handle: Handle,
+        /// The mode in which it is held.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+    },
     /// A cancel.
     Cancel {
         /// Of which lock's call.
@@ -184,6 +193,17 @@ pub enum Command {
     ReleaseRanges {
         /// Which.
         handle: Handle,
+    },
+    /// Adopt a lock that another left behind.
+    Adopt {
+        /// Its name from then on.
+        handle: Handle,
+        /// On what.
+        res: Res,
+        /// In which mode it is held.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
     },
     /// Cancel what is pending on a lock.
     Cancel {
@@ -434,5 +454,7 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Dumped { .. } => "dumped",
         Answer::LockspaceSet(_) => "lockspace set",
         Answer::Lockspaces { .. } => "lockspaces",
+        Answer::Orphans(_) => "orphans",
+        Answer::OrphansPurged(_) => "orphans purged",
     }
 }

@@ -17,6 +17,7 @@ pub mod faults;
 mod links;
 pub mod machine;
 pub mod network;
+mod orphans;
 mod outcomes;
 pub mod params;
 mod process;

@@ -1,7 +1,7 @@
 //! What the simulator drives: the node, or a stand-in for it.
 
 use crate::users;
-use mainstay_base::Instant;
+use mainstay_base::{Instant, LockspaceName};
 use mainstay_node::{BootError, BootInfo, Input, Node, NodeConfig, Outbox};
 use mainstay_recorder::{Dump, Recorder};
 use std::sync::Arc;
@@ -24,6 +24,10 @@ pub trait Machine {
     /// # Panics
     /// If it does not.
     fn check(&self) {}
+    /// The user that owns a lockspace, as far as it knows.
+    fn owner_of(&self, _space: &LockspaceName) -> Option<u32> {
+        None
+    }
     /// What its flight recorder remembers, if it has one.
     fn recorded(&mut self) -> Option<Dump> {
         None
@@ -53,6 +57,11 @@ impl Machine for Node {
 
     fn check(&self) {
         self.lock_manager().check();
+    }
+
+    fn owner_of(&self, space: &LockspaceName) -> Option<u32> {
+        let lockspace = self.cluster_state().lockspace(space)?;
+        Some(lockspace.access.owner)
     }
 
     fn recorded(&mut self) -> Option<Dump> {

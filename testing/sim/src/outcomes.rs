@@ -53,6 +53,11 @@ impl World {
                 self.stats.count("conversions");
                 (handle, mode, flags, publish)
             }
+            Call::Adopt {
+                handle,
+                mode,
+                flags,
+            } => (handle, mode, flags, false),
             _ => return,
         };
         let Grant {
@@ -92,6 +97,11 @@ impl World {
             return;
         }
         self.stats.count("grants");
+        // Who adopts a lock gets it as it is.
+        let known = match call {
+            Call::Adopt { .. } => self.books.claim(who).map(|claim| claim.valblk),
+            _ => None,
+        };
         self.books.grant(
             self.now,
             who,
@@ -99,8 +109,9 @@ impl World {
             granted.mode,
             granted.token,
             life,
-            valblk,
+            known.unwrap_or(valblk),
         );
+        self.books.set_persistent(who, flags);
         let here = &self.books.lives[life as usize];
         let gone = here
             .incarnation

@@ -94,9 +94,11 @@ pub struct Params {
     pub fsync: u64,
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
-    /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies and
-    /// ranges.
-    pub resources: [u32; 8],
+    /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies,
+    /// ranges and persistent locks.
+    pub resources: [u32; 9],
+    /// How long orphans are kept.
+    pub orphan_expiry: Option<Duration>,
     /// How long faults last, in nanoseconds.
     pub fire: u64,
     /// Mean time between faults, in nanoseconds; 0 for none.
@@ -117,6 +119,7 @@ impl Params {
         let mut lately = Entropy::new(seed ^ 0x6261_7267_6169);
         let mut tallied = Entropy::new(seed ^ 0x7461_6c6c_6965);
         let mut ranged = Entropy::new(seed ^ 0x7261_6e67_6573);
+        let mut orphaned = Entropy::new(seed ^ 0x6f72_7068_616e);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -197,6 +200,7 @@ impl Params {
             lately.between(1, 2) as u32,
             tallied.between(1, 2) as u32,
             ranged.between(1, 2) as u32,
+            orphaned.between(1, 2) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -220,6 +224,11 @@ impl Params {
         // Nor has it ranges.
         let ranges = ranged.below(4) * u64::from(count > 1);
         clients.extend((0..ranges).map(|_| Kind::Ranges));
+        // Nor orphans.
+        let orphans = *orphaned.pick(&[0, 0, 1, 2, 2]) * u64::from(count > 1);
+        clients.extend((0..orphans).map(|_| Kind::Orphans));
+        let expires = orphaned.percent(40);
+        let orphan_expiry = expires.then(|| Duration::from_millis(orphaned.between(200, 4000)));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {
@@ -246,6 +255,7 @@ impl Params {
             fsync,
             clients,
             resources,
+            orphan_expiry,
             fire,
             gap,
             faults,

@@ -12,7 +12,7 @@ use crate::{
     users,
     world::{Ev, Up, World},
 };
-use mainstay_base::{BootId, Incarnation, Instant, LinkId, NodeId, SessionId};
+use mainstay_base::{BootId, Incarnation, Instant, LinkId, LockspaceName, NodeId, SessionId};
 use mainstay_node::{BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
 use mainstay_recorder::Dump;
 use mainstay_wire::{client::ToClient, report::OwnerReport};
@@ -151,6 +151,7 @@ impl World {
             timings: self.params.timings,
             fencing: self.params.fencing,
             deadlock: self.params.deadlock,
+            orphan_expiry: self.params.orphan_expiry,
             masters: self.params.masters.clone(),
             slice: self.params.slice,
         };
@@ -430,6 +431,7 @@ impl World {
                         pid: no,
                         uid: caller.uid,
                         command: String::new(),
+                        orphan_ms: None,
                     },
                     privileged: caller.privileged,
                 })
@@ -556,6 +558,12 @@ impl World {
                 self.boot_in(host, wait);
             }
         }
+    }
+
+    /// The user that owns a lockspace, as a running node knows.
+    pub(crate) fn owner_of(&self, node: NodeId, space: &LockspaceName) -> Option<u32> {
+        let host = self.hosts.iter().find(|host| host.id == node)?;
+        host.process.as_ref()?.machine.as_ref()?.owner_of(space)
     }
 
     /// What the flight recorders of all running nodes remember, dated by the true time.

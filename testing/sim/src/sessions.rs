@@ -47,6 +47,13 @@ fn describe(ask: &Ask) -> String {
             "range {} on {name}, bytes {range} to {mode}, {flags}",
             handle.0
         ),
+        Ask::Adopt {
+            handle,
+            name,
+            mode,
+            flags,
+            ..
+        } => write!(text, "adopt {} on {name} in {mode}, {flags}", handle.0),
         Ask::Cancel { handle } => write!(text, "cancel {}", handle.0),
         Ask::OpenLockspace { name, .. } => write!(text, "open {name}"),
         Ask::Vouch { node } => write!(text, "vouch for {node}"),
@@ -374,7 +381,7 @@ impl World {
             }
             (Call::Create(space) | Call::Open(space), result) => self.opened(slot, space, result),
             (
-                call @ (Call::Lock { .. } | Call::Convert { .. }),
+                call @ (Call::Lock { .. } | Call::Convert { .. } | Call::Adopt { .. }),
                 Ok(answer @ (Answer::Granted(_) | Answer::GrantedOtherwise { .. })),
             ) => {
                 if let Some(grant) = Grant::of(answer) {
@@ -385,7 +392,7 @@ impl World {
             (Call::Lock { .. } | Call::Convert { .. }, Err(Refusal::Released)) => {
                 self.stats.count("calls ended by force");
             }
-            (Call::Lock { handle, .. }, Err(refusal)) => {
+            (Call::Lock { handle, .. } | Call::Adopt { handle, .. }, Err(refusal)) => {
                 self.count_refusal(&refusal);
                 if refusal == Refusal::NoSuchLockspace {
                     self.protocol(slot, "no-such-lockspace for one that it has opened");
@@ -637,6 +644,12 @@ impl World {
             Command::ReleaseRanges { handle } => self.release_ranges(slot, handle),
             Command::Convert { .. } => self.convert(slot, command),
             Command::Unlock { .. } => self.unlock(slot, command),
+            Command::Adopt {
+                handle,
+                res,
+                mode,
+                flags,
+            } => self.ask_to_adopt(slot, handle, res, mode, flags),
             Command::Cancel { handle } => {
                 self.ask(slot, Ask::Cancel { handle }, Call::Cancel { handle });
             }
@@ -688,6 +701,7 @@ impl World {
             false => mode,
         };
         self.books.converting(who, left);
+        self.books.set_persistent(who, flags);
         let call = Call::Convert {
             handle,
             mode,

@@ -149,6 +149,7 @@ impl World {
                 self.stats.count("moves of masters");
                 self.stats.add("resources moved", u64::from(*resources));
             }
+            What::Orphan { .. } => self.orphan_told(life, event),
             _ => {}
         }
     }
@@ -179,7 +180,7 @@ impl World {
         });
     }
 
-    fn tell_ended(&mut self, ended: &[(Who, Claim)]) {
+    pub(crate) fn tell_ended(&mut self, ended: &[(Who, Claim)]) {
         for (_, claim) in ended {
             self.fact(&Fact::HolderDied { claim });
         }
@@ -225,13 +226,16 @@ impl World {
         });
     }
 
-    /// The node of a client has closed its session: its locks are released.
+    /// The node of a client has closed its session: its locks are released, but for those that are
+    /// persistent.
     pub(crate) fn session_ended(&mut self, session: Session) {
         let no = session.no;
         self.ended.insert(session.conn);
         let conn = session.conn;
         self.fact(&Fact::SessionEnded { conn });
-        let ended = self.books.end_standing(|who, _| who.client == no);
+        let ended = self
+            .books
+            .end_standing(|who, claim| who.client == no && !claim.persistent);
         self.tell_ended(&ended);
         // What was asked and never answered may have been granted and dropped again.
         for res in self.touched.remove(&no).unwrap_or_default() {

@@ -12,6 +12,7 @@ use crate::{
     faults::Mend,
     machine::Maker,
     network::Network,
+    orphans::Adopting,
     params::{Params, Profile},
     process::Process,
     stats::Stats,
@@ -191,6 +192,8 @@ pub struct World {
     pub(crate) proved: BTreeSet<(NodeId, Incarnation)>,
     /// Resources that each client ever asked for through its present session.
     pub(crate) touched: BTreeMap<ClientNo, BTreeSet<Res>>,
+    /// What each client asked last to adopt.
+    pub(crate) adopting: BTreeMap<ClientNo, Adopting>,
     /// Connections whose sessions their nodes have closed.
     pub(crate) ended: BTreeSet<u64>,
     /// A lockspace was made with rules.
@@ -272,6 +275,7 @@ impl World {
             owned: BTreeSet::new(),
             proved: BTreeSet::new(),
             touched: BTreeMap::new(),
+            adopting: BTreeMap::new(),
             ended: BTreeSet::new(),
             has_rules: false,
             audits: Vec::new(),

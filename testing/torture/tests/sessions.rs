@@ -1,6 +1,6 @@
 //! `mainstay session`, as scripts use it.
 
-use mainstay_torture::{Cluster, mainstay, run, secs, within};
+use mainstay_torture::{Cluster, mainstay, run, secs, until, within};
 use serde_json::Value;
 use std::{process::Stdio, time::Duration};
 use tokio::{
@@ -181,4 +181,92 @@ fn a_demotion_is_told() {
             (&"ex".into(), &true.into())
         );
     });
+}
+
+/// Protects locks that must outlive their process: a session is killed, its persistent lock keeps others
+/// waiting and is told of with the process that left it behind; another process of that node adopts
+/// it, and what nobody adopts can be purged.
+#[test]
+fn a_killed_session_leaves_its_persistent_lock() {
+    run(secs(40), async {
+        let cluster = Cluster::of(3).start().await;
+        let mut dying = Talk::with(&cluster, 1);
+        // One by one: what asks different masters is answered in any order.
+        dying.say("lock A ex persistent\n").await;
+        let token = dying.expect("granted", "A").await["token"].as_u64();
+        for (line, lock) in [("lock B pr persistent\n", "B"), ("lock C ex\n", "C")] {
+            dying.say(line).await;
+            dying.expect("granted", lock).await;
+        }
+        let pid = dying.child.id().expect("it runs");
+        dying.child.kill().await.expect("it is killed");
+
+        let orphans = async || {
+            let told = printed(&cluster, 3, &["--json", "orphans"]).await;
+            let told: Value = serde_json::from_str(&told).expect("one document");
+            let all = told["orphans"].as_array().cloned().expect("a list");
+            (all.len() == 2).then_some(all)
+        };
+        let left = until("two locks are left behind", BOUND, orphans).await;
+        assert_eq!(left[0]["name"], "A");
+        assert_eq!(
+            (&left[0]["mode"], &left[0]["node"]),
+            (&"ex".into(), &"n1".into())
+        );
+        assert_eq!(left[0]["owner"]["pid"], pid);
+        let mut other = Talk::with(&cluster, 2);
+        other.say("lock C ex\n").await;
+        other.expect("granted", "C").await;
+        other.say("lock A ex\nwait A 0.2\nwhy A\n").await;
+        assert_eq!(
+            other.told().await.expect("it goes on")["event"],
+            "still-waiting"
+        );
+        let why = other.told().await.expect("it goes on")["sentences"].to_string();
+        assert!(
+            why.contains(&format!("an orphan that process {pid} ")),
+            "{why}"
+        );
+        assert!(why.contains("mainstay orphans purge A"), "{why}");
+
+        let mut heir = Talk::with(&cluster, 1);
+        heir.say("adopt A pr\n").await;
+        assert_eq!(heir.expect("refused", "A").await["code"], "orphan-in-mode");
+        heir.say("adopt A ex\n").await;
+        let adopted = heir.expect("granted", "A").await;
+        assert_eq!(adopted["token"].as_u64(), token);
+        assert_eq!(heir.expect("blocking", "A").await["mode"], "ex");
+        heir.say("adopt A ex as=again\nunlock A\n").await;
+        let again = heir.expect("refused", "again").await;
+        assert_eq!(again["code"], "no-such-orphan");
+        heir.expect("unlocked", "A").await;
+        let granted = other.expect("granted", "A").await["token"].as_u64();
+        assert!(granted > token, "{granted:?} after {token:?}");
+
+        other.say("lock B ex\n").await;
+        let purge = [
+            "orphans",
+            "purge",
+            "--node",
+            "n1",
+            "--pid",
+            &pid.to_string(),
+        ];
+        assert_eq!(printed(&cluster, 3, &purge).await, "1 orphan released\n");
+        other.expect("granted", "B").await;
+    });
+}
+
+async fn printed(cluster: &Cluster, node: u16, words: &[&str]) -> String {
+    let mut command = Command::new(mainstay());
+    command
+        .arg("--socket")
+        .arg(cluster.socket(node))
+        .args(words)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = within("the command ends", BOUND, command.output()).await;
+    let output = output.expect("it starts");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
 }

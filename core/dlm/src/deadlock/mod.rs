@@ -141,6 +141,12 @@ impl Deadlocks {
         }
     }
 
+    /// Who an own client is.
+    pub(crate) fn process(&self, session: SessionId) -> OwnerReport {
+        let profile = self.profiles.get(&session);
+        profile.map(|p| p.process.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn forget_session(&mut self, session: SessionId) {
         self.profiles.remove(&session);
     }

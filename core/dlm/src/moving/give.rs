@@ -432,6 +432,7 @@ impl Dlm {
     pub(super) fn cancel_again(&mut self, now: Instant, place: Place) {
         for lock in self.resources.get(place).locks.clone() {
             self.watch_again(now, lock);
+            self.adopted_again(now, lock);
             let Some(owned) = self.locks.get(&lock) else {
                 continue;
             };

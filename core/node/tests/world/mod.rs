@@ -56,6 +56,7 @@ impl World {
             timings: Timings::default(),
             fencing,
             deadlock: mainstay_base::DeadlockConfig::default(),
+            orphan_expiry: None,
             masters: mainstay_base::MastersConfig::default(),
             slice: mainstay_node::SLICE,
         };
@@ -235,6 +236,7 @@ impl World {
             pid: 1,
             uid: 0,
             command: "test".to_owned(),
+            orphan_ms: None,
         };
         self.input(
             id,

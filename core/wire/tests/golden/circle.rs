@@ -7,6 +7,7 @@ pub(crate) fn job() -> OwnerReport {
         pid: 77,
         uid: 1000,
         command: "job".to_owned(),
+        orphan_ms: None,
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
             pid: 77,
             uid: 1000,
             command: "job".to_owned(),
+            orphan_ms: None,
         },
         resource: resource(),
         granted: Some(LockMode::Pr),

@@ -195,6 +195,7 @@ mod tests {
                 pid,
                 uid: 0,
                 command: "job".to_owned(),
+                orphan_ms: None,
             },
         }
     }

@@ -72,6 +72,12 @@ fn check(report: &GraphReport) -> Result<(), Failure> {
 
 pub(crate) fn who(owner: &GraphOwner) -> String {
     match (owner.owner.pid, owner.session) {
+        (pid, _) if owner.owner.orphan_ms.is_some() => format!(
+            "an orphan of process {pid} ({}) on {}, gone for {}",
+            owner.owner.command,
+            owner.node,
+            span(owner.owner.orphan_ms.unwrap_or_default())
+        ),
         (0, None) => format!("an unknown process on {}", owner.node),
         (0, Some(session)) => format!("session {session} on {}", owner.node),
         (pid, _) => format!("process {pid} ({}) on {}", owner.owner.command, owner.node),
@@ -177,6 +183,7 @@ mod tests {
                 pid,
                 uid: 0,
                 command: "say \"hi\"".to_owned(),
+                orphan_ms: None,
             },
         };
         let wait = |waiter, name: &str, blocker, held| GraphWait {

@@ -190,7 +190,11 @@ fn render(report: &LocksReport, headed: bool) -> String {
             table.row(row(resource, shown, role, lock));
         };
         for lock in &resource.holders {
-            add(paint(GOOD, "holds"), Some(lock));
+            let role = match lock.owner.orphan_ms {
+                Some(_) => paint(ODD, "orphan"),
+                None => paint(GOOD, "holds"),
+            };
+            add(role, Some(lock));
         }
         for lock in &resource.converters {
             add(paint(ODD, "converts"), Some(lock));
@@ -266,7 +270,10 @@ fn row(
         mode,
         span(lock.age_ms),
         token,
-        lock.owner.command.clone(),
+        match lock.owner.orphan_ms {
+            Some(ms) => format!("{} (gone for {})", lock.owner.command, span(ms)),
+            None => lock.owner.command.clone(),
+        },
     ]
 }
 
@@ -298,6 +305,7 @@ mod tests {
                 pid: 42,
                 uid: 0,
                 command: "backup".to_owned(),
+                orphan_ms: None,
             },
             age_ms,
             range: None,

@@ -15,6 +15,7 @@ pub(crate) mod locks;
 pub(crate) mod lockspace;
 pub(crate) mod masters;
 pub(crate) mod node;
+pub(crate) mod orphans;
 pub(crate) mod plan;
 pub(crate) mod recorder;
 pub(crate) mod session;

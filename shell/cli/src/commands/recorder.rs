@@ -297,6 +297,9 @@ fn op_name(op: Op) -> &'static str {
         Op::Blocking => "blocking",
         Op::Restated => "restated",
         Op::Ranged => "ranged",
+        Op::Orphaned => "orphaned",
+        Op::Adopted => "adopted",
+        Op::OrphanPurged => "orphan-purged",
     }
 }
 

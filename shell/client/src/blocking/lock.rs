@@ -56,7 +56,36 @@ impl<'a> LockRequest<'a> {
         self.flags(Flags::VALBLK)
     }
 
+    /// The lock outlives its session: if this process dies with it, or loses its connection, it stays
+    /// as an orphan of this node, until [`LockRequest::adopt`] or a purge. Dropping the guard unlocks,
+    /// as ever.
+    pub fn persistent(self) -> Self {
+        self.flags(Flags::PERSISTENT)
+    }
+
     call_options!();
+
+    /// Takes over a persistent lock that another process of this node left behind, held in exactly
+    /// this mode, rather than requesting one. The lock keeps its token. The value block comes with it
+    /// where it was asked for, then and now, and the mode keeps writers out. Time limits mean nothing
+    /// here: whether there is such a lock is known at once.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchOrphan`](crate::Refusal::NoSuchOrphan) if there is none,
+    /// [`Refusal::OrphanInMode`](crate::Refusal::OrphanInMode) if there is one in another mode,
+    /// [`Refusal::Busy`](crate::Refusal::Busy) while the last call of its old owner is being ended,
+    /// [`Refusal::Denied`](crate::Refusal::Denied) if it is another user's; and as for any call.
+    pub fn adopt(self) -> Result<Lock, LockError> {
+        if let Some(error) = self.wrong_name {
+            return Err(error.into());
+        }
+        let session = self.lockspace.space.core.session();
+        let (id, value_len) = self.lockspace.id_in(&session)?;
+        let (held, request) = Held::adopt(session.clone(), id, value_len, self.call)?;
+        let lock = Lock(held);
+        Call::queued(session, Ok(request), answer::granted).wait()?;
+        Ok(lock)
+    }
 
     /// Waits for the lock.
     ///

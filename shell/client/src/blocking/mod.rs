@@ -24,12 +24,13 @@ use crate::{
     session::Owned,
 };
 use mainstay_base::{
-    AccessChange, ByteRange, Flags, LockspaceId, LockspaceName, NodeName, ResourceName, SessionId,
-    Updated, ValueBlock, ValueUpdate, ValueVersion,
+    AccessChange, ByteRange, Flags, LockId, LockspaceId, LockspaceName, NodeName, ResourceName,
+    SessionId, Updated, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
     contention::ContentionReport,
+    orphan::{OrphanWish, OrphansReport, PurgeReport},
     report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
 use std::{
@@ -214,6 +215,30 @@ impl Client {
     /// If the session is lost.
     pub fn masters(&self) -> Result<MastersReport, LockError> {
         self.call(Ask::Masters, answer::masters)
+    }
+
+    /// Orphans of the cluster: persistent locks whose session has ended. At most `limit` (1 to 1000)
+    /// of those that are meant, after `after`; see [`OrphansReport::next`].
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn orphans(
+        &self,
+        wish: OrphanWish,
+        limit: u32,
+        after: Option<(NodeName, LockId)>,
+    ) -> Result<OrphansReport, LockError> {
+        let ask = Ask::Orphans { wish, limit, after };
+        self.call(ask, answer::orphans)
+    }
+
+    /// Releases orphans. A value block that one of them could have written is then possibly stale.
+    /// Those of other users are left alone, unless this process is root's or the daemon's user's.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn purge_orphans(&self, wish: OrphanWish) -> Result<PurgeReport, LockError> {
+        self.call(Ask::PurgeOrphans { wish }, answer::purged)
     }
 
     /// Sets the session's deadlock priority, 0 until then: where the cluster chooses victims by
@@ -500,6 +525,17 @@ impl RawSession {
     ) -> Call<()> {
         let ask = machine::promise(handle, within, release);
         Call::new(self.0.clone(), ask, answer::done)
+    }
+
+    /// Adopts an orphan, as [`LockRequest::adopt`] does. The call's time limit is not looked at.
+    pub fn raw_adopt(
+        &self,
+        handle: Handle,
+        lockspace: LockspaceId,
+        call: LockCall,
+    ) -> Call<Granted> {
+        let ask = call.adopt(handle, lockspace);
+        Call::new(self.0.clone(), ask, answer::granted)
     }
 
     /// Changes the value block in one step, under a granted lock.

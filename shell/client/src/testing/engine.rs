@@ -10,19 +10,21 @@ use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
     lock::{Granted, Refusal},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A session and its handle.
 pub(super) type Owner = (u64, Handle);
 /// To which session, what.
 pub(super) type Said = Vec<(u64, ToClient)>;
 
-struct Lock {
-    owner: Owner,
-    held: Option<LockMode>,
+pub(super) struct Lock {
+    pub(super) owner: Owner,
+    pub(super) held: Option<LockMode>,
     blocking: bool,
     /// It is to be told of changes of the value block.
     watches: bool,
+    /// It stays when its session is gone.
+    pub(super) persistent: bool,
     wants: Option<Wish>,
 }
 
@@ -34,10 +36,10 @@ struct Wish {
 }
 
 #[derive(Default)]
-struct Resource {
+pub(super) struct Resource {
     /// In the order of arrival.
-    locks: Vec<Lock>,
-    token: Token,
+    pub(super) locks: Vec<Lock>,
+    pub(super) token: Token,
     value: Option<Value>,
     value_len: usize,
     /// The version that those who watch were told.
@@ -47,8 +49,10 @@ struct Resource {
 #[derive(Default)]
 pub(super) struct Engine {
     spaces: BTreeMap<LockspaceName, (LockspaceId, u16)>,
-    resources: BTreeMap<(LockspaceId, ResourceName), Resource>,
-    places: BTreeMap<Owner, (LockspaceId, ResourceName)>,
+    pub(super) resources: BTreeMap<(LockspaceId, ResourceName), Resource>,
+    pub(super) places: BTreeMap<Owner, (LockspaceId, ResourceName)>,
+    /// Sessions that have ended.
+    pub(super) gone: BTreeSet<u64>,
     ranges: Ranges,
 }
 
@@ -97,6 +101,7 @@ impl Engine {
                     held: None,
                     blocking,
                     watches: false,
+                    persistent: flags.contains(Flags::PERSISTENT),
                     wants: Some(Wish {
                         request,
                         mode,
@@ -149,6 +154,7 @@ impl Engine {
                     Some((_, lock)) if lock.wants.is_some() => Err(Refusal::Busy),
                     Some((place, lock)) => {
                         lock.blocking = blocking;
+                        lock.persistent = flags.contains(Flags::PERSISTENT);
                         lock.wants = Some(Wish {
                             request,
                             mode,
@@ -203,6 +209,17 @@ impl Engine {
                     Ok(Answer::Watching)
                 }
             },
+            Ask::Adopt {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                ..
+            } => {
+                let (owner, place) = ((session, handle), (lockspace, name));
+                return self.adopt(owner, request, place, (mode, flags), said);
+            }
             Ask::Ping => Ok(Answer::Pong),
             Ask::Events { .. } => Ok(Answer::Subscribed),
             Ask::Leave => Ok(Answer::Left),
@@ -261,8 +278,13 @@ impl Engine {
     /// The session is gone, and all its locks.
     pub(super) fn gone(&mut self, session: u64, said: &mut Said) {
         self.ranges.gone(session, said);
+        self.gone.insert(session);
         let mine = self.places.keys().filter(|owner| owner.0 == session);
         for owner in mine.copied().collect::<Vec<_>>() {
+            let lock = self.find(owner).map(|(_, lock)| lock);
+            if lock.is_some_and(|lock| lock.persistent && lock.held.is_some()) {
+                continue;
+            }
             if let Some(place) = self.places.get(&owner).cloned() {
                 self.remove(owner, None);
                 self.run(&place, None, said);
@@ -363,7 +385,7 @@ impl Resource {
     }
 
     /// The value, zeros if none was published.
-    fn read(&self) -> Value {
+    pub(super) fn read(&self) -> Value {
         let empty = || ValueBlock::default().padded(self.value_len);
         self.value.clone().unwrap_or_else(|| Value {
             block: empty().unwrap_or_default(),

@@ -4,6 +4,7 @@
 
 mod daemon;
 mod engine;
+mod orphans;
 mod peer;
 mod probe;
 mod ranges;

@@ -44,7 +44,7 @@ impl Probe {
 
     /// Requests a lock.
     pub fn lock(&mut self, lockspace: LockspaceId, call: LockCall) {
-        if let Ok((handle, _)) = self.machine.lock(lockspace, call) {
+        if let Ok((handle, _)) = self.machine.lock(|handle| call.ask(handle, lockspace)) {
             self.locks.push(handle);
         }
     }

@@ -22,6 +22,7 @@ use mainstay_node::NodeConfig;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Where the system's daemon listens for clients unless told otherwise.
@@ -64,6 +65,8 @@ pub struct Config {
     pub limits: UserLimits,
     /// The flight recorder.
     pub recorder: RecorderConfig,
+    /// How long this node keeps orphans before it purges them; without a limit if absent.
+    pub orphan_expiry: Option<Duration>,
     /// What to log and how.
     pub log: LogConfig,
 }
@@ -197,6 +200,7 @@ impl Config {
             fencing: self.fencing,
             deadlock: self.deadlock,
             masters: self.masters.clone(),
+            orphan_expiry: self.orphan_expiry,
             slice: mainstay_node::SLICE,
         }
     }

@@ -89,6 +89,7 @@ fn read_root(
     let mut masters = read_masters(root, problems);
     let limits = read_limits(root, problems);
     let recorder = read_recorder(root, problems);
+    let orphan_expiry = read_orphans(root, problems);
     let log = read_log(root, problems);
 
     let nodes = nodes?;
@@ -109,6 +110,7 @@ fn read_root(
         masters,
         limits,
         recorder,
+        orphan_expiry,
         log,
     })
 }
@@ -510,6 +512,17 @@ fn read_masters(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Maste
     }
     fields.finish(problems);
     masters
+}
+
+/// Most seconds that orphans may be kept before they expire: a year.
+const ORPHANS_KEPT_MAX: u64 = 365 * 24 * 3600;
+
+fn read_orphans(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Option<Duration> {
+    let mut fields = root.table(problems, "orphans", "[orphans]\n    expiry-s = 600")?;
+    let kept = 1..ORPHANS_KEPT_MAX + 1;
+    let expiry = fields.integer(problems, "expiry-s", kept, "expiry-s = 600");
+    fields.finish(problems);
+    expiry.map(|expiry| Duration::from_secs(expiry.value))
 }
 
 /// The weights of the nodes that have another than usual.

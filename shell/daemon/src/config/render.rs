@@ -117,6 +117,11 @@ pub fn render(draft: &Draft) -> String {
          # the state directory when asked for or when the node stops itself; so many files are kept.\n\
          [recorder]\nsize-mib = 16\nkeep = 8\n",
     );
+    out.push_str(
+        "\n# Persistent locks outlive their process as orphans of their node, until somebody adopts or\n\
+         # purges them (`mainstay orphans`), or for so many seconds.\n\
+         # [orphans]\n# expiry-s = 600\n",
+    );
     out.push_str("\n[log]\nlevel = \"info\"\nformat = \"text\"\n");
     for node in &draft.nodes {
         out.push_str("\n[[node]]\n");

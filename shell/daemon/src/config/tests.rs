@@ -242,6 +242,24 @@ fn the_flight_recorder_is_configured() {
     }
 }
 
+/// Protects `[orphans]`: without it none expire.
+#[test]
+fn orphans_are_configured() {
+    let read = |section: &str| parse(&format!("{GOOD}\n[orphans]\n{section}"));
+    assert_eq!(parse(GOOD).expect("valid").orphan_expiry, None);
+    assert_eq!(read("").expect("valid").orphan_expiry, None);
+    let expiry = std::time::Duration::from_secs(90);
+    let full = read("expiry-s = 90\n").expect("valid");
+    assert_eq!(full.node_config().orphan_expiry, Some(expiry));
+    for (section, said) in [
+        ("expiry-s = 0", "orphans.expiry-s: 0 is outside 1 to"),
+        ("expiry = 5", "orphans.expiry"),
+    ] {
+        let error = read(section).expect_err(section).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// Protects the wording and place of what is wrong within one field.
 #[test]
 fn wrong_fields_are_named() {

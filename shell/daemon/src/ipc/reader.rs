@@ -166,6 +166,7 @@ pub(crate) async fn serve(
             pid,
             uid,
             command: shortened(command),
+            orphan_ms: None,
         },
         group,
         privileged: uid == 0 || uid == rustix::process::geteuid().as_raw(),

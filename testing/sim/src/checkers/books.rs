@@ -1,6 +1,6 @@
 //! What is true, as an observer who sees all clients and all clocks would write it down.
 
-use mainstay_base::{Incarnation, LockMode, NodeId, Token};
+use mainstay_base::{Flags, Incarnation, LockMode, NodeId, Token};
 use mainstay_wire::client::Handle;
 use std::collections::BTreeMap;
 
@@ -73,6 +73,8 @@ pub struct Claim {
     pub standing: bool,
     /// The last call asked for the value block.
     pub valblk: bool,
+    /// The last call asked that the lock outlive its session.
+    pub persistent: bool,
     /// There was a moment at which its owner could rely on it as it was last granted.
     pub relied: bool,
 }
@@ -163,9 +165,23 @@ impl Books {
                 believed: true,
                 standing: true,
                 valblk,
+                persistent: false,
                 relied,
             },
         );
+    }
+
+    /// Writes down a lock as it is.
+    pub fn put(&mut self, who: Who, claim: Claim) {
+        self.index.insert(who, claim.res);
+        self.claims.entry(claim.res).or_default().insert(who, claim);
+    }
+
+    /// The last call on a lock had these flags.
+    pub fn set_persistent(&mut self, who: Who, flags: Flags) {
+        if let Some(claim) = self.claim_mut(who) {
+            claim.persistent = flags.contains(Flags::PERSISTENT);
+        }
     }
 
     /// The clients of a life may rely on their locks now.

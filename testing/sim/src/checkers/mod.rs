@@ -60,6 +60,22 @@ pub enum Fact<'a> {
         /// On what.
         res: Res,
     },
+    /// A node keeps a lock of a session that has ended.
+    Orphaned {
+        /// Whose it was.
+        who: Who,
+        /// On what.
+        res: Res,
+    },
+    /// Such a lock has another owner.
+    Passed {
+        /// Whose it was.
+        from: Who,
+        /// Whose it is.
+        to: Who,
+        /// On what.
+        res: Res,
+    },
     /// A client asked that the value block be changed in one step, so that its count grows by one.
     Updating {
         /// Under which lock.

@@ -92,6 +92,14 @@ impl Checker for Exclusion {
                 self.alone(now, who, claim, books)?;
                 self.token_grew(who, claim, books)
             }
+            // The token is the lock's, whoever owns it.
+            Fact::Passed { from, to, res } => {
+                let seen = self.tokens.entry(res).or_default();
+                for (_, whose) in seen.iter_mut().flatten().flatten() {
+                    *whose = if *whose == from { to } else { *whose };
+                }
+                Ok(())
+            }
             Fact::ConversionRefused { who } => match books.claim(who) {
                 Some(claim) if books.active(claim, now) => self.alone(now, who, claim, books),
                 _ => Ok(()),

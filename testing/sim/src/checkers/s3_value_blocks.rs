@@ -36,6 +36,8 @@ struct Cell {
     known: BTreeMap<ValueVersion, Vec<u8>>,
     /// The block handed in last and not refused.
     last: Option<Publication>,
+    /// What `last` was before it, if its publisher died before it knew whether it was taken.
+    earlier: Option<Option<Publication>>,
     /// Those not answered yet: the next writer may read before the last one has its answer.
     pending: BTreeMap<Who, Pending>,
     /// A writer was lost since `last` was handed in: readers must be told.
@@ -169,12 +171,17 @@ impl Cell {
         if value.maybe_stale || !strict {
             return Ok(());
         }
-        let is_last = match &self.last {
+        let fits = |publication: &Option<Publication>| match publication {
             Some((last, version)) => {
                 *last == block && version.is_none_or(|v| v == value.version || self.forgotten)
             }
             None => never,
         };
+        let mut is_last = fits(&self.last);
+        if !is_last && self.earlier.as_ref().is_some_and(fits) {
+            self.last = self.earlier.take().flatten();
+            is_last = true;
+        }
         if never && self.forgotten && (!is_last || self.lost) {
             *self = Cell {
                 written: std::mem::take(&mut self.written),
@@ -242,6 +249,7 @@ impl Checker for ValueBlocks {
                 let cell = self.cell(res);
                 let block = trimmed(block);
                 cell.written.insert(block.clone());
+                cell.earlier = None;
                 let pending = Pending {
                     block: block.clone(),
                     at: now,
@@ -271,6 +279,15 @@ impl Checker for ValueBlocks {
                 {
                     cell.last = pending.last;
                     cell.lost |= pending.lost;
+                }
+                Ok(())
+            }
+            // It may have been publishing; whether that was taken nobody hears.
+            Fact::Orphaned { who, res } => {
+                let cell = self.cell(res);
+                if let Some(pending) = cell.pending.remove(&who) {
+                    cell.excuse(now);
+                    cell.earlier = Some(pending.last);
                 }
                 Ok(())
             }

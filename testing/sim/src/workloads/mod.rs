@@ -6,6 +6,7 @@ pub mod circles;
 pub mod conversions;
 pub mod counters;
 pub mod locks;
+pub mod orphans;
 pub mod ranges;
 pub mod several;
 pub mod spectator;
@@ -47,6 +48,8 @@ pub struct Terrain {
     pub tallies: Range<Res>,
     /// What is locked in ranges.
     pub ranged: Range<Res>,
+    /// What is locked persistently.
+    pub orphans: Range<Res>,
 }
 
 impl Terrain {
@@ -62,7 +65,8 @@ impl Terrain {
             bargains,
             tallies,
             ranged,
-        ]: [u32; 8],
+            orphans,
+        ]: [u32; 9],
     ) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
@@ -79,6 +83,7 @@ impl Terrain {
         let bargains = add("bargain", bargains);
         let tallies = add("tally", tallies);
         let ranged = add("range", ranged);
+        let orphans = add("orphan", orphans);
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -92,6 +97,7 @@ impl Terrain {
             bargains,
             tallies,
             ranged,
+            orphans,
         }
     }
 
@@ -220,11 +226,13 @@ pub enum Kind {
     Tallies,
     /// [`ranges`]
     Ranges,
+    /// [`orphans`]
+    Orphans,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -235,6 +243,7 @@ impl Kind {
         Kind::Bargains,
         Kind::Tallies,
         Kind::Ranges,
+        Kind::Orphans,
     ];
 
     /// A new brain of this kind.
@@ -251,6 +260,7 @@ impl Kind {
             Kind::Bargains => Box::new(bargains::Bargains::default()),
             Kind::Tallies => Box::new(tallies::Tallies::default()),
             Kind::Ranges => Box::new(ranges::Ranges::default()),
+            Kind::Orphans => Box::new(orphans::Orphans::default()),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     commands::{
         lock::{Where, open},
         locks::resource_name,
+        orphans,
     },
     exit::Failure,
 };
@@ -17,11 +18,14 @@ use mainstay_base::{
     ValueVersion,
 };
 use mainstay_client::{
-    Granted, LockCall, LockError, RangeSet,
+    Granted, LockCall, LockError, OrphanWish, OrphansReport, PurgeReport, RangeSet,
     asynchronous::{Client, Lockspace, RawSession},
 };
 use mainstay_wire::client::Handle;
 use std::{collections::BTreeMap, pin::Pin};
+
+/// Most orphans that are listed.
+const ORPHANS_SHOWN: u64 = 1000;
 
 /// What a call asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +40,7 @@ pub(super) enum Asked {
     Swap,
     Add,
     Watch,
+    Adopt,
 }
 
 impl Asked {
@@ -51,6 +56,7 @@ impl Asked {
             Asked::Swap => "cas",
             Asked::Add => "add",
             Asked::Watch => "watch",
+            Asked::Adopt => "adopt",
         }
     }
 }
@@ -120,6 +126,34 @@ impl Calls {
         report
             .map(|report| report.sentences)
             .map_err(|error| error.to_string())
+    }
+
+    pub(super) async fn orphans(
+        &self,
+        client: &Client,
+        pattern: Option<String>,
+    ) -> Result<OrphansReport, String> {
+        let wish = OrphanWish {
+            pattern,
+            ..OrphanWish::default()
+        };
+        let report = orphans::gather(client, wish, ORPHANS_SHOWN).await;
+        report.map_err(|error| error.to_string())
+    }
+
+    /// Releases orphans of the chosen lockspace.
+    pub(super) async fn purge(
+        &self,
+        client: &Client,
+        pattern: String,
+    ) -> Result<PurgeReport, String> {
+        let wish = OrphanWish {
+            lockspace: Some(self.space.name().clone()),
+            pattern: Some(pattern),
+            ..OrphanWish::default()
+        };
+        let report = client.purge_orphans(wish).await;
+        report.map_err(|error| error.to_string())
     }
 
     /// The next call that ends; nothing, if none is under way.
@@ -194,7 +228,13 @@ impl Calls {
                 resource,
                 mode,
                 how,
-            } => self.lock(label, &resource, mode, how),
+            } => self.lock(label, &resource, mode, how, Asked::Lock),
+            Command::Adopt {
+                label,
+                resource,
+                mode,
+                how,
+            } => self.lock(label, &resource, mode, how, Asked::Adopt),
             Command::Convert {
                 label,
                 mode,
@@ -304,6 +344,7 @@ impl Calls {
         resource: &str,
         mode: LockMode,
         how: How,
+        asked: Asked,
     ) -> Result<(), String> {
         if self.locks.contains_key(&label) {
             return Err(format!(
@@ -324,8 +365,11 @@ impl Calls {
         };
         self.locks.insert(label.clone(), lock);
         let call = call_of(resource, mode, how);
-        let call = self.raw.raw_lock(handle, self.space.id(), call);
-        self.begin(label, Asked::Lock, Some(mode), async {
+        let call = match asked {
+            Asked::Adopt => self.raw.raw_adopt(handle, self.space.id(), call),
+            _ => self.raw.raw_lock(handle, self.space.id(), call),
+        };
+        self.begin(label, asked, Some(mode), async {
             Result_::Granted(call.await)
         });
         Ok(())
@@ -491,12 +535,14 @@ impl Calls {
             return Err(error.into());
         };
         let busy = *refusal == mainstay_client::Refusal::Busy;
+        let busy = busy && asked != Asked::Adopt; // Then it says so of the orphan.
         if let Some(lock) = self.locks.get_mut(&label)
             && !matches!(asked, Asked::Cancel | Asked::Promise)
             && !busy
         {
             lock.asked = None;
-            if asked == Asked::Lock || asked == Asked::Range && lock.ranges == Some(false) {
+            let new = matches!(asked, Asked::Lock | Asked::Adopt);
+            if new || asked == Asked::Range && lock.ranges == Some(false) {
                 self.locks.remove(&label);
             }
         }

@@ -34,6 +34,21 @@ pub(super) enum Command {
         flags: Flags,
         value: Option<Vec<u8>>,
     },
+    /// Take over a lock that a process of this node left behind.
+    Adopt {
+        label: String,
+        resource: String,
+        mode: LockMode,
+        how: How,
+    },
+    /// List what processes left behind.
+    Orphans {
+        pattern: Option<String>,
+    },
+    /// Release what processes left behind in this lockspace.
+    Purge {
+        pattern: String,
+    },
     /// Take back the request or conversion that is under way.
     Cancel {
         label: String,
@@ -118,7 +133,7 @@ pub(super) struct How {
 }
 
 /// The words that begin a line, for completion and help: word, arguments, what it does.
-pub(super) const WORDS: [(&str, &str, &str); 20] = [
+pub(super) const WORDS: [(&str, &str, &str); 23] = [
     (
         "lock",
         "NAME [MODE] [OPTION…]",
@@ -173,6 +188,21 @@ pub(super) const WORDS: [(&str, &str, &str); 20] = [
         "watch",
         "NAME [off]",
         "tell of changes of the value block, in any mode",
+    ),
+    (
+        "adopt",
+        "NAME [MODE] [OPTION…]",
+        "take over a persistent lock that a process of this node left behind",
+    ),
+    (
+        "orphans",
+        "[PATTERN]",
+        "list the persistent locks that processes left behind",
+    ),
+    (
+        "purge",
+        "PATTERN",
+        "release those of this lockspace whose resources' names match",
     ),
     ("locks", "", "list the locks of this session"),
     ("why", "NAME", "say who blocks whom on a resource"),
@@ -273,6 +303,13 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         "value" => Command::Value {
             label: words.wanted("value", "the name of a lock")?,
             value: words.value()?,
+        },
+        "adopt" => words.adopt()?,
+        "orphans" => Command::Orphans {
+            pattern: words.plain()?,
+        },
+        "purge" => Command::Purge {
+            pattern: words.wanted("purge", "a pattern, such as 'vm-*' or *")?,
         },
         "locks" => Command::Locks,
         "why" => Command::Why {
@@ -399,6 +436,23 @@ impl Words {
             mode,
             how,
         })
+    }
+
+    fn adopt(&mut self) -> Result<Command, String> {
+        match self.lock(Flags::NONE)? {
+            Command::Lock {
+                label,
+                resource,
+                mode,
+                how,
+            } if how.timeout.is_none() => Ok(Command::Adopt {
+                label,
+                resource,
+                mode,
+                how,
+            }),
+            _ => Err("`adopt` does not wait, so it has no time limit".to_owned()),
+        }
     }
 
     /// Flags, time limit, and the label of a new lock.
@@ -561,6 +615,16 @@ mod tests {
             timeout: Some(Duration::from_millis(2500)),
             blocking: false,
         };
+        let adopted = Command::Adopt {
+            label: "A".to_owned(),
+            resource: "A".to_owned(),
+            mode: LockMode::Pr,
+            how: How {
+                flags: Flags::PERSISTENT,
+                ..PLAIN
+            },
+        };
+        assert_eq!(parsed("adopt A pr persistent"), adopted);
         let line = "try \"two words\" cw valblk wait=2.5 quiet as=x";
         assert_eq!(parsed(line), lock("x", "two words", LockMode::Cw, how));
         let converted = Command::Convert {
@@ -649,6 +713,8 @@ mod tests {
     fn wrong_lines_are_explained() {
         let wrong = [
             ("frob A", "`help` lists them"),
+            ("adopt A ex wait=2", "has no time limit"),
+            ("purge", "needs a pattern"),
             ("lock", "needs the name of a resource"),
             ("lock A xx", "neither a mode"),
             ("convert A", "needs a mode"),

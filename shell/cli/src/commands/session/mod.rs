@@ -30,7 +30,7 @@ line that cannot be understood ends the session, and so does the end of the inpu
 have ended. On a terminal, lines can be edited and repeated.
 
 Options of `lock`, `try` and `convert`: valblk reads the value block with the grant; quecvt, \
-headque, noorder, expedite, nodlckwt, nodlckblk, noqueuebast, altpr, altcw and convdeadlk are the \
+headque, noorder, expedite, persistent, nodlckwt, nodlckblk, noqueuebast, altpr, altcw and convdeadlk are the \
 flags of these names; \
 wait=SECS gives up after a time; quiet asks for no notices when the lock blocks others; as=NAME \
 gives a new lock a name of its own, for a second lock on the same resource. `range` knows the last \
@@ -92,6 +92,15 @@ later one may have been lost with its writer.
 `watch disk` on the right, in any mode, and each change made on the left is told there. `cas disk 3 = \"generation 9\"` \
 publishes if the value still has version 3, and `add disk 1` counts its first eight bytes up: both in one \
 step and in any mode, unless another holds CW, PR, PW or EX and so relies on the value as it is.
+
+ORPHANS
+
+`lock disk ex persistent` on the left, and kill that session from a third terminal: the lock stays, as \
+an orphan of its node, and keeps others waiting. `orphans` lists it with the process that left it \
+behind. A process of the same node takes it over with `adopt disk ex`, in the mode in which it is held; \
+`purge disk` releases it, wherever it is. Whether a lock outlives its session its last lock, \
+convert or adopt decides: `convert disk pr` makes it go with the session again, `convert disk pr \
+persistent` does not.
 
 DEADLOCKS
 
@@ -239,6 +248,19 @@ impl Session<'_> {
             }
             Command::Why { resource } => match self.calls.why(self.client, &resource).await {
                 Ok(sentences) => self.screen.show(&Shown::Why { sentences }),
+                Err(message) => self.wrong(line.number, &message)?,
+            },
+            Command::Orphans { pattern } => match self.calls.orphans(self.client, pattern).await {
+                Ok(report) => self.screen.show(&Shown::Orphans {
+                    orphans: report.orphans,
+                }),
+                Err(message) => self.wrong(line.number, &message)?,
+            },
+            Command::Purge { pattern } => match self.calls.purge(self.client, pattern).await {
+                Ok(report) => self.screen.show(&Shown::Purged {
+                    purged: report.purged,
+                    denied: report.denied,
+                }),
                 Err(message) => self.wrong(line.number, &message)?,
             },
             Command::Space { name, value_len } => {

@@ -2,10 +2,14 @@
 
 use super::{grammar::WORDS, input::Printer};
 use crate::{
-    commands::value::{text_of, to_hex},
+    commands::{
+        orphans,
+        value::{text_of, to_hex},
+    },
     output::{BAD, GOOD, HEAD, ODD, Table, paint},
 };
 use mainstay_base::{ByteRange, LockMode, Token, Value, ValueVersion};
+use mainstay_client::OrphanReport;
 use mainstay_wire::deadlock::DeadlockReport;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -104,6 +108,14 @@ pub(super) enum Shown<'a> {
     },
     Why {
         sentences: Vec<String>,
+    },
+    Orphans {
+        orphans: Vec<OrphanReport>,
+    },
+    Purged {
+        purged: u64,
+        /// Other users', which were left alone.
+        denied: u64,
     },
     Error {
         line: u64,
@@ -262,6 +274,11 @@ impl Shown<'_> {
             }
             Shown::Locks { locks } if locks.is_empty() => "no locks".to_owned(),
             Shown::Locks { locks } => table(locks),
+            Shown::Orphans { orphans } => orphans::render(orphans).trim_end().to_owned(),
+            Shown::Purged { purged, denied } => match denied {
+                0 => format!("purged {purged}"),
+                _ => format!("purged {purged}; {denied} of other users were left alone"),
+            },
             Shown::Why { sentences } => sentences.join("\n"),
             Shown::Error { message, .. } => format!("{} {message}", paint(BAD, "error:")),
         }

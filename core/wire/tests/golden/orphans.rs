@@ -1,0 +1,176 @@
+//! Messages about orphans.
+
+use super::{circle::job, resource};
+use mainstay_base::{Epoch, LockId, LockMode, LockspaceId, LockspaceName, NodeName, Token};
+use mainstay_wire::{
+    client::{Answer, Ask, Handle, ToClient},
+    dlm::Body,
+    event::{Event, OrphanFate, Reason, What},
+    lock::{Flags, Refusal},
+    orphan::{OrphanFilter, OrphanReport, OrphanWish, OrphansReport, OwnedOrphan, PurgeReport},
+    report::OwnerReport,
+};
+
+fn gone() -> OwnerReport {
+    OwnerReport {
+        orphan_ms: Some(2500),
+        ..job()
+    }
+}
+
+fn filter() -> OrphanFilter {
+    OrphanFilter {
+        lockspace: Some(LockspaceId(3)),
+        pattern: Some("vm-*".to_owned()),
+        pid: Some(77),
+        uid: Some(1000),
+        owned: vec![mainstay_base::LockspaceId(3)],
+    }
+}
+
+pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
+    let (query, lock) = (6, LockId(900));
+    vec![
+        (
+            "adopted",
+            Body::Adopted {
+                resource: resource(),
+                lock,
+                blocking: true,
+            },
+        ),
+        (
+            "query-orphans",
+            Body::QueryOrphans {
+                query,
+                filter: filter(),
+                limit: 100,
+                after: Some(lock),
+            },
+        ),
+        (
+            "orphans-part",
+            Body::OrphansPart {
+                query,
+                orphans: vec![OwnedOrphan {
+                    lock,
+                    resource: resource(),
+                    mode: LockMode::Ex,
+                    token: Token(9 << 40),
+                    owner: gone(),
+                    expires_ms: Some(7500),
+                }],
+                next: Some(lock),
+                last: true,
+            },
+        ),
+        (
+            "purge-orphans",
+            Body::PurgeOrphans {
+                query,
+                filter: filter(),
+            },
+        ),
+        (
+            "orphans-purged",
+            Body::OrphansPurged {
+                query,
+                purged: 40,
+                denied: 2,
+            },
+        ),
+    ]
+}
+
+fn wish() -> OrphanWish {
+    OrphanWish {
+        lockspace: Some(LockspaceName::new("default").unwrap()),
+        pattern: Some("vm-*".to_owned()),
+        node: Some(NodeName::new("n1").unwrap()),
+        pid: Some(77),
+    }
+}
+
+pub(crate) fn asks() -> Vec<(&'static str, Ask)> {
+    vec![
+        (
+            "orphans",
+            Ask::Orphans {
+                wish: wish(),
+                limit: 100,
+                after: Some((NodeName::new("n1").unwrap(), LockId(900))),
+            },
+        ),
+        (
+            "adopt",
+            Ask::Adopt {
+                handle: Handle(11),
+                lockspace: LockspaceId(3),
+                name: resource().name,
+                mode: LockMode::Pw,
+                flags: Flags::PERSISTENT | Flags::VALBLK,
+                blocking: true,
+            },
+        ),
+        ("purge-orphans", Ask::PurgeOrphans { wish: wish() }),
+    ]
+}
+
+pub(crate) fn answers() -> Vec<(&'static str, ToClient)> {
+    let node = NodeName::new("n1").unwrap();
+    let lockspace = LockspaceName::new("default").unwrap();
+    let report = OrphansReport {
+        orphans: vec![OrphanReport {
+            node: node.clone(),
+            id: LockId(900),
+            lockspace: lockspace.clone(),
+            name: resource().name,
+            mode: LockMode::Ex,
+            token: Token(9 << 40),
+            owner: gone(),
+            expires_ms: Some(7500),
+        }],
+        next: Some((node.clone(), LockId(900))),
+        silent: vec![node.clone()],
+    };
+    let purged = PurgeReport {
+        purged: 40,
+        denied: 2,
+        silent: vec![node],
+    };
+    let done = |result| ToClient::Done { request: 4, result };
+    let event = |fate, reason| {
+        ToClient::Event(Event {
+            number: 8,
+            unix_ms: 0,
+            epoch: Epoch(11),
+            what: What::Orphan {
+                lockspace: lockspace.clone(),
+                name: resource().name,
+                mode: LockMode::Ex,
+                pid: 77,
+                fate,
+            },
+            reason,
+            detail: String::new(),
+        })
+    };
+    vec![
+        ("orphans", done(Ok(Answer::Orphans(Box::new(report))))),
+        ("orphans-purged", done(Ok(Answer::OrphansPurged(purged)))),
+        ("no-such-orphan", done(Err(Refusal::NoSuchOrphan))),
+        (
+            "orphan-in-mode",
+            done(Err(Refusal::OrphanInMode(LockMode::Pr))),
+        ),
+        ("orphan-left", event(OrphanFate::Left, Reason::ClientGone)),
+        (
+            "orphan-adopted",
+            event(OrphanFate::Adopted { by: 78 }, Reason::ClientAsked),
+        ),
+        (
+            "orphan-expired",
+            event(OrphanFate::Purged, Reason::OrphanExpired),
+        ),
+    ]
+}

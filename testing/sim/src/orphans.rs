@@ -1,0 +1,178 @@
+//! Persistent locks in the books: they stand when their session ends, until their node says that they
+//! were released, and pass from one client to the next by adoption.
+
+use crate::{
+    checkers::{
+        Fact,
+        books::{ClientNo, LifeNo, Res, Who},
+    },
+    client::{Call, Lock, Phase},
+    users,
+    world::World,
+};
+use mainstay_base::{Flags, LockMode, Token};
+use mainstay_wire::{
+    client::{Ask, Handle},
+    event::{Event, OrphanFate, What},
+};
+
+/// A lock that was granted to a client which died before it heard so.
+const UNHEARD: Handle = Handle(0);
+
+/// What a client asked last to adopt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adopting {
+    handle: Handle,
+    conn: u64,
+    persistent: bool,
+}
+
+impl World {
+    /// A client asks to adopt an orphan.
+    pub(crate) fn ask_to_adopt(
+        &mut self,
+        slot: usize,
+        handle: Handle,
+        res: Res,
+        mode: LockMode,
+        flags: Flags,
+    ) {
+        let (space, name) = self.terrain.resources[res as usize].clone();
+        let client = &mut self.clients[slot];
+        let Some(lockspace) = client.spaces[space] else {
+            return;
+        };
+        let (phase, demoted) = (Phase::Asking, false);
+        let lock = Lock {
+            res,
+            phase,
+            demoted,
+        };
+        client.locks.insert(handle, lock);
+        let adopting = Adopting {
+            handle,
+            conn: client.conn,
+            persistent: flags.contains(Flags::PERSISTENT),
+        };
+        self.adopting.insert(client.no, adopting);
+        self.touched.entry(client.no).or_default().insert(res);
+        let ask = Ask::Adopt {
+            handle,
+            lockspace,
+            name,
+            mode,
+            flags,
+            blocking: true,
+        };
+        let call = Call::Adopt {
+            handle,
+            mode,
+            flags,
+        };
+        self.ask(slot, ask, call);
+    }
+
+    /// A node says what became of an orphan. That goes before all that it says because of it.
+    pub(crate) fn orphan_told(&mut self, life: LifeNo, event: &Event) {
+        let What::Orphan {
+            lockspace,
+            name,
+            mode,
+            pid,
+            fate,
+        } = &event.what
+        else {
+            return;
+        };
+        let Some(res) = self.terrain.find(lockspace, name) else {
+            return;
+        };
+        let here = &self.books.lives[life as usize];
+        let vanished = here.incarnation.map(|incarnation| (here.node, incarnation));
+        if vanished.is_some_and(|gone| self.proved.contains(&gone)) {
+            return; // It has not heard that its locks are gone.
+        }
+        let (mode, client) = (*mode, *pid);
+        // A client has one lock at most on a resource of this kind.
+        let mut claims = self.books.on(res);
+        let known = claims.find(|(who, claim)| {
+            who.client == client && claim.life == life && claim.standing && claim.persistent
+        });
+        let known = known.map(|(who, _)| *who);
+        drop(claims);
+        match (fate, known) {
+            (OrphanFate::Left, known) => self.left(life, res, mode, client, known),
+            (OrphanFate::Adopted { by }, Some(who)) => self.passes(who, *by),
+            (OrphanFate::Purged, Some(who)) => {
+                self.stats.count("orphans purged");
+                let ended = self.books.end_standing(|w, _| w == who);
+                self.tell_ended(&ended);
+            }
+            (OrphanFate::Adopted { .. } | OrphanFate::Purged, None) => {
+                let what = format!("client {client} left no orphan on resource {res}: {event}");
+                self.judge.complain("S2 no lost grant", self.now, what);
+            }
+        }
+    }
+
+    fn left(
+        &mut self,
+        life: LifeNo,
+        res: Res,
+        mode: LockMode,
+        client: ClientNo,
+        known: Option<Who>,
+    ) {
+        self.stats.count("orphans");
+        let handle = UNHEARD;
+        let who = known.unwrap_or(Who { client, handle });
+        if known.is_none() {
+            self.stats.count("orphans that were never heard of");
+            let token = Token::NONE;
+            self.books
+                .grant(self.now, who, res, mode, token, life, true);
+        }
+        if let Some(claim) = self.books.claim_mut(who) {
+            // What was under way when the client died has ended.
+            claim.mode = mode;
+            claim.restore = None;
+            claim.believed = false;
+            claim.persistent = true;
+            claim.relied &= known.is_some();
+        }
+        self.fact(&Fact::Orphaned { who, res });
+    }
+
+    /// An orphan has another owner, who may not have heard of it yet.
+    fn passes(&mut self, from: Who, by: ClientNo) {
+        self.stats.count("orphans adopted");
+        let (Some(adopting), Some(mut claim)) =
+            (self.adopting.get(&by).copied(), self.books.remove(from))
+        else {
+            let what = format!("client {by} adopted a lock that it had not asked for");
+            return self.judge.complain("client protocol", self.now, what);
+        };
+        let to = Who {
+            client: by,
+            handle: adopting.handle,
+        };
+        let res = claim.res;
+        let user = |no| users::caller(no, "orphans").uid;
+        let space = &self.terrain.spaces[self.terrain.resources[res as usize].0];
+        let node = self.books.lives[claim.life as usize].node;
+        if user(by) != user(from.client) && self.owner_of(node, space) != Some(user(by)) {
+            let what = format!(
+                "client {by} adopted what another user's client {} left",
+                from.client
+            );
+            self.judge.complain("access", self.now, what);
+        }
+        claim.persistent = adopting.persistent;
+        self.books.put(to, claim);
+        self.fact(&Fact::Passed { from, to, res });
+        if self.ended.contains(&adopting.conn) && !adopting.persistent {
+            let ended = self.books.end_standing(|who, _| who == to);
+            self.tell_ended(&ended);
+        }
+    }
+}
