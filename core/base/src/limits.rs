@@ -24,3 +24,5 @@ pub const FRAME_LEN_MAX: usize = 1 << 20;
 pub const CLIENT_MESSAGE_LEN_MAX: usize = 1 << 20;
 /// Most lockspaces a cluster may have.
 pub const LOCKSPACES_MAX: usize = 4096;
+/// Most locks in one call for several: a set, or conversions or unlocks in bulk.
+pub const SET_LOCKS_MAX: usize = 200;

@@ -78,11 +78,19 @@ pub enum Mutant {
     OrphanAdoptedTwice,
     /// A value block is not marked when an orphan that could write it is purged.
     PurgeUnmarked,
+    /// The locks of a set are waited for in the order in which they were asked for.
+    SetOrderAsAsked,
+    /// A set that has to wait keeps what it holds behind the one that it waits for.
+    SetBehindKept,
+    /// A set that is refused keeps what it holds.
+    SetNotGivenBack,
+    /// A set is told to be granted as soon as it begins to wait.
+    SetToldEarly,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 36] = [
+    pub const ALL: [Mutant; 40] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -119,6 +127,10 @@ impl Mutant {
         Mutant::OrphansDropped,
         Mutant::OrphanAdoptedTwice,
         Mutant::PurgeUnmarked,
+        Mutant::SetOrderAsAsked,
+        Mutant::SetBehindKept,
+        Mutant::SetNotGivenBack,
+        Mutant::SetToldEarly,
     ];
 
     /// Whether this bug is switched on in this thread.

@@ -7,6 +7,7 @@
 use crate::{
     Dlm, UnlockCall,
     owner::{check_known, invalid},
+    sets::{Entry, Fault},
     table::{Pending, State},
     values::says_no_value,
 };
@@ -40,13 +41,11 @@ impl Dlm {
         lock: LockId,
         request: u64,
         call: UnlockCall,
-    ) {
-        let fits = self.may_force(lock, &call);
+        entry: Option<Entry>,
+    ) -> Result<Option<Answer>, Refusal> {
+        self.may_force(lock, &call)?;
         let owned = self.locks.get(&lock).expect("the caller found it");
-        let (session, was_sent) = (owned.session, owned.sent);
-        if let Err(why) = fits {
-            return self.done(session, request, Err(why));
-        }
+        let was_sent = owned.sent;
         self.end_waiting(now, lock);
         let owned = self.locks.get_mut(&lock).expect("found above");
         owned.request = request;
@@ -68,11 +67,12 @@ impl Dlm {
             };
             owned.forced = was_sent && !decides;
             owned.sent = false;
+            self.is_entry(lock, entry);
             self.submit(now, lock);
-        } else {
-            self.let_go(now, lock, invalidate, Op::Unlocked);
-            self.done(session, request, Ok(Answer::Unlocked { version: None }));
+            return Ok(None);
         }
+        self.let_go(now, lock, invalidate, Op::Unlocked);
+        Ok(Some(Answer::Unlocked { version: None }))
     }
 
     /// Ends the request or conversion that a lock waits for, if it does. The master is not told.
@@ -88,7 +88,7 @@ impl Dlm {
         let resource = &self.resources.peek(owned.place).id;
         self.contention
             .call_ends(now, lock, resource, owned.asked, false);
-        if owned.pending.may_wait() {
+        if owned.pending.may_wait() && !self.sets.has_handle(owned.session, owned.handle) {
             self.quotas.wait_ends(owned.session);
         }
         owned.pending = Pending::None;
@@ -101,7 +101,8 @@ impl Dlm {
             self.timers.remove(&(at, lock));
         }
         self.deadlocks.wait_ends(lock);
-        self.done(session, ended, Err(Refusal::Released));
+        let end = Err(Fault::Refused(Refusal::Released));
+        self.call_done(now, lock, (session, ended), end);
         if let Some(cancel) = cancel {
             self.done(session, cancel, Err(Refusal::TooLate));
         }

@@ -35,15 +35,17 @@ mod plausible;
 mod quota;
 mod ranges;
 mod recovery;
+mod release;
 mod report;
 mod scan;
+mod sets;
 mod table;
 mod values;
 mod work;
 
 use mainstay_base::{
     BootId, ByteRange, Epoch, FixedMap, Incarnation, Instant, LockId, LockMode, LockspaceId,
-    NodeId, SessionId, Token, Value, VictimPolicy,
+    NodeId, ResourceName, SessionId, Token, Value, VictimPolicy,
 };
 use mainstay_membership::View;
 use mainstay_recorder::Recorder;
@@ -54,6 +56,7 @@ use mainstay_wire::{
     event::{OrphanFate, Reason, What},
     lock::Refusal,
     report::OwnerReport,
+    sets::OneDone,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -73,6 +76,8 @@ pub use ranges::RangeCall;
 use recovery::Departure;
 pub use report::{OwnedView, SpaceCounts};
 pub use scan::{LOCKS_PER_QUEUE, Scan, Wanted};
+use sets::Sets;
+pub use sets::{Fault, SetCall};
 use table::{Owned, ResourceTable};
 use work::Works;
 
@@ -178,6 +183,17 @@ pub enum Out {
         circle: Vec<Waiter>,
         /// The lock had given up its mode for NL before.
         demoted: bool,
+        /// Of a set, the member that waited: its place in the call, and its name.
+        member: Option<(u32, ResourceName)>,
+    },
+    /// A client's call on several locks is finished.
+    Many {
+        /// The client.
+        session: SessionId,
+        /// The call's number.
+        request: u64,
+        /// How each of them ended.
+        results: Vec<Result<OneDone, Fault>>,
     },
     /// Mastered resources that were asked for by [`Dlm::scan`].
     Scanned(Scan),
@@ -261,6 +277,7 @@ pub struct Dlm {
     demoted: VecDeque<LockId>,
     promises: overdue::Promises,
     orphans: orphans::Orphans,
+    sets: Sets,
     moves: Moves,
     /// Resources mastered here whose value block has changed, for those who watch it.
     news: Vec<Place>,
@@ -310,6 +327,7 @@ impl Dlm {
             demoted: VecDeque::new(),
             promises: overdue::Promises::default(),
             orphans: orphans::Orphans::default(),
+            sets: Sets::default(),
             moves: Moves::default(),
             news: Vec::new(),
             out: Vec::new(),
@@ -365,6 +383,8 @@ impl Dlm {
     }
 
     fn hear(&mut self, now: Instant, from: NodeId, boot: BootId, message: Message) {
+        // So that a search never meets a set that waits with what it is about to give back.
+        self.pursue_sets(now);
         let Some(member) = self
             .view
             .members
@@ -566,6 +586,7 @@ impl Dlm {
         if self.idle.capacity() > 4 * self.idle.len().max(FORGOTTEN_AT_ONCE) {
             self.idle.shrink_to(2 * self.idle.len());
         }
+        self.pursue_sets(now);
         self.search_deadlocks(now);
     }
 
@@ -578,7 +599,9 @@ impl Dlm {
         let promise = self.promises.deadline();
         let moves = self.moves.deadline();
         let orphan = self.orphans.deadline();
-        let due = [timer, idle, search, promise, moves, orphan, self.work_due()];
+        let sets = self.sets.deadline();
+        let work = self.work_due();
+        let due = [timer, idle, search, promise, moves, orphan, sets, work];
         due.into_iter().flatten().min()
     }
 

@@ -108,6 +108,7 @@ impl Dlm {
         within: Option<Duration>,
         release: bool,
     ) -> Result<(), Refusal> {
+        self.is_told(session, handle)?;
         let lock = self.find(session, handle).ok_or(Refusal::NoSuchLock)?;
         let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
         match within {

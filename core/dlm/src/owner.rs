@@ -8,14 +8,14 @@ use crate::{
     deadlock::Verdict,
     demotion,
     names::Place,
+    sets::{Entry, Fault},
     table::{Owned, Pending, State},
-    values::says_no_value,
 };
 use mainstay_base::{
     Instant, LockId, LockMode, LockspaceId, Mutant, NodeId, ResourceName, SessionId, Token,
     ValueBlock, ValueVersion,
 };
-use mainstay_lock::{Invalid, check_convert, check_request, check_unlock};
+use mainstay_lock::{Invalid, check_convert, check_request};
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -94,6 +94,9 @@ impl Dlm {
         let Some(handles) = self.sessions.remove(&session) else {
             return;
         };
+        for set in self.sets.forget_session(session) {
+            self.end_promise(&set);
+        }
         let locks = self.leave_orphans(now, session, handles.into_sorted_values());
         self.begin_release(now, locks);
         self.quotas.close(session);
@@ -136,9 +139,12 @@ impl Dlm {
         let (session, resource) = (call.session, call.resource);
         let lock = LockId(self.next_lock);
         self.next_lock += 1;
-        self.quotas.lock_comes(session);
-        if call.pending.may_wait() {
-            self.quotas.wait_begins(session);
+        // Of a set all is counted from its call on.
+        if !self.sets.has_handle(session, call.handle) {
+            self.quotas.locks_come(session, 1);
+            if call.pending.may_wait() {
+                self.quotas.wait_begins(session);
+            }
         }
         let (place, new) = self.resources.place_or_new(&resource);
         self.resources.get_mut(place).add_lock(lock);
@@ -199,39 +205,50 @@ impl Dlm {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_request(call.mode, call.flags).map_err(invalid)?;
-        self.quotas.check(session, true, call.flags)?;
+        self.quotas.check(session, 1, call.flags)?;
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
             return Err(Refusal::NoQuorum);
         }
         match self.sessions.get(&session) {
             Some(handles) if handles.contains(&call.handle) => Err(Refusal::HandleInUse),
+            _ if self.sets.has_handle(session, call.handle) => Err(Refusal::HandleInUse),
             Some(_) | None => Ok(()),
         }
     }
 
     /// A client asks to convert a lock.
     pub fn convert(&mut self, now: Instant, session: SessionId, request: u64, call: ConvertCall) {
-        let lock = match self.idle_lock(session, call.handle) {
-            Ok(lock) => lock,
-            Err(why) => return self.done(session, request, Err(why)),
-        };
+        if let Err(why) = self.begin_convert(now, session, request, call, None, None) {
+            self.done(session, request, Err(why));
+        }
+    }
+
+    /// Gives a conversion to the master, alone or as part of a bulk call. `denied`: why it is refused,
+    /// unless the mode that is held covers the new one.
+    pub(crate) fn begin_convert(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        call: ConvertCall,
+        denied: Option<Refusal>,
+        entry: Option<Entry>,
+    ) -> Result<(), Refusal> {
+        let lock = self.idle_lock(session, call.handle)?;
         if self.is_on_ranges(lock) {
             let why = "a lock on ranges does not convert; set its ranges to other modes".to_owned();
-            return self.done(session, request, Err(Refusal::Invalid(why)));
+            return Err(Refusal::Invalid(why));
         }
         let owned = self.locks.get_mut(&lock).expect("found above");
         let from = owned.granted.unwrap_or(LockMode::Nl);
-        let fits = check_known(call.flags)
-            .and_then(|()| check_convert(from, call.mode, call.flags).map_err(invalid))
-            .and_then(|()| match from.covers(call.mode) {
-                true => Ok(()),
-                false => self.quotas.check(session, false, call.flags),
-            });
-        if let Err(why) = fits {
-            return self.done(session, request, Err(why));
+        check_known(call.flags)?;
+        check_convert(from, call.mode, call.flags).map_err(invalid)?;
+        if !from.covers(call.mode) {
+            denied.map_or(Ok(()), Err)?;
+            self.quotas.check(session, 0, call.flags)?;
         }
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
-            return self.done(session, request, Err(Refusal::NoQuorum));
+            return Err(Refusal::NoQuorum);
         }
         owned.blocking = call.blocking;
         owned.yields = call.flags.contains(Flags::NODLCKBLK);
@@ -241,7 +258,9 @@ impl Dlm {
             flags: call.flags,
             value: call.value,
         };
+        self.is_entry(lock, entry);
         self.begin_call(now, lock, request, pending, call.deadline);
+        Ok(())
     }
 
     /// Gives another call on a lock to the master.
@@ -268,48 +287,11 @@ impl Dlm {
         self.submit(now, lock);
     }
 
-    /// A client asks to release a lock.
-    pub fn unlock(&mut self, now: Instant, session: SessionId, request: u64, call: UnlockCall) {
-        if let Some(lock) = self.to_be_forced(session, &call) {
-            return self.unlock_by_force(now, lock, request, call);
-        }
-        let lock = match self.idle_lock(session, call.handle) {
-            Ok(lock) => lock,
-            Err(why) => return self.done(session, request, Err(why)),
-        };
-        let fits = check_known(call.flags).and_then(|()| check_unlock(call.flags).map_err(invalid));
-        if let Err(why) = fits {
-            return self.done(session, request, Err(why));
-        }
-        if self.is_on_ranges(lock) {
-            if let Err(why) = says_no_value(&call) {
-                return self.done(session, request, Err(why));
-            }
-            self.let_go(now, lock, false, Op::Unlocked);
-            return self.done(session, request, Ok(Answer::Unlocked { version: None }));
-        }
-        let owned = self.locks.get_mut(&lock).expect("found above");
-        let writer = owned.granted.is_some_and(LockMode::writes_value);
-        let publishes = writer && call.value.is_some();
-        owned.pending = Pending::Unlock {
-            // Nothing waits, so there is nothing to force.
-            flags: call.flags.without(Flags::FORCEUNLOCK),
-            value: call.value,
-        };
-        owned.request = request;
-        owned.sent = false;
-        if publishes || matches!(self.resources.get(owned.place).state, State::Mine(_)) {
-            // A publication is only done when the master has it.
-            self.submit(now, lock);
-        } else {
-            let invalidate = writer && call.flags.contains(Flags::IVVALBLK);
-            self.let_go(now, lock, invalidate, Op::Unlocked);
-            self.done(session, request, Ok(Answer::Unlocked { version: None }));
-        }
-    }
-
     /// A client asks to cancel the pending call of a lock.
     pub fn cancel(&mut self, now: Instant, session: SessionId, request: u64, handle: Handle) {
+        if self.cancel_set(now, session, request, handle) {
+            return;
+        }
         let Some(lock) = self.find(session, handle) else {
             return self.done(session, request, Err(Refusal::NoSuchLock));
         };
@@ -493,6 +475,7 @@ impl Dlm {
             self.contention.waits(owned.asked, lock);
             let place = owned.place;
             self.note(now, Op::Queued, lock, asked);
+            self.sets.queued(now, lock);
             self.wait_begins(now, lock);
             self.look_elsewhere(now, place);
         }
@@ -547,6 +530,9 @@ impl Dlm {
         let blocks = owned.granted.is_some_and(|held| !held.compatible(mode));
         if owned.blocking && blocks && !matches!(owned.pending, Pending::Unlock { .. }) {
             let (session, handle) = (owned.session, owned.handle);
+            if self.sets.keep_notice(lock, mode) {
+                return;
+            }
             self.promises.told(now, lock, mode);
             self.note(now, Op::Blocking, lock, Some(mode));
             self.out.push(Out::Blocking {
@@ -569,7 +555,7 @@ impl Dlm {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");
         let (session, request, place) = (owned.session, owned.request, owned.place);
         let pending = std::mem::replace(&mut owned.pending, Pending::None);
-        if pending.may_wait() {
+        if pending.may_wait() && !self.sets.has_handle(session, owned.handle) {
             self.quotas.wait_ends(session);
         }
         if pending.requested().is_some() {
@@ -611,10 +597,15 @@ impl Dlm {
         }
         let condemned = self.deadlocks.wait_ends(lock).filter(|_| cancelled);
         let cancelled = cancelled && condemned.is_none();
-        match condemned {
-            Some(verdict) => self.done_in_circle(session, request, verdict, demoted),
-            None => self.done(session, request, result),
-        }
+        let end = match condemned {
+            Some(Verdict { policy, circle }) => Err(Fault::Victim {
+                policy,
+                circle,
+                demoted,
+            }),
+            None => result.map_err(Fault::Refused),
+        };
+        self.call_done(now, lock, (session, request), end);
         if !ends {
             // Those who wait for it may now be in a circle with what its owner still waits for.
             self.deadlocks.rearm(now, session);
@@ -648,7 +639,9 @@ impl Dlm {
             return;
         };
         let writer = owned.valblk && owned.granted.is_some_and(LockMode::writes_value);
-        self.let_go(now, lock, invalidate && writer, op);
+        // Who was not told of it yet did not write under it.
+        let told = !self.sets.gathers(lock);
+        self.let_go(now, lock, invalidate && writer && told, op);
     }
 
     /// Removes a lock whatever its state, without a word to its client. `invalidate`: the value
@@ -717,16 +710,19 @@ impl Dlm {
         };
         let resource = &self.resources.peek(owned.place).id;
         self.contention.lock_goes(now, lock, resource, &owned);
-        if owned.pending.may_wait() {
-            self.quotas.wait_ends(owned.session);
-        }
-        if owned.granted.is_some() || !Mutant::QuotaLeaks.active() {
-            self.quotas.lock_goes(owned.session);
+        if !self.sets.has_handle(owned.session, owned.handle) {
+            if owned.pending.may_wait() {
+                self.quotas.wait_ends(owned.session);
+            }
+            if owned.granted.is_some() || !Mutant::QuotaLeaks.active() {
+                self.quotas.locks_go(owned.session, 1);
+            }
         }
         self.ranges.remove(&lock);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);
         self.orphans.forget(lock);
+        self.sets.forget(lock);
         if let Some(at) = owned.deadline {
             self.timers.remove(&(at, lock));
         }
@@ -754,10 +750,19 @@ impl Dlm {
     }
 
     pub(crate) fn idle_lock(&self, session: SessionId, handle: Handle) -> Result<LockId, Refusal> {
+        self.is_told(session, handle)?;
         let lock = self.find(session, handle).ok_or(Refusal::NoSuchLock)?;
         match self.locks.get(&lock) {
             Some(owned) if owned.pending == Pending::None => Ok(lock),
             _ => Err(Refusal::Busy),
+        }
+    }
+
+    /// Refuses calls on a lock of a set that is not granted yet.
+    pub(crate) fn is_told(&self, session: SessionId, handle: Handle) -> Result<(), Refusal> {
+        match self.sets.has_handle(session, handle) {
+            true => Err(Refusal::Busy),
+            false => Ok(()),
         }
     }
 
@@ -780,12 +785,12 @@ impl Dlm {
         }
     }
 
-    fn done_in_circle(
+    pub(crate) fn done_in_circle(
         &mut self,
-        session: SessionId,
-        request: u64,
+        (session, request): (SessionId, u64),
         verdict: Verdict,
         demoted: bool,
+        member: Option<(u32, ResourceName)>,
     ) {
         let Verdict { policy, circle } = verdict;
         if self.sessions.contains_key(&session) {
@@ -795,6 +800,7 @@ impl Dlm {
                 policy,
                 circle,
                 demoted,
+                member,
             });
         }
     }

@@ -39,20 +39,24 @@ pub(crate) struct Quotas {
 }
 
 impl Quotas {
-    /// Whether a session's user may have another lock, or call that waits.
-    pub(crate) fn check(&self, session: SessionId, new: bool, flags: Flags) -> Result<(), Refusal> {
+    /// Whether a session's user may have so many locks more, and another call that waits.
+    pub(crate) fn check(&self, session: SessionId, new: u64, flags: Flags) -> Result<(), Refusal> {
         let Some(account) = self.sessions.get(&session) else {
             return Ok(());
         };
         let (uid, used) = (account.uid, self.users.get(&account.uid));
         let (locks, waiting) = used.map_or((0, 0), |used| (used.locks, used.waiting));
         if let Some(limit) = self.limits.locks
-            && new
-            && locks >= limit
+            && new > 0
+            && locks.saturating_add(new) > limit
         {
+            let more = match new {
+                1 => String::new(),
+                _ => format!(", asks for {new} more at once"),
+            };
             return Err(Refusal::Limit(format!(
-                "user {uid} has {locks} locks on this node, and may have {limit} (`locks-per-user` in \
-                 `[limits]`): release some, or have the limit raised"
+                "user {uid} has {locks} locks on this node{more}, and may have {limit} (`locks-per-user` \
+                 in `[limits]`): release some, or have the limit raised"
             )));
         }
         match self.limits.waiting {
@@ -71,20 +75,20 @@ impl Quotas {
         self.users.get_mut(&account.uid)
     }
 
-    pub(crate) fn lock_comes(&mut self, session: SessionId) {
+    pub(crate) fn locks_come(&mut self, session: SessionId, count: u64) {
         if let Some(account) = self.sessions.get_mut(&session) {
-            account.locks += 1;
+            account.locks += count;
             if let Some(used) = self.users.get_mut(&account.uid) {
-                used.locks += 1;
+                used.locks += count;
             }
         }
     }
 
-    pub(crate) fn lock_goes(&mut self, session: SessionId) {
+    pub(crate) fn locks_go(&mut self, session: SessionId, count: u64) {
         if let Some(account) = self.sessions.get_mut(&session) {
-            account.locks -= 1;
+            account.locks -= count;
             if let Some(used) = self.users.get_mut(&account.uid) {
-                used.locks -= 1;
+                used.locks -= count;
             }
             self.close_if_empty(session);
         }
@@ -95,14 +99,14 @@ impl Quotas {
         let uid = |session| self.sessions.get(&session).map(|account| account.uid);
         match uid(from) == uid(by) {
             true => Ok(()),
-            false => self.check(by, true, Flags::NOQUEUE),
+            false => self.check(by, 1, Flags::NOQUEUE),
         }
     }
 
     /// A lock has another owner, and counts for its user from now on.
     pub(crate) fn lock_passes(&mut self, from: SessionId, to: SessionId) {
-        self.lock_comes(to);
-        self.lock_goes(from);
+        self.locks_come(to, 1);
+        self.locks_go(from, 1);
     }
 
     pub(crate) fn wait_begins(&mut self, session: SessionId) {
@@ -167,7 +171,7 @@ impl Dlm {
         }
     }
 
-    /// What is counted is what there is.
+    /// What is counted is what there is. Of a set that is not granted yet, all locks count.
     pub(crate) fn check_quotas(&self) {
         let quotas = &self.quotas;
         let mut counted = BTreeMap::<u32, (u64, u64)>::new();
@@ -177,11 +181,19 @@ impl Dlm {
                 .iter()
                 .filter_map(|lock| self.locks.get(lock))
             {
-                if let Some(account) = quotas.sessions.get(&owned.session) {
+                let counts = !self.sets.has_handle(owned.session, owned.handle);
+                if counts && let Some(account) = quotas.sessions.get(&owned.session) {
                     let counted = counted.entry(account.uid).or_default();
                     counted.0 += 1;
                     counted.1 += u64::from(owned.pending.may_wait());
                 }
+            }
+        }
+        for (session, promised, waits) in self.sets.promised() {
+            if let Some(account) = quotas.sessions.get(&session) {
+                let counted = counted.entry(account.uid).or_default();
+                counted.0 += promised;
+                counted.1 += u64::from(waits);
             }
         }
         for (asked, lock) in self.contention.waiting() {

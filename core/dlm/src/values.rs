@@ -106,6 +106,7 @@ impl Dlm {
         handle: Handle,
         on: bool,
     ) -> Result<(), Refusal> {
+        self.is_told(session, handle)?;
         let lock = self.find(session, handle).ok_or(Refusal::NoSuchLock)?;
         if self.is_on_ranges(lock) {
             return Err(no_value());

@@ -157,7 +157,8 @@ impl World {
                     | Out::Scanned(_)
                     | Out::Orphan { .. }
                     | Out::Purged(_)
-                    | Out::Move(_) => {}
+                    | Out::Move(_)
+                    | Out::Many { .. } => {}
                 }
             }
         }

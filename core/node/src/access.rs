@@ -138,12 +138,28 @@ impl Node {
             return Ok(());
         }
         match self.dlm.held(session, handle) {
-            Some((resource, held)) if !held.covers(mode) => {
-                let (space, name) = (resource.space, &resource.name);
-                self.may_lock(session, space, name, mode, flags)
+            Some((_, held)) if !held.covers(mode) => {
+                let denied = self.denied(session, handle, mode, flags);
+                denied.map_or(Ok(()), Err)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Why a user may not have a lock in a mode, whatever mode it has.
+    pub(crate) fn denied(
+        &self,
+        session: SessionId,
+        handle: Handle,
+        mode: LockMode,
+        flags: Flags,
+    ) -> Option<Refusal> {
+        if self.guarded.is_empty() {
+            return None;
+        }
+        let (resource, _) = self.dlm.held(session, handle)?;
+        let (space, name) = (resource.space, &resource.name);
+        self.may_lock(session, space, name, mode, flags).err()
     }
 
     /// An update of a value needs no mode, but who may not write by a mode may not by an update.

@@ -2,7 +2,7 @@
 //! waiting for longer than it had promised.
 
 use crate::Node;
-use mainstay_base::{LockspaceId, LockspaceName, SessionId, VictimPolicy};
+use mainstay_base::{LockspaceId, LockspaceName, VictimPolicy};
 use mainstay_dlm::Out;
 use mainstay_wire::{
     client::ToClient,
@@ -12,14 +12,13 @@ use mainstay_wire::{
 };
 
 impl Node {
-    pub(crate) fn tell_victim(
+    /// The refusal of a call that waited in a circle, which is an event, too.
+    pub(crate) fn circle_refusal(
         &mut self,
-        session: SessionId,
-        request: u64,
         policy: VictimPolicy,
         circle: &[Waiter],
         demoted: bool,
-    ) {
+    ) -> Refusal {
         let waits = circle.iter().map(|waiter| CycleWait {
             node: self.name(waiter.wait.node),
             owner: waiter.process.clone(),
@@ -37,12 +36,11 @@ impl Node {
         let owners = report.waits.len() as u64;
         let what = What::DeadlockBroken { owners };
         self.event(what, Reason::Deadlock, report.to_string());
-        let mut why = Refusal::DeadlockCycle(Box::new(report));
-        if demoted {
-            why = Refusal::AfterDemotion(Box::new(why));
+        let why = Refusal::DeadlockCycle(Box::new(report));
+        match demoted {
+            true => Refusal::AfterDemotion(Box::new(why)),
+            false => why,
         }
-        let result = Err(why);
-        self.tell(session, ToClient::Done { request, result });
     }
 
     /// A client holds on to what it had promised to let go.

@@ -119,6 +119,9 @@ impl Node {
                 );
             }
             Ask::Cancel { handle } => self.dlm.cancel(now, session, request, handle),
+            Ask::LockSet { .. } | Ask::ConvertMany { .. } | Ask::UnlockMany { .. } => {
+                self.ask_many(now, session, request, ask);
+            }
             Ask::Status => {
                 let report = Box::new(self.status(now));
                 self.answer(session, request, Answer::Status(report));

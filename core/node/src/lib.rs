@@ -32,6 +32,7 @@ mod orphans;
 mod peers;
 mod query;
 mod ranges;
+mod sets;
 mod status;
 mod why;
 mod wish;
@@ -405,7 +406,13 @@ fn is_lock_traffic(input: &Input) -> bool {
     match input {
         Input::Request { ask, .. } => matches!(
             ask,
-            Ask::Lock { .. } | Ask::Convert { .. } | Ask::Unlock { .. } | Ask::Cancel { .. }
+            Ask::Lock { .. }
+                | Ask::Convert { .. }
+                | Ask::Unlock { .. }
+                | Ask::Cancel { .. }
+                | Ask::LockSet { .. }
+                | Ask::ConvertMany { .. }
+                | Ask::UnlockMany { .. }
         ),
         Input::Frame { bytes, .. } => peers::is_channel_frame(bytes),
         _ => false,

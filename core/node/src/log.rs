@@ -12,6 +12,7 @@ use mainstay_wire::{
     client::{Answer, ToClient},
     event::{Reason, What},
     lock::Refusal,
+    sets::MemberRefusal,
 };
 use std::sync::Arc;
 
@@ -116,7 +117,19 @@ impl Node {
                     policy,
                     circle,
                     demoted,
-                } => self.tell_victim(session, request, policy, &circle, demoted),
+                    member,
+                } => {
+                    let mut why = self.circle_refusal(policy, &circle, demoted);
+                    if let Some((place, name)) = member {
+                        why = Refusal::OfSet(Box::new(MemberRefusal { place, name, why }));
+                    }
+                    self.refuse(session, request, why);
+                }
+                Out::Many {
+                    session,
+                    request,
+                    results,
+                } => self.tell_many(session, request, results),
                 Out::Move(batch) => self.propose_move(&batch),
                 Out::Fatal(detail) => self.stop(Reason::ProtocolViolation, false, detail),
             }

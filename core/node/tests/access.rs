@@ -15,6 +15,7 @@ use mainstay_wire::{
     client::{Answer, Ask, Handle},
     lock::{Flags, Refusal, ValueUpdate},
     report::{LockspaceAccess, OwnerReport},
+    sets::{ConvertOne, OneDone, SetMember},
 };
 use world::World;
 
@@ -531,4 +532,240 @@ fn changes_of_access_do_not_undo_each_other() {
 fn all_lockspaces_fit_a_snapshot() {
     let most = mainstay_membership::LOCKSPACES_LEN_MAX;
     assert!(most + (96 << 10) <= mainstay_consensus::SNAPSHOT_LEN_MAX);
+}
+
+fn set_of(space: LockspaceId, members: &[(u64, &str, LockMode, Flags)], flags: Flags) -> Ask {
+    let members = members.iter().map(|(handle, name, mode, flags)| SetMember {
+        handle: Handle(*handle),
+        name: ResourceName::new(*name).unwrap(),
+        mode: *mode,
+        flags: *flags,
+        blocking: false,
+    });
+    Ask::LockSet {
+        lockspace: space,
+        members: members.collect(),
+        flags,
+        timeout_ms: None,
+    }
+}
+
+/// Protects rules from being got round by sets and by calls in bulk: each lock is checked, a set with one
+/// that is forbidden leaves nothing, and what one conversion gives up the next does not get back.
+#[test]
+fn sets_and_bulk_calls_keep_to_the_rules() {
+    let mut w = cluster();
+    let read = |prefix| (prefix, Whom::All, ModeSet::READ);
+    create(&mut w, rules(&[read("log-")]));
+    w.until("node 2 knows", |w| {
+        let node = w.hosts[&N2].node.as_ref().unwrap();
+        node.cluster_state().lockspace(&name()).is_some()
+    });
+    let Ok(Answer::Lockspace { id: space, .. }) = open(&mut w, N2, 11) else {
+        panic!("not opened");
+    };
+    for (mode, flags) in [(LockMode::Ex, Flags::NONE), (LockMode::Pr, Flags::ALTCW)] {
+        let members = [
+            (1, "vm", LockMode::Ex, Flags::NONE),
+            (2, "log-1", mode, flags),
+            (3, "db", LockMode::Ex, Flags::NONE),
+        ];
+        match ask(&mut w, N2, 11, set_of(space, &members, Flags::NONE)) {
+            Err(Refusal::OfSet(member)) => {
+                assert_eq!(
+                    (member.place, member.name.to_string()),
+                    (1, "log-1".to_owned())
+                );
+                assert_eq!(member.why.code(), "denied", "{}", member.why);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    for name in ["vm", "db"] {
+        let free = World::lock_ask(9, space, name, LockMode::Ex, Flags::NOQUEUE);
+        assert!(ask(&mut w, N1, 10, free).is_ok(), "{name} is left");
+        let unlock = Ask::Unlock {
+            handle: Handle(9),
+            flags: Flags::NONE,
+            value: None,
+        };
+        assert!(ask(&mut w, N1, 10, unlock).is_ok());
+    }
+    let members = [
+        (1, "vm", LockMode::Ex, Flags::NONE),
+        (2, "log-1", LockMode::Pr, Flags::NONE),
+    ];
+    let taken = ask(&mut w, N2, 11, set_of(space, &members, Flags::NONE));
+    assert!(taken.is_ok(), "{taken:?}");
+
+    // From now on nobody may have `vm` in a mode that writes; who has it keeps it.
+    assert!(set(&mut w, N1, 10, rules(&[read("log-"), read("vm")])).is_ok());
+    w.until("node 2 knows", |w| {
+        let node = w.hosts[&N2].node.as_ref().unwrap();
+        let lockspace = node.cluster_state().lockspace(&name());
+        lockspace.unwrap().access.rules.len() == 2
+    });
+    let one = |handle, mode| ConvertOne {
+        handle: Handle(handle),
+        mode,
+        flags: Flags::NONE,
+        blocking: false,
+        value: None,
+    };
+    let locks = vec![
+        one(1, LockMode::Ex),
+        one(2, LockMode::Ex),
+        one(2, LockMode::Nl),
+        one(2, LockMode::Pr),
+        one(1, LockMode::Nl),
+        one(1, LockMode::Ex),
+    ];
+    let timeout_ms = None;
+    // One at a time, so that each meets what those before it left.
+    let mut results = Vec::new();
+    for one in locks {
+        let locks = vec![one];
+        match ask(&mut w, N2, 11, Ask::ConvertMany { locks, timeout_ms }) {
+            Ok(Answer::Many { results: more }) => results.extend(more),
+            other => panic!("{other:?}"),
+        }
+    }
+    let denied = |at: usize| matches!(&results[at], Err(Refusal::Denied(_)));
+    let denials: Vec<usize> = (0..6).filter(|at| denied(*at)).collect();
+    assert_eq!(denials, [1, 5], "{results:?}");
+    assert!(results.iter().filter(|r| r.is_ok()).count() == 4);
+}
+
+/// Protects rules where a bulk call names a lock twice, on the node that masters it, so that the first
+/// conversion is done when the second begins: what was given up is not covered by what was held.
+#[test]
+fn a_bulk_call_does_not_get_back_what_it_gave_up() {
+    let mut w = cluster();
+    create(&mut w, AccessChange::default());
+    let Ok(Answer::Lockspace { id: space, .. }) = open(&mut w, N1, 10) else {
+        panic!("not opened");
+    };
+    assert!(lock(&mut w, (N1, 10), space, (1, "vm"), LockMode::Ex).is_ok());
+    let reads = rules(&[("vm", Whom::All, ModeSet::READ)]);
+    assert!(set(&mut w, N1, 10, reads).is_ok());
+    let one = |mode| ConvertOne {
+        handle: Handle(1),
+        mode,
+        flags: Flags::NONE,
+        blocking: false,
+        value: None,
+    };
+    let ask_many = Ask::ConvertMany {
+        locks: vec![one(LockMode::Nl), one(LockMode::Ex), one(LockMode::Pr)],
+        timeout_ms: None,
+    };
+    let Ok(Answer::Many { results }) = ask(&mut w, N1, 10, ask_many) else {
+        panic!("no answer for each");
+    };
+    assert!(
+        matches!(results[0], Ok(OneDone::Granted { .. })),
+        "{results:?}"
+    );
+    assert!(matches!(results[1], Err(Refusal::Denied(_))), "{results:?}");
+    assert!(
+        matches!(results[2], Ok(OneDone::Granted { .. })),
+        "{results:?}"
+    );
+}
+
+/// Protects the others from one user's sets: all locks of a set count from the moment it is asked for,
+/// granted or not, and none when it has ended.
+#[test]
+fn sets_count_for_their_user() {
+    let mut w = World::new(1, FencePolicy::Lease);
+    w.settle();
+    let limits = UserLimits {
+        locks: Some(4),
+        waiting: Some(1),
+        ..UserLimits::default()
+    };
+    let node = w.hosts.get_mut(&N1).unwrap().node.as_mut().unwrap();
+    node.limit_users(limits);
+    for session in [10, 11, 12] {
+        user(&mut w, N1, session, 1000, 1000);
+    }
+    user(&mut w, N1, 20, 1001, 1001);
+    let space = w.space(N1, 10);
+    assert!(lock(&mut w, (N1, 20), space, (1, "b"), LockMode::Ex).is_ok());
+    let of = |names: &[&'static str]| -> Vec<(u64, &str, LockMode, Flags)> {
+        let named = (1..).zip(names);
+        named
+            .map(|(h, name)| (h, *name, LockMode::Ex, Flags::NONE))
+            .collect()
+    };
+    let (three, five) = (of(&["a", "b", "c"]), of(&["p", "q", "r", "s", "t"]));
+    let refused = ask(&mut w, N1, 10, set_of(space, &five, Flags::NONE)).unwrap_err();
+    assert_eq!(refused.code(), "limit");
+    let said = "user 1000 has 0 locks on this node, asks for 5 more at once, and may have 4";
+    assert!(refused.to_string().contains(said), "{refused}");
+    let full = |w: &mut World| {
+        let one = lock(w, (N1, 11), space, (1, "x"), LockMode::Nl);
+        let two = lock(w, (N1, 11), space, (2, "y"), LockMode::Nl);
+        for handle in [1, 2] {
+            let unlock = Ask::Unlock {
+                handle: Handle(handle),
+                flags: Flags::NONE,
+                value: None,
+            };
+            let _ = ask(w, N1, 11, unlock);
+        }
+        (one.is_err(), two.is_err())
+    };
+
+    // It waits for `b`, with `a` in hand and `c` not even asked for. Three of four count.
+    let waits = w.ask(N1, 10, set_of(space, &three, Flags::NONE));
+    let nowait = |name| World::lock_ask(9, space, name, LockMode::Ex, Flags::NOQUEUE);
+    assert!(ask(&mut w, N1, 11, nowait("x")).is_ok());
+    let refused = ask(&mut w, N1, 12, nowait("y")).unwrap_err();
+    assert!(refused.to_string().contains("has 4 locks"), "{refused}");
+    let free = Ask::Unlock {
+        handle: Handle(9),
+        flags: Flags::NONE,
+        value: None,
+    };
+    assert!(ask(&mut w, N1, 11, free).is_ok());
+    // It is a call that waits, so another may not.
+    let one = of(&["z"]);
+    let refused = ask(&mut w, N1, 11, set_of(space, &one, Flags::NONE)).unwrap_err();
+    assert!(
+        refused.to_string().contains("1 calls of user 1000 wait"),
+        "{refused}"
+    );
+    let tried = ask(&mut w, N1, 11, set_of(space, &one, Flags::NOQUEUE));
+    assert!(tried.is_ok(), "{tried:?}");
+    let session = SessionId(11);
+    w.input(N1, Input::SessionClosed { session });
+    user(&mut w, N1, 11, 1000, 1000);
+
+    let cancel = Ask::Cancel { handle: Handle(3) };
+    assert!(ask(&mut w, N1, 10, cancel).is_ok());
+    assert!(w.wait(N1, waits).is_err());
+    assert_eq!(full(&mut w), (false, false), "nothing counts any more");
+
+    // A client that goes with its set, before and after it is granted.
+    for granted in [false, true] {
+        if granted {
+            let unlock = Ask::Unlock {
+                handle: Handle(1),
+                flags: Flags::NONE,
+                value: None,
+            };
+            assert!(ask(&mut w, N1, 20, unlock).is_ok());
+        }
+        let request = w.ask(N1, 12, set_of(space, &three, Flags::NONE));
+        w.run(std::time::Duration::from_millis(50));
+        assert_eq!(w.result(N1, request).is_some_and(|r| r.is_ok()), granted);
+        if granted {
+            assert_eq!(full(&mut w), (false, true), "three of four are had");
+        }
+        let session = SessionId(12);
+        w.input(N1, Input::SessionClosed { session });
+        user(&mut w, N1, 12, 1000, 1000);
+        assert_eq!(full(&mut w), (false, false), "nothing counts any more");
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
     orphan::{OrphanWish, OrphansReport, PurgeReport},
     report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
+    sets::{ConvertOne, OneDone, SetMember, UnlockOne},
 };
 use mainstay_base::{
     AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockId,
@@ -285,6 +286,33 @@ pub enum Ask {
         /// Which.
         wish: OrphanWish,
     },
+    /// Request several new locks of one lockspace, all or none. Answered by [`Answer::SetGranted`] once
+    /// all are granted; refused as [`Refusal::OfSet`] where one of them is the reason, and then none
+    /// is left. While it waits, a cancel of any of its handles cancels all of it.
+    LockSet {
+        /// Where.
+        lockspace: LockspaceId,
+        /// The locks, 1 to [`SET_LOCKS_MAX`](mainstay_base::SET_LOCKS_MAX), on different resources.
+        members: Vec<SetMember>,
+        /// NOQUEUE, to refuse rather than wait, with or without NOQUEUEBAST; or none.
+        flags: Flags,
+        /// Give up after so many milliseconds of waiting, for all of them together.
+        timeout_ms: Option<u32>,
+    },
+    /// Convert several granted locks, each as [`Ask::Convert`] would, in this order. Answered by
+    /// [`Answer::Many`] once all have ended.
+    ConvertMany {
+        /// Which, 1 to [`SET_LOCKS_MAX`](mainstay_base::SET_LOCKS_MAX).
+        locks: Vec<ConvertOne>,
+        /// Give each up after so many milliseconds of waiting.
+        timeout_ms: Option<u32>,
+    },
+    /// Release several locks, each as [`Ask::Unlock`] would, in this order. Answered by
+    /// [`Answer::Many`] once all have ended.
+    UnlockMany {
+        /// Which, 1 to [`SET_LOCKS_MAX`](mainstay_base::SET_LOCKS_MAX).
+        locks: Vec<UnlockOne>,
+    },
 }
 
 /// From daemon to client.
@@ -445,6 +473,16 @@ pub enum Answer {
     Orphans(Box<OrphansReport>),
     /// To [`Ask::PurgeOrphans`].
     OrphansPurged(PurgeReport),
+    /// To [`Ask::LockSet`]: what was granted, in the order of the call's members.
+    SetGranted {
+        /// One of each.
+        members: Vec<Granted>,
+    },
+    /// To [`Ask::ConvertMany`] and [`Ask::UnlockMany`]: how each ended, in the order of the call.
+    Many {
+        /// One of each.
+        results: Vec<Result<OneDone, Refusal>>,
+    },
 }
 
 /// Whom the client is talking to.

@@ -13,5 +13,7 @@ pub mod deadlock;
 pub mod dlm;
 pub mod event;
 pub mod lock;
+mod nested;
 pub mod orphan;
 pub mod report;
+pub mod sets;

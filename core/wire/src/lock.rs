@@ -1,6 +1,6 @@
 //! Words of the lock protocol that clients and nodes share.
 
-use crate::deadlock::DeadlockReport;
+use crate::{deadlock::DeadlockReport, nested::boxed_leaf, sets::MemberRefusal};
 pub use mainstay_base::{Flags, Updated, ValueUpdate};
 use mainstay_base::{LockMode, Token, Value};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ pub enum Refusal {
     /// The conversion ended as told, but its lock was demoted meanwhile (CONVDEADLK): it is left in
     /// NL, not in its old mode.
     #[error("{0}; the lock was demoted while it waited, and is left in nl")]
-    AfterDemotion(Box<Refusal>),
+    AfterDemotion(#[serde(deserialize_with = "boxed_leaf")] Box<Refusal>),
     /// The lock was released by force (FORCEUNLOCK) while this call waited. Whether it had been
     /// granted by then is not told.
     #[error("the lock was released by force while this call waited")]
@@ -102,14 +102,18 @@ pub enum Refusal {
     /// There is an orphan on that resource, on this node, but in another mode.
     #[error("the orphan on that resource is held in {0}; adopt it in that mode")]
     OrphanInMode(LockMode),
+    /// A set was refused for one of its locks: none of them is granted.
+    #[error("{0}")]
+    OfSet(Box<MemberRefusal>),
 }
 
 impl Refusal {
-    /// Why the call itself ended, whatever became of its lock meanwhile.
+    /// Why the call itself ended, whatever became of its lock meanwhile, and whichever of a set it was.
     #[must_use]
     pub fn cause(&self) -> &Refusal {
         match self {
             Refusal::AfterDemotion(why) => why.cause(),
+            Refusal::OfSet(member) => member.why.cause(),
             why => why,
         }
     }
@@ -119,6 +123,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::AfterDemotion(why) => why.code(),
+            Refusal::OfSet(member) => member.why.code(),
             Refusal::NotQueued => "not-queued",
             Refusal::Deadlock | Refusal::DeadlockCycle(_) => "deadlock",
             Refusal::Cancelled => "cancelled",

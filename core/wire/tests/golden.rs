@@ -34,6 +34,8 @@ mod orphans;
 mod ranges;
 #[path = "golden/reports.rs"]
 mod reports;
+#[path = "golden/sets.rs"]
+mod sets;
 
 fn resource() -> ResourceId {
     ResourceId {
@@ -733,6 +735,7 @@ fn questions_of_clients_keep_their_bytes() {
             .into_iter()
             .chain(ranges::asks())
             .chain(orphans::asks())
+            .chain(sets::asks())
             .map(|(n, ask)| (n, FromClient { request: 4, ask }))
             .collect(),
     );
@@ -749,6 +752,7 @@ fn messages_to_clients_keep_their_bytes() {
             .into_iter()
             .chain(ranges::answers())
             .chain(orphans::answers())
+            .chain(sets::answers())
             .collect(),
     );
 }

@@ -45,7 +45,7 @@ fn every_command_has_examples() {
 #[test]
 fn lock_takes_its_command_verbatim() {
     let args = lock(&["lock", "disk", "--", "sh", "-c", "exit 3", "--try"]);
-    assert_eq!(args.name, "disk");
+    assert_eq!(args.names, ["disk"]);
     assert_eq!(args.command, ["sh", "-c", "exit 3", "--try"]);
     assert_eq!(args.mode, LockMode::Ex);
     assert!(!args.acquire.try_lock);

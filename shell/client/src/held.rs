@@ -10,7 +10,7 @@ use mainstay_wire::{
     client::{Ask, Handle},
     lock::Refusal,
 };
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 /// A granted lock, as both clients' guards dereference to it. Dropping the guard unlocks. What locks of
 /// either kind know is in methods of [`Guard`], to which it dereferences.
@@ -80,6 +80,46 @@ impl Held {
             value_len,
         };
         Ok((held, request))
+    }
+
+    /// Queues the request for a set. As for [`Held::request`], the guards exist from now on.
+    pub(crate) fn request_set(
+        session: Arc<Owned>,
+        lockspace: LockspaceId,
+        value_len: u16,
+        calls: Vec<LockCall>,
+        flags: Flags,
+        timeout: Option<Duration>,
+    ) -> Result<(Vec<Held>, u64), LockError> {
+        let told: Vec<_> = calls
+            .iter()
+            .map(|call| (call.name.clone(), call.flags, call.blocking))
+            .collect();
+        let (handles, request) = session.submit_set(lockspace, calls, flags, timeout)?;
+        let held = handles.into_iter().zip(told);
+        let held = held.map(|(handle, (name, flags, blocking))| Held {
+            guard: Guard {
+                session: session.clone(),
+                handle,
+                name,
+            },
+            reads_value: flags.contains(Flags::VALBLK),
+            // No lock of a set is asked for with it.
+            persistent: false,
+            blocking,
+            value_len,
+        });
+        Ok((held.collect(), request))
+    }
+
+    /// A conversion to another mode that publishes nothing.
+    pub(crate) fn as_converted(&self, mode: LockMode) -> LockCall {
+        let mut call = self.call(mode);
+        call.blocking = self.blocking;
+        if self.reads_value && !publishes(self.mode(), mode) {
+            call.flags |= Flags::VALBLK;
+        }
+        call
     }
 
     /// Queues a conversion.

@@ -32,6 +32,10 @@ pub(crate) enum Kind {
     Lockspaces,
     Orphans,
     Purge,
+    /// Which locks is kept beside.
+    Set,
+    ConvertMany,
+    UnlockMany,
 }
 
 pub(crate) type HasValue = bool;
@@ -71,6 +75,9 @@ impl Kind {
             Ask::Adopt { handle, .. } => Kind::Lock(*handle),
             Ask::Orphans { .. } => Kind::Orphans,
             Ask::PurgeOrphans { .. } => Kind::Purge,
+            Ask::LockSet { .. } => Kind::Set,
+            Ask::ConvertMany { .. } => Kind::ConvertMany,
+            Ask::UnlockMany { .. } => Kind::UnlockMany,
         }
     }
 
@@ -98,6 +105,8 @@ impl Kind {
                 | (Kind::Lockspaces, Answer::Lockspaces { .. })
                 | (Kind::Orphans, Answer::Orphans(_))
                 | (Kind::Purge, Answer::OrphansPurged(_))
+                | (Kind::Set, Answer::SetGranted { .. })
+                | (Kind::ConvertMany | Kind::UnlockMany, Answer::Many { .. })
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

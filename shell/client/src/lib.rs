@@ -114,6 +114,7 @@ mod mailbox;
 mod notice;
 mod ranges;
 mod session;
+mod sets;
 mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -138,4 +139,5 @@ pub use mainstay_wire::{
 };
 pub use notice::{ClusterEvent, Notice};
 pub use ranges::{HeldRanges, RangeSet};
+pub use sets::SetCall;
 pub use spec::{GRACE, LockCall};

@@ -4,13 +4,16 @@
 //! Beside framing and the matching of answers to calls, the machine sees to it that no lock leaks:
 //! a lock whose owner has let go is released whatever state its calls are in ([`Machine::release`]).
 
-use crate::{held_ranges::RangesState, kind::Kind, spec::LockCall};
-use mainstay_base::{ByteRange, FixedMap, Flags, LockMode, Token, Value, ValueBlock, ValueVersion};
+use crate::{held_ranges::RangesState, kind::Kind, sets::SetCall, spec::LockCall};
+use mainstay_base::{
+    ByteRange, FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
+};
 use mainstay_wire::{
     client::{Answer, Ask, FromClient, HEADER_LEN, Handle, MESSAGE_LEN_MAX, ToClient},
     codec,
     event::Event,
-    lock::Refusal,
+    lock::{Granted, Refusal},
+    sets::OneDone,
 };
 use std::time::Duration;
 
@@ -23,6 +26,8 @@ pub(crate) enum Happening {
         result: Result<Answer, Refusal>,
         /// The lock whose state that changed, if the machine keeps it.
         lock: Option<Handle>,
+        /// The locks whose states that changed, of a call for several.
+        more: Vec<Handle>,
     },
     /// A lock blocks others in `mode`.
     Blocking {
@@ -144,9 +149,19 @@ pub(crate) struct Machine {
     last_request: u64,
     last_handle: u64,
     calls: FixedMap<u64, Kind>,
+    /// What calls for several locks are about.
+    several: FixedMap<u64, Vec<One>>,
     locks: FixedMap<Handle, LockState>,
     /// What locks that watch the value block were told of it last.
     told: FixedMap<Handle, Stamp>,
+}
+
+/// A lock of a call for several.
+#[derive(Debug)]
+struct One {
+    handle: Handle,
+    /// The mode asked for, if it is a new lock.
+    mode: Option<LockMode>,
 }
 
 /// What tells one value of a resource from a newer one. None before anything was told.
@@ -241,11 +256,13 @@ impl Machine {
                 {
                     return Err(format!("the answer to a {kind:?} call is {answer:?}"));
                 }
+                let more = self.settle_several(request, kind, &result)?;
                 let lock = self.settle(kind, &result);
                 Happening::Done {
                     request,
                     result,
                     lock,
+                    more,
                 }
             }
             ToClient::Blocking { handle, mode } => {
@@ -432,6 +449,60 @@ impl Machine {
         Ok(request)
     }
 
+    /// Brings the states of locks up to date with the end of a call for several.
+    fn settle_several(
+        &mut self,
+        request: u64,
+        kind: Kind,
+        result: &Result<Answer, Refusal>,
+    ) -> Result<Vec<Handle>, String> {
+        let Some(ones) = self.several.remove(&request) else {
+            return Ok(Vec::new());
+        };
+        let told = match result {
+            Ok(Answer::SetGranted { members }) => members.len(),
+            Ok(Answer::Many { results }) => results.len(),
+            _ => ones.len(),
+        };
+        if told != ones.len() {
+            return Err(format!(
+                "the answer to a call for {} locks tells of {told}",
+                ones.len()
+            ));
+        }
+        for (at, one) in ones.iter().enumerate() {
+            let handle = one.handle;
+            let ended = match (kind, result) {
+                (Kind::Set, Ok(Answer::SetGranted { members })) => {
+                    let granted = members[at].clone();
+                    let altmode = Some(granted.mode) != one.mode;
+                    Ok(otherwise(granted, altmode, false))
+                }
+                (_, Ok(Answer::Many { results })) => match results[at].clone() {
+                    Ok(OneDone::Granted {
+                        granted,
+                        altmode,
+                        demoted,
+                    }) => Ok(otherwise(granted, altmode, demoted)),
+                    Ok(OneDone::Unlocked { version }) => Ok(Answer::Unlocked { version }),
+                    Err(why) => Err(why),
+                },
+                (_, Err(why)) => Err(why.clone()),
+                (_, Ok(_)) => continue,
+            };
+            match (kind, &ended) {
+                (Kind::Set, _) => self.settle(Kind::Lock(handle), &ended),
+                // None of them was tried.
+                (Kind::UnlockMany, Err(_)) if result.is_err() => {
+                    self.settle(Kind::Convert(handle), &ended)
+                }
+                (Kind::UnlockMany, _) => self.settle(Kind::Unlock(handle, false), &ended),
+                _ => self.settle(Kind::Convert(handle), &ended),
+            };
+        }
+        Ok(ones.iter().map(|one| one.handle).collect())
+    }
+
     /// Requests, or adopts, a lock that is watched from now on.
     pub(crate) fn lock(
         &mut self,
@@ -450,6 +521,46 @@ impl Machine {
         };
         self.locks.insert(handle, state);
         Ok((handle, request))
+    }
+
+    /// Requests a set of locks that are watched from now on.
+    pub(crate) fn lock_set(
+        &mut self,
+        lockspace: LockspaceId,
+        calls: Vec<LockCall>,
+        flags: Flags,
+        timeout: Option<Duration>,
+    ) -> Result<(Vec<Handle>, u64), Refusal> {
+        let first = self.last_handle + 1;
+        let numbered = (first..).zip(calls);
+        let members: Vec<(Handle, LockCall)> =
+            numbered.map(|(n, call)| (Handle(n << 1), call)).collect();
+        let handles: Vec<Handle> = members.iter().map(|(handle, _)| *handle).collect();
+        let ones = members.iter().map(|(handle, call)| One {
+            handle: *handle,
+            mode: Some(call.mode),
+        });
+        let ones = ones.collect();
+        let call = SetCall {
+            members,
+            flags,
+            timeout,
+        };
+        let request = self.call(call.ask(lockspace))?;
+        self.last_handle += handles.len() as u64;
+        for &handle in &handles {
+            let pending = Some(Pending {
+                unlock: false,
+                cancelled: false,
+            });
+            let state = LockState {
+                pending,
+                ..LockState::default()
+            };
+            self.locks.insert(handle, state);
+        }
+        self.several.insert(request, ones);
+        Ok((handles, request))
     }
 
     /// A lock on ranges that is watched from now on. The daemon hears of it with its first range.
@@ -482,6 +593,35 @@ impl Machine {
             lock.demoted &= cancelled;
             lock.pending = Some(Pending { unlock, cancelled });
         }
+        Ok(request)
+    }
+
+    /// Converts or unlocks several watched locks.
+    ///
+    /// # Errors
+    /// If one of them is gone, or has an unfinished call.
+    pub(crate) fn call_on_many(&mut self, handles: &[Handle], ask: Ask) -> Result<u64, Refusal> {
+        let unlock = matches!(ask, Ask::UnlockMany { .. });
+        for handle in handles {
+            match self.locks.get(handle) {
+                None => return Err(Refusal::NoSuchLock),
+                Some(lock) if !lock.idle() => return Err(Refusal::Busy),
+                Some(_) => {}
+            }
+        }
+        let request = self.call(ask)?;
+        for handle in handles {
+            if let Some(lock) = self.locks.get_mut(handle) {
+                lock.demoted = false;
+                lock.pending = Some(Pending {
+                    unlock,
+                    cancelled: false,
+                });
+            }
+        }
+        let one = |&handle| One { handle, mode: None };
+        self.several
+            .insert(request, handles.iter().map(one).collect());
         Ok(request)
     }
 
@@ -536,6 +676,14 @@ impl Machine {
     fn send(&mut self, ask: Ask) {
         let sent = self.call(ask);
         debug_assert!(sent.is_ok(), "cancel and unlock are short");
+    }
+}
+
+fn otherwise(granted: Granted, altmode: bool, demoted: bool) -> Answer {
+    Answer::GrantedOtherwise {
+        granted,
+        altmode,
+        demoted,
     }
 }
 

@@ -6,8 +6,9 @@ use crate::{
     ClusterEvent, LeaseLost, LockError, Notice,
     machine::{Happening, LockState, Machine},
     mailbox::Hub,
+    spec::LockCall,
 };
-use mainstay_base::{FixedMap, Instant};
+use mainstay_base::{FixedMap, Flags, Instant, LockspaceId};
 use mainstay_lease::LeaseView;
 use mainstay_wire::client::{Answer, Ask, Handle, Welcome};
 use rustix::{
@@ -27,6 +28,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// Where a call's end is kept until its caller asks for it.
@@ -214,6 +216,30 @@ impl Session {
             None => return Err(mainstay_wire::lock::Refusal::NoSuchLock.into()),
         };
         let request = state.machine.call_on(handle, ask)?;
+        state.expect(request);
+        Ok(request)
+    }
+
+    /// Queues a request for a set of watched locks.
+    pub(crate) fn submit_set(
+        &self,
+        lockspace: LockspaceId,
+        calls: Vec<LockCall>,
+        flags: Flags,
+        timeout: Option<Duration>,
+    ) -> Result<(Vec<Handle>, u64), LockError> {
+        let mut state = self.lock();
+        state.check()?;
+        let (handles, request) = state.machine.lock_set(lockspace, calls, flags, timeout)?;
+        state.expect(request);
+        Ok((handles, request))
+    }
+
+    /// Queues a conversion or unlock of several watched locks on which nothing is pending.
+    pub(crate) fn submit_on_many(&self, handles: &[Handle], ask: Ask) -> Result<u64, LockError> {
+        let mut state = self.lock();
+        state.check()?;
+        let request = state.machine.call_on_many(handles, ask)?;
         state.expect(request);
         Ok(request)
     }
@@ -427,6 +453,7 @@ impl Session {
                 request,
                 result,
                 lock,
+                more,
             } => {
                 let refused = result.as_ref().err().cloned();
                 let known =
@@ -434,8 +461,9 @@ impl Session {
                 if let (false, Some(refusal)) = (known, refused) {
                     tracing::debug!(request, %refusal, "a call that nobody waits for was refused");
                 }
-                if let Some(wakers) = lock.and_then(|h| state.lock_wakers.remove(&h)) {
-                    told.wakers.extend(wakers);
+                for handle in lock.iter().chain(&more) {
+                    let wakers = state.lock_wakers.remove(handle);
+                    told.wakers.extend(wakers.into_iter().flatten());
                 }
             }
             Happening::Blocking { handle, mode } => {

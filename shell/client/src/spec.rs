@@ -38,9 +38,7 @@ impl LockCall {
     }
 
     pub(crate) fn timeout_ms(&self) -> Option<u32> {
-        // Rounded up: not to give up before the time.
-        self.timeout
-            .map(|t| u32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX))
+        timeout_ms(self.timeout)
     }
 
     /// When the caller stops waiting for an answer.
@@ -78,6 +76,11 @@ impl LockCall {
             timeout_ms,
         }
     }
+}
+
+/// In whole milliseconds, rounded up: not to give up before the time.
+pub(crate) fn timeout_ms(timeout: Option<Duration>) -> Option<u32> {
+    timeout.map(|t| u32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX))
 }
 
 /// Whether going from `from` to `to` publishes the caller's value block, rather than reading.

@@ -16,6 +16,7 @@ use mainstay_wire::{
     codec, dlm,
     orphan::OrphanWish,
     report::OwnerReport,
+    sets::{ConvertOne, SetMember, UnlockOne},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -337,11 +338,11 @@ fn call(feed: &mut Feed<'_>) -> Ask {
     let bits = u32::from(feed.u16());
     let flags = Flags((bits | (bits & 0x6) << 15) & Flags::ALL.0);
     let blocking = true;
-    match feed.byte() % 9 {
-        8 => Ask::PurgeOrphans {
+    match feed.byte() % 12 {
+        11 => Ask::PurgeOrphans {
             wish: OrphanWish::default(),
         },
-        7 => Ask::Adopt {
+        10 => Ask::Adopt {
             handle,
             lockspace: LockspaceId(1),
             name: ResourceName::new([b'a' + feed.byte() % 2]).expect("one byte"),
@@ -349,6 +350,7 @@ fn call(feed: &mut Feed<'_>) -> Ask {
             flags: Flags(flags.0 & (Flags::PERSISTENT | Flags::VALBLK).0),
             blocking,
         },
+        kind @ 7..=9 => calls(feed, kind, handle, mode, flags),
         6 => {
             let (from, to) = (feed.byte() % 16, feed.byte() % 16);
             let (from, to) = (from.min(to).into(), from.max(to).into());
@@ -403,6 +405,50 @@ fn call(feed: &mut Feed<'_>) -> Ask {
             on: bits & 1 == 0,
         },
         _ => Ask::Cancel { handle },
+    }
+}
+
+/// A call for several locks, some of them perhaps twice.
+fn calls(feed: &mut Feed<'_>, kind: u8, first: Handle, mode: LockMode, flags: Flags) -> Ask {
+    let count = u64::from(feed.byte() % 4);
+    let handles = (0..count).map(|i| Handle((first.0 + i) % 5));
+    let timeout_ms = Some(50);
+    match kind {
+        7 => Ask::LockSet {
+            lockspace: LockspaceId(1),
+            members: handles
+                .map(|handle| SetMember {
+                    handle,
+                    name: ResourceName::new([b'a' + feed.byte() % 4]).expect("one byte"),
+                    mode: LockMode::ALL[usize::from(feed.byte() % 6)],
+                    flags: Flags(flags.0 & (Flags::VALBLK | Flags::NOORDER | Flags::ALTPR).0),
+                    blocking: true,
+                })
+                .collect(),
+            flags: Flags(flags.0 & (Flags::NOQUEUE | Flags::NOQUEUEBAST).0),
+            timeout_ms: timeout_ms.filter(|_| flags.contains(Flags::HEADQUE)),
+        },
+        8 => Ask::ConvertMany {
+            locks: handles
+                .map(|handle| ConvertOne {
+                    handle,
+                    mode,
+                    flags,
+                    blocking: true,
+                    value: None,
+                })
+                .collect(),
+            timeout_ms,
+        },
+        _ => Ask::UnlockMany {
+            locks: handles
+                .map(|handle| UnlockOne {
+                    handle,
+                    flags,
+                    value: None,
+                })
+                .collect(),
+        },
     }
 }
 

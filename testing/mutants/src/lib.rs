@@ -37,7 +37,11 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::QuotaLeaks
         | Mutant::OrphansDropped
         | Mutant::OrphanAdoptedTwice
-        | Mutant::PurgeUnmarked => Profile::Quiet,
+        | Mutant::PurgeUnmarked
+        | Mutant::SetOrderAsAsked
+        | Mutant::SetBehindKept
+        | Mutant::SetNotGivenBack
+        | Mutant::SetToldEarly => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

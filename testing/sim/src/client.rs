@@ -5,6 +5,7 @@ use crate::{
         books::{ClientNo, LifeNo, Res, Who},
         s1_ranges::CELLS,
     },
+    sets::Member,
     workloads::{Brain, Happened},
 };
 use mainstay_base::{
@@ -111,6 +112,21 @@ pub enum Call {
         /// How.
         flags: Flags,
     },
+    /// A set.
+    Set {
+        /// What was asked for.
+        members: Vec<Member>,
+    },
+    /// Conversions in bulk.
+    ConvertMany {
+        /// Which locks, to what, and how.
+        locks: Vec<(Handle, LockMode, Flags)>,
+    },
+    /// Unlocks in bulk.
+    UnlockMany {
+        /// Which locks.
+        handles: Vec<Handle>,
+    },
     /// A cancel.
     Cancel {
         /// Of which lock's call.
@@ -204,6 +220,27 @@ pub enum Command {
         mode: LockMode,
         /// How.
         flags: Flags,
+    },
+    /// Ask for a set.
+    LockSet {
+        /// Of what.
+        members: Vec<Member>,
+        /// How, as a whole.
+        flags: Flags,
+        /// Give up after so many milliseconds.
+        timeout_ms: Option<u32>,
+    },
+    /// Convert several locks.
+    ConvertMany {
+        /// Which, to what, and how.
+        locks: Vec<(Handle, LockMode, Flags)>,
+        /// Give each up after so many milliseconds.
+        timeout_ms: Option<u32>,
+    },
+    /// Release several locks.
+    UnlockMany {
+        /// Which.
+        handles: Vec<Handle>,
     },
     /// Cancel what is pending on a lock.
     Cancel {
@@ -456,5 +493,7 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Lockspaces { .. } => "lockspaces",
         Answer::Orphans(_) => "orphans",
         Answer::OrphansPurged(_) => "orphans purged",
+        Answer::SetGranted { .. } => "set granted",
+        Answer::Many { .. } => "many ended",
     }
 }

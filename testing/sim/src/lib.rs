@@ -25,6 +25,7 @@ mod ranges;
 pub mod replay;
 pub mod run;
 mod sessions;
+pub mod sets;
 pub mod stats;
 pub mod trace;
 mod updates;

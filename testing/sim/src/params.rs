@@ -95,8 +95,8 @@ pub struct Params {
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
     /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies,
-    /// ranges and persistent locks.
-    pub resources: [u32; 9],
+    /// ranges, persistent locks and sets.
+    pub resources: [u32; 10],
     /// How long orphans are kept.
     pub orphan_expiry: Option<Duration>,
     /// How long faults last, in nanoseconds.
@@ -120,6 +120,7 @@ impl Params {
         let mut tallied = Entropy::new(seed ^ 0x7461_6c6c_6965);
         let mut ranged = Entropy::new(seed ^ 0x7261_6e67_6573);
         let mut orphaned = Entropy::new(seed ^ 0x6f72_7068_616e);
+        let mut gathered = Entropy::new(seed ^ 0x7365_7473);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -201,6 +202,7 @@ impl Params {
             tallied.between(1, 2) as u32,
             ranged.between(1, 2) as u32,
             orphaned.between(1, 2) as u32,
+            gathered.between(4, 12) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -229,6 +231,9 @@ impl Params {
         clients.extend((0..orphans).map(|_| Kind::Orphans));
         let expires = orphaned.percent(40);
         let orphan_expiry = expires.then(|| Duration::from_millis(orphaned.between(200, 4000)));
+        // Nor sets.
+        let sets = *gathered.pick(&[0, 0, 1, 2, 3]) * u64::from(count > 1);
+        clients.extend((0..sets).map(|_| Kind::Sets));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {

@@ -54,6 +54,13 @@ fn describe(ask: &Ask) -> String {
             flags,
             ..
         } => write!(text, "adopt {} on {name} in {mode}, {flags}", handle.0),
+        Ask::LockSet { members, flags, .. } => {
+            let named = members
+                .iter()
+                .map(|m| format!("{}:{} {}", m.name, m.mode, m.handle.0));
+            let named: Vec<String> = named.collect();
+            write!(text, "set of {}, {flags}", named.join(", "))
+        }
         Ask::Cancel { handle } => write!(text, "cancel {}", handle.0),
         Ask::OpenLockspace { name, .. } => write!(text, "open {name}"),
         Ask::Vouch { node } => write!(text, "vouch for {node}"),
@@ -273,7 +280,7 @@ impl World {
             _ => None,
         };
         let (conn, life) = (client.conn, client.life);
-        client.calls.insert(request, call);
+        client.calls.insert(request, call.clone());
         let words = [u64::from(no), request, mix_bytes(0, &codec::to_vec(&ask))];
         let what = describe(&ask);
         self.trace.note(self.now, "ask", &words, || {
@@ -295,6 +302,7 @@ impl World {
                 life,
             });
         }
+        self.parts_asked(slot, request, &call);
         self.send_up(slot, Up::Ask { request, ask });
     }
 
@@ -368,7 +376,7 @@ impl World {
                 | Answer::Updated(_),
             ) => self.judge_access(slot, &call, false),
             Err(Refusal::Denied(_)) => self.judge_access(slot, &call, true),
-            _ => {}
+            result => self.judge_many(slot, &call, result),
         }
         match (call, result) {
             (Call::Create(space), Ok(Answer::LockspaceSet(_))) => {
@@ -417,6 +425,13 @@ impl World {
             }
             (Call::ReleaseRanges { handle }, result) => {
                 self.ranges_released(slot, handle, result);
+            }
+            (Call::Set { members }, Ok(Answer::SetGranted { members: granted })) => {
+                self.set_granted(slot, &members, granted);
+            }
+            (Call::Set { members }, Err(refusal)) => self.set_refused(slot, &members, &refusal),
+            (call @ (Call::ConvertMany { .. } | Call::UnlockMany { .. }), result) => {
+                self.many_done(slot, call, result);
             }
             (Call::Cancel { handle }, Ok(Answer::Cancelled) | Err(_)) => {
                 self.stats.count("cancels answered");
@@ -642,6 +657,15 @@ impl World {
             }
             Command::Range { .. } => self.set_range(slot, command),
             Command::ReleaseRanges { handle } => self.release_ranges(slot, handle),
+            Command::LockSet {
+                members,
+                flags,
+                timeout_ms,
+            } => self.lock_set(slot, members, flags, timeout_ms),
+            Command::ConvertMany { locks, timeout_ms } => {
+                self.convert_many(slot, locks, timeout_ms);
+            }
+            Command::UnlockMany { handles } => self.unlock_many(slot, handles),
             Command::Convert { .. } => self.convert(slot, command),
             Command::Unlock { .. } => self.unlock(slot, command),
             Command::Adopt {

@@ -14,9 +14,9 @@ use mainstay_base::{
 
 /// The user that may only read there.
 const READER: u32 = 1001;
-/// How those names begin. They are locked as a whole, with alternates, and in ranges, and have values
-/// that are updated.
-const PREFIXES: [&str; 4] = ["cold-", "bargain-", "tally-", "range-"];
+/// How those names begin. They are locked as a whole, with alternates, in ranges and in sets, and have
+/// values that are updated.
+const PREFIXES: [&str; 5] = ["cold-", "bargain-", "tally-", "range-", "set-"];
 
 /// Whose a client is. Those that only look around do it as root.
 pub(crate) fn caller(no: ClientNo, workload: &str) -> Caller {

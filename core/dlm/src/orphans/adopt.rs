@@ -53,7 +53,7 @@ impl Dlm {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_adopt(call.flags).map_err(invalid)?;
-        if self.find(session, call.handle).is_some() {
+        if self.find(session, call.handle).is_some() || self.sets.has_handle(session, call.handle) {
             return Err(Refusal::HandleInUse);
         }
         let lock = self.orphan_for(call)?;

@@ -64,6 +64,8 @@ impl Dlm {
             space: call.space,
             name: call.name,
         };
+        self.is_told(session, call.handle)
+            .map_err(|_| Refusal::HandleInUse)?;
         let known = self.find(session, call.handle);
         let nowait = call.flags.contains(Flags::NOQUEUE);
         let ask = RangeAsk {
@@ -88,7 +90,8 @@ impl Dlm {
             let (token, holds) = (Token::NONE, false);
             return Ok(Some(Answer::RangeSet { token, holds }));
         }
-        self.quotas.check(session, known.is_none(), call.flags)?;
+        self.quotas
+            .check(session, u64::from(known.is_none()), call.flags)?;
         if nowait && !self.is_active() {
             return Err(Refusal::NoQuorum);
         }

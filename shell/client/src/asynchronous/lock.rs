@@ -130,6 +130,10 @@ impl Deref for Lock {
 }
 
 impl Lock {
+    pub(super) fn new(held: Held) -> Lock {
+        Lock(held)
+    }
+
     /// A conversion to another mode, which happens when it is awaited. Dropping the future cancels
     /// the conversion; [`Held::mode`] tells whether it came too late.
     pub fn convert(&mut self, mode: LockMode) -> Convert<'_> {

@@ -5,17 +5,19 @@ mod driver;
 mod lease;
 mod lock;
 mod ranges;
+mod sets;
 
 pub use {
     call::Call,
     lease::Lease,
     lock::{BlockingNotices, Convert, Lock, LockRequest, ValueChanges},
     ranges::{RangeNotices, Ranges, SetRange},
+    sets::SetRequest,
 };
 
 use crate::{
     ClientBuilder, ClusterEvent, ConnectError, Granted, Held, LockCall, LockError, Notice,
-    RangeSet,
+    RangeSet, SetCall,
     answer::{self, Dumped, Lockspaces, Vouched},
     core::{Core, Space, SpaceId, connect_once},
     machine,
@@ -29,6 +31,7 @@ use mainstay_base::{
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
     contention::ContentionReport,
+    lock::Refusal,
     orphan::{OrphanWish, OrphansReport, PurgeReport},
     report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
 };
@@ -422,6 +425,11 @@ impl Lockspace {
         LockRequest::new(self, name.as_ref())
     }
 
+    /// A request for several locks, all or none.
+    pub fn set(&self) -> SetRequest<'_> {
+        SetRequest::new(self)
+    }
+
     /// A lock on ranges of a resource, named by 1 to 64 bytes. It holds nothing yet.
     ///
     /// # Errors
@@ -502,6 +510,36 @@ impl RawSession {
     ) -> Call<RangeSet> {
         let ask = crate::ranges::ask(handle, lockspace, range, call);
         Call::new(self.0.clone(), ask, crate::ranges::range_set)
+    }
+
+    /// Requests a set: all of its locks or none.
+    pub fn raw_lock_set(&self, lockspace: LockspaceId, call: SetCall) -> Call<Vec<Granted>> {
+        Call::new(
+            self.0.clone(),
+            call.ask(lockspace),
+            crate::sets::set_granted,
+        )
+    }
+
+    /// Converts several locks, each for itself and to give up after `timeout`. The calls' names and
+    /// time limits are not looked at.
+    pub fn raw_convert_many(
+        &self,
+        calls: Vec<(Handle, LockCall)>,
+        timeout: Option<Duration>,
+    ) -> Call<Vec<Result<Granted, Refusal>>> {
+        let ask = crate::sets::convert_ask(calls, timeout);
+        Call::new(self.0.clone(), ask, crate::sets::converted)
+    }
+
+    /// Unlocks several locks, each for itself.
+    pub fn raw_unlock_many(
+        &self,
+        handles: &[Handle],
+        flags: Flags,
+    ) -> Call<Vec<Result<Option<ValueVersion>, Refusal>>> {
+        let ask = crate::sets::unlock_ask(handles, flags);
+        Call::new(self.0.clone(), ask, crate::sets::all_unlocked)
     }
 
     /// Unlocks a lock.

@@ -125,6 +125,10 @@ impl Deref for Lock {
 }
 
 impl Lock {
+    pub(super) fn new(held: Held) -> Lock {
+        Lock(held)
+    }
+
     /// A conversion to another mode, which happens with [`Convert::wait`].
     pub fn convert(&mut self, mode: LockMode) -> Convert<'_> {
         Convert {

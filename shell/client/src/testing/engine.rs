@@ -1,7 +1,10 @@
 //! Just enough of a lock manager for one node: first come, first served; conversions before new
 //! requests; no deadlock search, no time limits.
 
-use super::ranges::{Ranges, Want};
+use super::{
+    ranges::{Ranges, Want},
+    sets::Sets,
+};
 use mainstay_base::{
     Flags, LockMode, LockspaceId, LockspaceName, ResourceName, Token, Updated, VALUE_LEN_DEFAULT,
     Value, ValueBlock, ValueUpdate, ValueVersion,
@@ -54,6 +57,7 @@ pub(super) struct Engine {
     /// Sessions that have ended.
     pub(super) gone: BTreeSet<u64>,
     ranges: Ranges,
+    pub(super) sets: Sets,
 }
 
 impl Engine {
@@ -62,13 +66,16 @@ impl Engine {
     }
 
     pub(super) fn ask(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
-        self.answer(session, request, ask, said);
+        if let Some(ask) = self.ask_several(session, request, ask, said) {
+            self.answer(session, request, ask, said);
+        }
+        self.pursue_sets(said);
         for resource in self.resources.values_mut() {
             resource.tell_news(said);
         }
     }
 
-    fn answer(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
+    pub(super) fn answer(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
         let result = match ask {
             Ask::OpenLockspace { name, value_len } => {
                 let next = LockspaceId(u32::try_from(self.spaces.len()).unwrap_or(0) + 1);
@@ -275,21 +282,28 @@ impl Engine {
         version
     }
 
+    /// Releases a lock without a word to its owner.
+    pub(super) fn forget(&mut self, owner: Owner, said: &mut Said) {
+        if let Some(place) = self.places.get(&owner).cloned() {
+            self.remove(owner, None);
+            self.run(&place, None, said);
+        }
+    }
+
     /// The session is gone, and all its locks.
     pub(super) fn gone(&mut self, session: u64, said: &mut Said) {
         self.ranges.gone(session, said);
         self.gone.insert(session);
+        self.forget_sets(session);
         let mine = self.places.keys().filter(|owner| owner.0 == session);
         for owner in mine.copied().collect::<Vec<_>>() {
             let lock = self.find(owner).map(|(_, lock)| lock);
             if lock.is_some_and(|lock| lock.persistent && lock.held.is_some()) {
                 continue;
             }
-            if let Some(place) = self.places.get(&owner).cloned() {
-                self.remove(owner, None);
-                self.run(&place, None, said);
-            }
+            self.forget(owner, said);
         }
+        self.pursue_sets(said);
     }
 
     /// Grants what can be granted; then, if `newest` must wait, tells those who block it.

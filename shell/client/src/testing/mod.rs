@@ -8,6 +8,7 @@ mod orphans;
 mod peer;
 mod probe;
 mod ranges;
+mod sets;
 
 pub use daemon::FakeDaemon;
 #[cfg(test)]

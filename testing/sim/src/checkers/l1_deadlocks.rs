@@ -12,6 +12,7 @@ use super::{
     l1_progress::Progress,
 };
 use mainstay_base::{Flags, LockMode};
+use mainstay_wire::client::Handle;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A circle may stand so long in a cluster that is whole, in nanoseconds. Messages may be lost, and
@@ -67,8 +68,8 @@ pub struct Deadlocks {
     cluster: Progress,
     bound: u64,
     whole_since: Option<u64>,
-    /// Unanswered calls.
-    calls: BTreeMap<(ClientNo, u64), Call>,
+    /// Unanswered calls, by lock: one call may be for several.
+    calls: BTreeMap<(ClientNo, u64, Handle), Call>,
     /// Answered ones.
     waited: VecDeque<(ClientNo, Res, u64, u64)>,
     /// Locks from the first asking to the answered release.
@@ -97,14 +98,15 @@ impl Deadlocks {
     }
 
     fn answered(&mut self, now: u64, client: ClientNo, request: u64) {
-        let Some(call) = self.calls.remove(&(client, request)) else {
-            return;
-        };
-        self.waited.push_back((client, call.res, call.since, now));
-        let mut own = self.interests.iter_mut().filter(|i| i.who == call.who);
-        // A grant, or what is left of a refused conversion, goes on below.
-        if let Some(interest) = own.find(|i| i.span.1.is_none()) {
-            interest.span.1 = Some(now);
+        let all = (client, request, Handle(u64::MIN))..=(client, request, Handle(u64::MAX));
+        let keys: Vec<_> = self.calls.range(all).map(|(key, _)| *key).collect();
+        for call in keys.iter().filter_map(|key| self.calls.remove(key)) {
+            self.waited.push_back((client, call.res, call.since, now));
+            let mut own = self.interests.iter_mut().filter(|i| i.who == call.who);
+            // A grant, or what is left of a refused conversion, goes on below.
+            if let Some(interest) = own.find(|i| i.span.1.is_none()) {
+                interest.span.1 = Some(now);
+            }
         }
     }
 
@@ -124,7 +126,7 @@ impl Deadlocks {
     fn edges(&self, books: &Books) -> BTreeMap<ClientNo, Vec<(u64, ClientNo)>> {
         let mut edges: BTreeMap<ClientNo, Vec<(u64, ClientNo)>> = BTreeMap::new();
         let counted = |call: &&Call| !call.flags.contains(Flags::NODLCKWT);
-        for ((client, request), call) in self.calls.iter().filter(|(_, call)| counted(call)) {
+        for ((client, request, _), call) in self.calls.iter().filter(|(_, call)| counted(call)) {
             let alternate = call.flags.alternate();
             for (who, claim) in books.on(call.res) {
                 let held = claim.restore.unwrap_or(claim.mode);
@@ -190,8 +192,10 @@ impl Deadlocks {
                 who.0
             ));
         }
-        let call = self.calls.get(&who);
-        let own = |w: &&ToldWait| w.client == who.0 && call.is_some_and(|c| w.res == Some(c.res));
+        let (client, request) = who;
+        let all = (client, request, Handle(u64::MIN))..=(client, request, Handle(u64::MAX));
+        let mut asked = self.calls.range(all).map(|(_, call)| Some(call.res));
+        let own = |w: &&ToldWait| w.client == who.0 && asked.any(|res| w.res == res);
         if told.first().filter(own).is_none() {
             return Err(format!(
                 "client {} was refused for a circle that its call is not first of: {told:?}",
@@ -201,10 +205,9 @@ impl Deadlocks {
         let mut needed: Vec<Vec<Span>> = Vec::new();
         for (place, wait) in told.iter().enumerate() {
             let next = &told[(place + 1) % told.len()];
-            let pending = self
-                .calls
-                .iter()
-                .filter(|((client, _), call)| *client == wait.client && Some(call.res) == wait.res);
+            let pending = self.calls.iter().filter(|((client, ..), call)| {
+                *client == wait.client && Some(call.res) == wait.res
+            });
             let past = self
                 .waited
                 .iter()
@@ -300,7 +303,7 @@ impl Checker for Deadlocks {
                 life,
             } => {
                 self.calls.insert(
-                    (who.client, request),
+                    (who.client, request, who.handle),
                     Call {
                         who,
                         res,
@@ -331,7 +334,7 @@ impl Checker for Deadlocks {
             | Fact::RangeSet { who, .. }
             | Fact::RangeRefused { who } => self.goes_on(who),
             Fact::Unlocked { who } => self.ends(now, |i| i.who == who),
-            Fact::SessionOver { client } => self.calls.retain(|(c, _), call| {
+            Fact::SessionOver { client } => self.calls.retain(|(c, ..), call| {
                 let ended = *c == client;
                 if ended {
                     // Its node goes on waiting until it notices.

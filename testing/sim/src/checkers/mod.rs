@@ -4,6 +4,7 @@ pub mod books;
 pub mod d1_nothing_lost;
 pub mod l1_deadlocks;
 pub mod l1_progress;
+pub mod l1_sets;
 pub mod s1_exclusion;
 pub mod s1_ranges;
 pub mod s2_no_lost_grant;
@@ -237,6 +238,23 @@ pub enum Fact<'a> {
         /// To which life of its node.
         life: LifeNo,
     },
+    /// A client asked for a set. Comes before what it asked for.
+    SetAsked {
+        /// The client.
+        client: ClientNo,
+        /// The call's number.
+        request: u64,
+        /// It neither holds nor waits for anything else.
+        alone: bool,
+    },
+    /// A client asked for several conversions, which are answered together. Comes before what it
+    /// asked for.
+    ManyAsked {
+        /// The client.
+        client: ClientNo,
+        /// The call's number.
+        request: u64,
+    },
     /// A conversion was refused; the lock is held as before.
     ConversionRefused {
         /// Which lock.
@@ -376,6 +394,7 @@ impl Judge {
                 Box::new(s5_agreement::Agreement::default()),
                 Box::new(d1_nothing_lost::NothingLost::default()),
                 Box::new(l1_deadlocks::Deadlocks::new(nodes, quiet)),
+                Box::new(l1_sets::Sets::default()),
             ],
             progress: l1_progress::Progress::new(nodes),
             violation: None,

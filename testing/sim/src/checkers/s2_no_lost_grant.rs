@@ -6,17 +6,20 @@
 
 use super::{
     Checker, Fact,
-    books::{Books, Res, Who},
+    books::{Books, ClientNo, Res, Who},
     conflict, tell,
 };
 use mainstay_base::{Incarnation, NodeId};
 use mainstay_wire::report::ResourceReport;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Watches S2.
 #[derive(Debug, Default)]
 pub struct NoLostGrant {
     gone: BTreeSet<(NodeId, Incarnation)>,
+    /// Sets that are being gathered, and what they are of: their nodes may hold some of it already.
+    /// Conversions that are answered together, too: some may have been granted already.
+    untold: BTreeMap<(ClientNo, u64), BTreeSet<Res>>,
 }
 
 impl NoLostGrant {
@@ -34,6 +37,7 @@ fn audit(
     told: &[(Res, &ResourceReport)],
     books: &Books,
     gone: &BTreeSet<(NodeId, Incarnation)>,
+    untold: &BTreeMap<(ClientNo, u64), BTreeSet<Res>>,
 ) -> Result<(), String> {
     let told: BTreeSet<(Res, u32, u8)> = told
         .iter()
@@ -61,12 +65,16 @@ fn audit(
             (claim.res, who.client, mode as u8)
         })
         .collect();
-    if let Some((res, client, mode)) = known.difference(&told).next() {
+    let settled = |(res, client, _): &&(Res, ClientNo, u8)| {
+        let mut own = untold.iter().filter(|((c, _), _)| c == client);
+        !own.any(|(_, set)| set.contains(res))
+    };
+    if let Some((res, client, mode)) = known.difference(&told).find(settled) {
         return Err(format!(
             "resource {res}: no master knows the lock that client {client} holds in mode number {mode}"
         ));
     }
-    if let Some((res, client, mode)) = told.difference(&known).next() {
+    if let Some((res, client, mode)) = told.difference(&known).find(settled) {
         return Err(format!(
             "resource {res}: a master keeps a lock in mode number {mode} that client {client} does not hold"
         ));
@@ -113,7 +121,30 @@ impl Checker for NoLostGrant {
                 "the node of client {} does not know its lock {}",
                 who.client, who.handle.0
             )),
-            Fact::Audit { resources, .. } => audit(resources, books, &self.gone),
+            Fact::SetAsked {
+                client, request, ..
+            }
+            | Fact::ManyAsked { client, request } => {
+                self.untold.insert((client, request), BTreeSet::new());
+                Ok(())
+            }
+            Fact::LockAsked {
+                who, request, res, ..
+            } => {
+                if let Some(set) = self.untold.get_mut(&(who.client, request)) {
+                    set.insert(res);
+                }
+                Ok(())
+            }
+            Fact::Answered { client, request } => {
+                self.untold.remove(&(client, request));
+                Ok(())
+            }
+            Fact::SessionOver { client } => {
+                self.untold.retain(|(c, _), _| *c != client);
+                Ok(())
+            }
+            Fact::Audit { resources, .. } => audit(resources, books, &self.gone, &self.untold),
             _ => Ok(()),
         }
     }

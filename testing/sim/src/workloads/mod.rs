@@ -8,6 +8,7 @@ pub mod counters;
 pub mod locks;
 pub mod orphans;
 pub mod ranges;
+pub mod sets;
 pub mod several;
 pub mod spectator;
 pub mod tallies;
@@ -50,6 +51,8 @@ pub struct Terrain {
     pub ranged: Range<Res>,
     /// What is locked persistently.
     pub orphans: Range<Res>,
+    /// What sets are taken of.
+    pub sets: Range<Res>,
 }
 
 impl Terrain {
@@ -66,7 +69,8 @@ impl Terrain {
             tallies,
             ranged,
             orphans,
-        ]: [u32; 9],
+            sets,
+        ]: [u32; 10],
     ) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
@@ -84,6 +88,7 @@ impl Terrain {
         let tallies = add("tally", tallies);
         let ranged = add("range", ranged);
         let orphans = add("orphan", orphans);
+        let sets = add("set", sets);
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -98,6 +103,7 @@ impl Terrain {
             tallies,
             ranged,
             orphans,
+            sets,
         }
     }
 
@@ -228,11 +234,13 @@ pub enum Kind {
     Ranges,
     /// [`orphans`]
     Orphans,
+    /// [`sets`]
+    Sets,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -244,6 +252,7 @@ impl Kind {
         Kind::Tallies,
         Kind::Ranges,
         Kind::Orphans,
+        Kind::Sets,
     ];
 
     /// A new brain of this kind.
@@ -261,6 +270,7 @@ impl Kind {
             Kind::Tallies => Box::new(tallies::Tallies::default()),
             Kind::Ranges => Box::new(ranges::Ranges::default()),
             Kind::Orphans => Box::new(orphans::Orphans::default()),
+            Kind::Sets => Box::new(sets::Sets::default()),
         }
     }
 }

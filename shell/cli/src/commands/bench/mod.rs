@@ -16,6 +16,7 @@ mod placement;
 mod recovery;
 mod report;
 mod sample;
+mod sets;
 
 use crate::{
     args::Global,
@@ -77,6 +78,8 @@ enum Part {
     Handover,
     /// Many requests under way on one connection
     Pipelined,
+    /// A set of 8 locks beside 8 single ones
+    Sets,
     /// From the death of a holder's node to the next grant
     Failover,
     /// Memory of a daemon for each granted lock
@@ -276,6 +279,14 @@ async fn measure(
                 let work = move || pipeline::measure(&near, far.as_deref(), depth, effort.time);
                 rows.push(off(work).await?);
             }
+        }
+    }
+    if args.wants(Part::Sets, temporary) {
+        for remote in [false, true] {
+            progress.tell(&format!("sets, {} master …", place(remote)));
+            let (near, far) = (near.clone(), far.clone());
+            let far = remote.then_some(far);
+            rows.extend(off(move || sets::measure(&near, far.as_deref(), effort.time)).await?);
         }
     }
     // Once more: what the machine can do may have changed while it was busy with us.

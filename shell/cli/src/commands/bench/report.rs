@@ -53,10 +53,10 @@ struct Case {
     ratio: Option<Ratio>,
 }
 
-/// The median beside the machine's limit.
+/// The median beside the machine's limit, or another case's.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Ratio {
-    /// To what: `unix`, `tcp` or `unix+tcp`.
+    /// To what: `unix`, `tcp`, `unix+tcp`, or the other case.
     to: &'static str,
     value: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +71,7 @@ impl Report {
                 Bound::None => None,
                 Bound::Unix => Some(("unix", l.unix.p50_us)),
                 Bound::UnixAndTcp => Some(("unix+tcp", l.unix.p50_us + l.tcp.p50_us)),
+                Bound::Case(name, p50_us) => Some((name, p50_us)),
             });
             let ratio = limit.map(|(to, limit)| Ratio {
                 to,

@@ -56,13 +56,15 @@ pub(super) struct Summary {
     pub(super) max_us: f64,
 }
 
-/// To which of the machine's limits a case is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// To which of the machine's limits a case is compared, or to which other case.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Bound {
     /// One round trip over a UNIX socket.
     Unix,
     /// One over a UNIX socket and one over TCP.
     UnixAndTcp,
+    /// Another case, called so, with its median in microseconds.
+    Case(&'static str, f64),
     /// None: the case is about rates.
     None,
 }

@@ -50,14 +50,18 @@ pub(crate) struct Acquire {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "COMMAND runs in a process group of its own and sees MAINSTAY_TOKEN, \
-        MAINSTAY_RESOURCE and MAINSTAY_MODE. If the lock is lost, the group is sent TERM, and \
+    after_help = "With several names all are locked, or none, and COMMAND runs when it has all of \
+        them: whatever order others name them in, nobody waits in a circle.\n\n\
+        COMMAND runs in a process group of its own and sees MAINSTAY_TOKEN, \
+        MAINSTAY_RESOURCE and MAINSTAY_MODE; with several names, the first two list them with \
+        spaces between, in the same order. If the lock is lost, the group is sent TERM, and \
         KILL before the node's lease ends; the exit code is then 75. MAINSTAY_TOKEN only ever \
         grows for a resource: storage that remembers the largest one it has seen can refuse a \
         holder that does not know it lost its lock.\n\n\
         Examples:\n  mainstay lock backup -- /usr/local/bin/backup --full\n  \
         mainstay lock --try nightly -- ./report.sh || echo 'already running somewhere'\n  \
         mainstay lock --mode pr --wait 30 config -- cat /shared/config\n  \
+        mainstay lock disk-1 disk-2 -- ./copy disk-1 disk-2\n  \
         mainstay lock disk-1 -- sh -c 'echo token $MAINSTAY_TOKEN'"
 )]
 pub(crate) struct LockArgs {
@@ -69,8 +73,9 @@ pub(crate) struct LockArgs {
     /// Time between TERM and KILL when the lock is lost, in seconds; at most half of the lease
     #[arg(long, value_name = "SECS", default_value = "0.5", value_parser = seconds)]
     pub(crate) grace: Duration,
-    /// The resource to lock, at most 64 bytes
-    pub(crate) name: String,
+    /// The resource to lock, at most 64 bytes; or several, to lock all of them
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
     /// What to run, with its arguments
     #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
@@ -88,8 +93,8 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// What came of trying to get a lock.
-pub(crate) enum Acquired {
-    Granted(Lock),
+pub(crate) enum Acquired<T = Lock> {
+    Granted(T),
     /// Not granted: the exit code to end with.
     Conflict(u8),
 }
@@ -122,18 +127,47 @@ pub(crate) async fn take(
     if let Some(wait) = acquire.wait {
         request = request.timeout(wait);
     }
-    match request.acquire().await {
-        Ok(lock) => Ok(Acquired::Granted(lock)),
-        Err(LockError::Refused(
-            refusal @ (Refusal::NotQueued
-            | Refusal::TimedOut
-            | Refusal::NoQuorum
-            | Refusal::DeadlockCycle(_)),
+    acquired(name, request.acquire().await, acquire)
+}
+
+/// Takes several locks, all or none, as the command line says.
+async fn take_all(
+    space: &Lockspace,
+    names: &[String],
+    mode: LockMode,
+    acquire: &Acquire,
+) -> Result<Acquired<Vec<Lock>>, Failure> {
+    let mut request = space.set();
+    for name in names {
+        request = request.lock(name, mode);
+    }
+    if acquire.try_lock {
+        request = request.try_lock();
+    }
+    if let Some(wait) = acquire.wait {
+        request = request.timeout(wait);
+    }
+    acquired(&names.join(" "), request.acquire().await, acquire)
+}
+
+fn acquired<T>(
+    what: &str,
+    result: Result<T, LockError>,
+    acquire: &Acquire,
+) -> Result<Acquired<T>, Failure> {
+    let error = match result {
+        Ok(granted) => return Ok(Acquired::Granted(granted)),
+        Err(error) => error,
+    };
+    match error.refusal().map(|refusal| (refusal, refusal.cause())) {
+        Some((
+            refusal,
+            Refusal::NotQueued | Refusal::TimedOut | Refusal::NoQuorum | Refusal::DeadlockCycle(_),
         )) => {
-            output::note(format_args!("mainstay: {name}: {refusal}"));
+            output::note(format_args!("mainstay: {what}: {refusal}"));
             Ok(Acquired::Conflict(acquire.conflict_exit_code))
         }
-        Err(error) => Err(error.into()),
+        _ => Err(error.into()),
     }
 }
 
@@ -160,11 +194,21 @@ pub(crate) async fn run(global: Global, args: LockArgs) -> Outcome {
     // Before the lock is asked for, so that none is missed after it is granted.
     let mut notices = client.notices();
     let space = open(&client, &args.acquire.place).await?;
-    match take(&space, &args.name, args.mode, false, &args.acquire).await? {
+    let (mode, acquire) = (args.mode, &args.acquire);
+    let acquired = match &args.names[..] {
+        [name] => match take(&space, name, mode, false, acquire).await? {
+            Acquired::Granted(lock) => Acquired::Granted(vec![lock]),
+            Acquired::Conflict(code) => Acquired::Conflict(code),
+        },
+        names => take_all(&space, names, mode, acquire).await?,
+    };
+    match acquired {
         Acquired::Conflict(code) => Ok(code),
-        Acquired::Granted(lock) => {
-            until_valid(&lock, &mut notices).await?;
-            supervise::hold_and_run(&args.name, lock, &args.command, args.grace).await
+        Acquired::Granted(locks) => {
+            if let Some(lock) = locks.first() {
+                until_valid(lock, &mut notices).await?;
+            }
+            supervise::hold_and_run(&args.names, locks, &args.command, args.grace).await
         }
     }
 }

@@ -18,18 +18,22 @@ use std::{
 use tokio::signal::unix::SignalKind;
 
 pub(super) async fn hold_and_run(
-    name: &str,
-    lock: Lock,
+    names: &[String],
+    locks: Vec<Lock>,
     words: &[OsString],
     grace: Duration,
 ) -> Outcome {
     let started = now();
+    let name = &names.join(" ");
+    // All are of one session: what may be said of the lease of one is true of all.
+    let lock = locks.first().expect("a command line names at least one");
+    let tokens: Vec<String> = locks.iter().map(|lock| lock.token().to_string()).collect();
     let mut until = lock.valid_until();
     let rules = Rules::new(grace, until.since(started));
     let mut signals = Signals::listen()?;
     let variables = [
-        ("MAINSTAY_TOKEN", lock.token().to_string()),
-        ("MAINSTAY_RESOURCE", name.to_owned()),
+        ("MAINSTAY_TOKEN", tokens.join(" ")),
+        ("MAINSTAY_RESOURCE", name.clone()),
         ("MAINSTAY_MODE", lock.mode().to_string()),
     ];
     let mut group = Group::spawn(words, &variables)?;
@@ -44,7 +48,7 @@ pub(super) async fn hold_and_run(
                 continue;
             }
             Some((_, kill_at)) => *kill_at,
-            None => match rules.judge(now(), latest(&lock, &mut until)) {
+            None => match rules.judge(now(), latest(lock, &mut until)) {
                 Verdict::Look(at) => at,
                 Verdict::Terminate if lock.is_valid() => {
                     let why = "the node's lease is about to end and was not renewed";
@@ -81,7 +85,9 @@ pub(super) async fn hold_and_run(
         output::note(format_args!("mainstay: the lock on {name} was lost: {why}"));
         return Ok(LOST);
     }
-    if let Err(error) = lock.unlock().await {
+    let unlocked = Lock::unlock_many(locks).await;
+    let lost = unlocked.map(|ends| ends.into_iter().find_map(Result::err));
+    if let Some(error) = lost.unwrap_or_else(Some) {
         output::note(format_args!(
             "mainstay: the lock on {name} was lost: {error}"
         ));

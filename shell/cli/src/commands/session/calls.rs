@@ -1,5 +1,7 @@
 //! The locks of the session, and the calls that are under way.
 
+mod sets;
+
 use super::{
     grammar::{Command, How},
     show::{ListedLock, Shown, ShownValue},
@@ -31,6 +33,7 @@ const ORPHANS_SHOWN: u64 = 1000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Asked {
     Lock,
+    Set,
     Convert,
     Range,
     Value,
@@ -47,6 +50,7 @@ impl Asked {
     pub(super) fn name(self) -> &'static str {
         match self {
             Asked::Lock => "lock",
+            Asked::Set => "set",
             Asked::Convert => "convert",
             Asked::Range => "range",
             Asked::Value => "value",
@@ -70,6 +74,7 @@ enum Result_ {
     Promised(Result<(), LockError>),
     Updated(Result<Updated, LockError>),
     Watching(Result<bool, LockError>),
+    Many(Vec<String>, sets::Many),
 }
 
 /// A call that has ended.
@@ -260,6 +265,9 @@ impl Calls {
                 mode,
                 how,
             } => self.range(label, &resource, range, mode, how),
+            Command::Set { members, how } => self.set(&members, how),
+            Command::ConvertMany { labels, mode, how } => self.convert_many(labels, mode, how),
+            Command::UnlockMany { labels, flags } => self.unlock_many(labels, flags),
             Command::Unlock {
                 label,
                 flags,
@@ -346,24 +354,9 @@ impl Calls {
         how: How,
         asked: Asked,
     ) -> Result<(), String> {
-        if self.locks.contains_key(&label) {
-            return Err(format!(
-                "there is a lock {label} already; `convert {label} {mode}` changes its mode, and \
-                 `as=NAME` gives a second one a name of its own"
-            ));
-        }
+        self.is_new(&label, mode)?;
         let resource = resource_name(resource).map_err(|failure| failure.message)?;
-        let handle = self.raw.new_handle();
-        let lock = Lock {
-            handle,
-            resource: resource.clone(),
-            granted: None,
-            space: self.space.id(),
-            value_len: usize::from(self.space.value_len()),
-            ranges: None,
-            asked: None,
-        };
-        self.locks.insert(label.clone(), lock);
+        let handle = self.add(label.clone(), resource.clone());
         let call = call_of(resource, mode, how);
         let call = match asked {
             Asked::Adopt => self.raw.raw_adopt(handle, self.space.id(), call),
@@ -373,6 +366,32 @@ impl Calls {
             Result_::Granted(call.await)
         });
         Ok(())
+    }
+
+    fn is_new(&self, label: &str, mode: LockMode) -> Result<(), String> {
+        match self.locks.contains_key(label) {
+            false => Ok(()),
+            true => Err(format!(
+                "there is a lock {label} already; `convert {label} {mode}` changes its mode, and \
+                 `lock {label} as=NAME` gives a second one a name of its own"
+            )),
+        }
+    }
+
+    /// Adds a lock that is about to be asked for.
+    fn add(&mut self, label: String, resource: ResourceName) -> Handle {
+        let handle = self.raw.new_handle();
+        let lock = Lock {
+            handle,
+            resource,
+            granted: None,
+            space: self.space.id(),
+            value_len: usize::from(self.space.value_len()),
+            ranges: None,
+            asked: None,
+        };
+        self.locks.insert(label, lock);
+        handle
     }
 
     fn convert(
@@ -460,7 +479,14 @@ impl Calls {
     ///
     /// # Errors
     /// If the session is lost.
-    pub(super) fn settle(&mut self, call: Ended) -> Result<Shown<'static>, Failure> {
+    pub(super) fn settle(&mut self, call: Ended) -> Result<Vec<Shown<'static>>, Failure> {
+        match call.result {
+            Result_::Many(labels, many) => self.settle_many(call.asked, labels, many),
+            _ => self.settle_one(call).map(|shown| vec![shown]),
+        }
+    }
+
+    fn settle_one(&mut self, call: Ended) -> Result<Shown<'static>, Failure> {
         let Ended {
             label,
             asked,
@@ -530,6 +556,7 @@ impl Calls {
             | Result_::Promised(Err(error))
             | Result_::Updated(Err(error))
             | Result_::Watching(Err(error)) => error,
+            Result_::Many(..) => unreachable!("settled on its own"),
         };
         let Some(refusal) = error.refusal() else {
             return Err(error.into());

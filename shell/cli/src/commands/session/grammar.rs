@@ -1,5 +1,7 @@
 //! What can be said in a line.
 
+mod sets;
+
 use crate::commands::{lock::seconds, value::bytes_of};
 use mainstay_base::{ByteRange, Flags, LockMode};
 use std::time::Duration;
@@ -29,6 +31,17 @@ pub(super) enum Command {
         mode: LockMode,
         how: How,
     },
+    /// Several new locks, all or none.
+    Set {
+        members: Vec<(String, LockMode)>,
+        how: How,
+    },
+    /// Another mode for several locks, each for itself.
+    ConvertMany {
+        labels: Vec<String>,
+        mode: LockMode,
+        how: How,
+    },
     Unlock {
         label: String,
         flags: Flags,
@@ -48,6 +61,11 @@ pub(super) enum Command {
     /// Release what processes left behind in this lockspace.
     Purge {
         pattern: String,
+    },
+    /// Several locks, each for itself.
+    UnlockMany {
+        labels: Vec<String>,
+        flags: Flags,
     },
     /// Take back the request or conversion that is under way.
     Cancel {
@@ -108,18 +126,25 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// The lock that must have no call under way for this.
-    pub(super) fn needs_idle(&self) -> Option<&str> {
+    /// The locks that must have no call under way for this.
+    pub(super) fn needs_idle(&self) -> Vec<&str> {
         match self {
-            Command::Unlock { flags, .. } if flags.contains(Flags::FORCEUNLOCK) => None,
+            Command::Unlock { flags, .. } | Command::UnlockMany { flags, .. }
+                if flags.contains(Flags::FORCEUNLOCK) =>
+            {
+                Vec::new()
+            }
+            Command::ConvertMany { labels, .. } | Command::UnlockMany { labels, .. } => {
+                labels.iter().map(String::as_str).collect()
+            }
             Command::Convert { label, .. }
             | Command::Range { label, .. }
             | Command::Unlock { label, .. }
             | Command::Swap { label, .. }
             | Command::Add { label, .. }
             | Command::Watch { label, .. }
-            | Command::Value { label, .. } => Some(label),
-            _ => None,
+            | Command::Value { label, .. } => vec![label],
+            _ => Vec::new(),
         }
     }
 }
@@ -133,7 +158,7 @@ pub(super) struct How {
 }
 
 /// The words that begin a line, for completion and help: word, arguments, what it does.
-pub(super) const WORDS: [(&str, &str, &str); 23] = [
+pub(super) const WORDS: [(&str, &str, &str); 24] = [
     (
         "lock",
         "NAME [MODE] [OPTION…]",
@@ -145,9 +170,14 @@ pub(super) const WORDS: [(&str, &str, &str); 23] = [
         "the same, or nothing if others are in the way",
     ),
     (
+        "set",
+        "NAME,NAME… [MODE] [,NAME [MODE]…] [OPTION…]",
+        "ask for several locks, all or none",
+    ),
+    (
         "convert",
-        "NAME MODE [OPTION…] [= VALUE]",
-        "change the mode of a lock, and publish a value",
+        "NAME[,NAME…] MODE [OPTION…] [= VALUE]",
+        "change the mode of a lock, and publish a value; or of several",
     ),
     (
         "range",
@@ -156,8 +186,8 @@ pub(super) const WORDS: [(&str, &str, &str); 23] = [
     ),
     (
         "unlock",
-        "NAME [ivvalblk] [forceunlock] [= VALUE]",
-        "release a lock, even while a call waits, and publish a value",
+        "NAME[,NAME…] [ivvalblk] [forceunlock] [= VALUE]",
+        "release a lock, even while a call waits, and publish a value; or several",
     ),
     (
         "cancel",
@@ -242,25 +272,28 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
     let command = match first.to_ascii_lowercase().as_str() {
         "lock" => words.lock(Flags::NONE)?,
         "try" => words.lock(Flags::NOQUEUE)?,
+        "set" => words.set()?,
         "convert" => {
-            let label = words.wanted("convert", "the name of a lock")?;
+            let labels = words.labels("convert")?;
             let mode = words.wanted("convert", "a mode: nl, cr, cw, pr, pw or ex")?;
             let mode = mode_of(&mode)?;
             let (how, label_again) = words.how(Flags::NONE)?;
             if label_again.is_some() {
                 return Err("`as=` names a new lock; a conversion is of an old one".to_owned());
             }
-            let value = words.value()?;
-            Command::Convert {
-                label,
-                mode,
-                how,
-                value,
+            match one(labels) {
+                Ok(label) => Command::Convert {
+                    label,
+                    mode,
+                    how,
+                    value: words.value()?,
+                },
+                Err(labels) => Command::ConvertMany { labels, mode, how },
             }
         }
         "range" => words.range()?,
         "unlock" => {
-            let label = words.wanted("unlock", "the name of a lock")?;
+            let labels = words.labels("unlock")?;
             let mut flags = Flags::NONE;
             while let Some(word) = words.plain()? {
                 flags |= match word.to_ascii_lowercase().as_str() {
@@ -273,11 +306,13 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
                     }
                 };
             }
-            let value = words.value()?;
-            Command::Unlock {
-                label,
-                flags,
-                value,
+            match one(labels) {
+                Ok(label) => Command::Unlock {
+                    label,
+                    flags,
+                    value: words.value()?,
+                },
+                Err(labels) => Command::UnlockMany { labels, flags },
             }
         }
         "cancel" => Command::Cancel {
@@ -363,6 +398,17 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
     };
     words.end()?;
     Ok(Some(command))
+}
+
+/// The only name of a list, or the list.
+fn one(mut labels: Vec<String>) -> Result<String, Vec<String>> {
+    match labels.pop() {
+        Some(label) if labels.is_empty() => Ok(label),
+        last => {
+            labels.extend(last);
+            Err(labels)
+        }
+    }
 }
 
 /// A word, or the sign before a value.
@@ -670,7 +716,7 @@ mod tests {
         assert_eq!(parsed(line), ranged("x", "0-99", LockMode::Ex, how));
         let given_up = ranged("A", "7-", LockMode::Nl, PLAIN);
         assert_eq!(parsed("range A 7- none"), given_up);
-        assert_eq!(forced.needs_idle(), None);
+        assert!(forced.needs_idle().is_empty());
         let swapped = Command::Swap {
             label: "A".to_owned(),
             expect: 7,
@@ -678,7 +724,7 @@ mod tests {
             value: b"new".to_vec(),
         };
         assert_eq!(parsed("cas A 7 stale = new"), swapped);
-        assert_eq!(swapped.needs_idle(), Some("A"));
+        assert_eq!(swapped.needs_idle(), ["A"]);
         let added = |delta| Command::Add {
             label: "A".to_owned(),
             delta,

@@ -73,6 +73,15 @@ The modes together; + can be held at once:
   PW   +   +   -   -   -   -
   EX   +   -   -   -   -   -
 
+SETS
+
+`set A,B ex` asks for both or none, and tells of both at once; `set A ex,B pr` in two modes. While \
+it waits it holds at most what comes before the one it waits for, by name, and however others \
+order the same names, sets never wait for each other in a circle: `set B,A` on the right has its turn \
+when the left has done `unlock A,B`. A refusal names the lock that was the reason; `cancel A` takes \
+all of the set back. `convert A,B pr` and `unlock A,B` are calls for several locks that are held, and \
+each ends for itself. A name with a comma in it stands in quotation marks.
+
 RANGES
 
 A resource can be locked in ranges of bytes, as records of a file are: `range file 0-99 ex` on the \
@@ -213,9 +222,8 @@ impl Session<'_> {
             Ok(Some(command)) => command,
             Err(message) => return self.wrong(line.number, &message).map(|()| true),
         };
-        if let Some(label) = command.needs_idle()
-            && self.calls.under_way(Some(label))
-        {
+        let mut needed = command.needs_idle().into_iter();
+        if let Some(label) = needed.find(|label| self.calls.under_way(Some(label))) {
             if !self.script {
                 let message =
                     format!("a call on {label} is under way; `cancel {label}` takes it back");
@@ -292,8 +300,9 @@ impl Session<'_> {
     }
 
     fn ended(&mut self, call: Ended) -> Result<(), Failure> {
-        let shown = self.calls.settle(call)?;
-        self.screen.show(&shown);
+        for shown in self.calls.settle(call)? {
+            self.screen.show(&shown);
+        }
         Ok(())
     }
 
