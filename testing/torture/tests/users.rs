@@ -73,16 +73,21 @@ async fn open_cluster() -> (Cluster, Vec<Door>) {
     (cluster, doors)
 }
 
+/// Whether this process may run others as other users.
+fn others_possible() -> bool {
+    let root = match rustix::process::getuid().is_root() {
+        true => Ok(()),
+        false => Err("not root".to_owned()),
+    };
+    possible("other users", root)
+}
+
 /// Protects lockspaces and names by the users that the kernel tells of: who makes a lockspace says who
 /// may lock what in it, on every node; others are refused with the reason, and root is not. Protects
 /// a node from one user that takes too much.
 #[test]
 fn users_do_what_they_may() {
-    let root = match rustix::process::getuid().is_root() {
-        true => Ok(()),
-        false => Err("not root".to_owned()),
-    };
-    if !possible("other users", root) {
+    if !others_possible() {
         return;
     }
     run(secs(60), async {
@@ -133,11 +138,7 @@ fn users_do_what_they_may() {
 /// group is not let in, and told how that would change.
 #[test]
 fn strangers_are_not_let_in() {
-    let root = match rustix::process::getuid().is_root() {
-        true => Ok(()),
-        false => Err("not root".to_owned()),
-    };
-    if !possible("other users", root) {
+    if !others_possible() {
         return;
     }
     run(secs(60), async {
