@@ -46,8 +46,10 @@ impl Flags {
     pub const ALTCW: Flags = Flags(0x10000);
     /// Unlock even while a request or conversion waits, which ends with it.
     pub const FORCEUNLOCK: Flags = Flags(0x2_0000);
+    /// Where the priority of a call stands, 0 to 7, in a lockspace that goes by priorities.
+    pub const PRIORITY: Flags = Flags(0x70_0000);
     /// Every flag of this release.
-    pub const ALL: Flags = Flags(0x3_bff9);
+    pub const ALL: Flags = Flags(0x73_bff9);
 
     const NAMES: [(Flags, &'static str); 15] = [
         (Flags::NOQUEUE, "NOQUEUE"),
@@ -79,9 +81,34 @@ impl Flags {
         self.0
     }
 
-    /// The flag of this name, in capitals and without the `LKF_`.
+    /// The highest priority of a call.
+    pub const PRIORITY_MAX: u8 = 7;
+
+    /// The priority, 0 to 7.
+    #[must_use]
+    pub const fn priority(self) -> u8 {
+        ((self.0 & Flags::PRIORITY.0) >> Flags::PRIORITY.0.trailing_zeros()) as u8
+    }
+
+    /// This set with that priority; what is above 7 counts as 7.
+    #[must_use]
+    pub const fn with_priority(self, priority: u8) -> Flags {
+        let priority = if priority > Flags::PRIORITY_MAX {
+            Flags::PRIORITY_MAX
+        } else {
+            priority
+        };
+        let bits = (priority as u32) << Flags::PRIORITY.0.trailing_zeros();
+        Flags(self.without(Flags::PRIORITY).0 | bits)
+    }
+
+    /// The flag of this name, in capitals and without the `LKF_`; `PRIORITY1` to `PRIORITY7`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Flags> {
+        if let Some(priority) = name.strip_prefix("PRIORITY") {
+            let priority = priority.parse().ok().filter(|p| (1..=7).contains(p));
+            return priority.map(|p| Flags::NONE.with_priority(p));
+        }
         Flags::NAMES
             .iter()
             .find(|(_, n)| *n == name)
@@ -151,6 +178,10 @@ impl fmt::Display for Flags {
                 bar = "|";
             }
         }
+        if self.priority() > 0 {
+            write!(f, "{bar}PRIORITY{}", self.priority())?;
+            bar = "|";
+        }
         if self.unknown() != 0 {
             write!(f, "{bar}{:#x}", self.unknown())?;
         }
@@ -178,6 +209,18 @@ mod tests {
             assert_eq!(Flags::from_name(name), Some(flag));
             all |= flag;
         }
+        for priority in 1..=Flags::PRIORITY_MAX {
+            let flag = Flags::NONE.with_priority(priority);
+            assert_eq!(flag.priority(), priority);
+            assert_eq!(Flags::from_name(&flag.to_string()), Some(flag));
+            assert_eq!(all.0 & flag.0, 0, "{flag} shares its bits");
+        }
+        assert_eq!(Flags::from_name("PRIORITY8"), None);
+        assert_eq!(
+            Flags::NOQUEUE.with_priority(9).with_priority(0),
+            Flags::NOQUEUE
+        );
+        all |= Flags::PRIORITY;
         assert_eq!(all, Flags::ALL);
         assert_eq!(Flags::NOQUEUEBAST.bits(), 0x800);
         assert_eq!(Flags(0x4000_0001).unknown(), 0x4000_0000);

@@ -8,6 +8,7 @@
 mod access;
 mod config;
 mod entropy;
+mod fairness;
 mod flags;
 mod id;
 mod limits;
@@ -25,6 +26,7 @@ pub use access::{
 };
 pub use config::{DeadlockConfig, FencePolicy, MastersConfig, NodeSpec, Timings, VictimPolicy};
 pub use entropy::Entropy;
+pub use fairness::{Fairness, Order, UnknownOrder};
 pub use flags::Flags;
 pub use id::{
     BootId, ClusterId, DiskId, Epoch, Incarnation, LinkId, LockId, LockspaceId, NodeId, SessionId,

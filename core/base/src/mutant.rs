@@ -86,11 +86,13 @@ pub enum Mutant {
     SetNotGivenBack,
     /// A set is told to be granted as soon as it begins to wait.
     SetToldEarly,
+    /// However many conversions have passed who waits, more may.
+    OvertakesForEver,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 40] = [
+    pub const ALL: [Mutant; 41] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -131,6 +133,7 @@ impl Mutant {
         Mutant::SetBehindKept,
         Mutant::SetNotGivenBack,
         Mutant::SetToldEarly,
+        Mutant::OvertakesForEver,
     ];
 
     /// Whether this bug is switched on in this thread.

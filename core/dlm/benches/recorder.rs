@@ -7,8 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use mainstay_base::{
-    BootId, Epoch, Flags, Incarnation, Instant, LockMode, LockspaceId, NodeId, ResourceName,
-    SessionId,
+    BootId, Epoch, Fairness, Flags, Incarnation, Instant, LockMode, LockspaceId, NodeId,
+    ResourceName, SessionId,
 };
 use mainstay_dlm::{Dlm, LockCall, Out, UnlockCall};
 use mainstay_membership::{Member, View};
@@ -30,7 +30,7 @@ fn alone(recorder: usize) -> Dlm {
     let now = Instant::from_millis(1);
     let mut dlm = Dlm::new(NodeId(1), 512);
     *dlm.recorder() = Recorder::new(recorder, BootId(1));
-    dlm.add_space(SPACE, 32);
+    dlm.add_space(SPACE, 32, Fairness::default());
     dlm.open_session(SESSION);
     let me = Member {
         node: NodeId(1),

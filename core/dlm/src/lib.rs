@@ -22,6 +22,7 @@ mod deadlock;
 mod deferred;
 mod demotion;
 mod directory;
+mod fairness;
 mod flight;
 mod force;
 mod life;
@@ -44,8 +45,8 @@ mod values;
 mod work;
 
 use mainstay_base::{
-    BootId, ByteRange, Epoch, FixedMap, Incarnation, Instant, LockId, LockMode, LockspaceId,
-    NodeId, ResourceName, SessionId, Token, Value, VictimPolicy,
+    BootId, ByteRange, Epoch, Fairness, FixedMap, Incarnation, Instant, LockId, LockMode,
+    LockspaceId, NodeId, ResourceName, SessionId, Token, VALUE_LEN_MAX, Value, VictimPolicy,
 };
 use mainstay_membership::View;
 use mainstay_recorder::Recorder;
@@ -240,7 +241,9 @@ pub struct Dlm {
     /// It hands over its resources and decides nothing any more.
     leaving: bool,
 
-    spaces: BTreeMap<LockspaceId, usize>,
+    spaces: fairness::Spaces,
+    /// Notices that holders shall not hear yet.
+    kept: fairness::Kept,
     resources: ResourceTable,
     locks: FixedMap<LockId, Owned>,
     ranges: ranges::RangeSets,
@@ -301,7 +304,8 @@ impl Dlm {
             settled: true,
             active: false,
             leaving: false,
-            spaces: BTreeMap::new(),
+            spaces: fairness::Spaces::default(),
+            kept: fairness::Kept::default(),
             resources: ResourceTable::default(),
             locks: FixedMap::new(),
             ranges: FixedMap::new(),
@@ -342,9 +346,17 @@ impl Dlm {
         self.grants
     }
 
-    /// A lockspace exists, with value blocks of so many bytes.
-    pub fn add_space(&mut self, space: LockspaceId, value_len: usize) {
-        self.spaces.entry(space).or_insert(value_len);
+    /// A lockspace exists, with value blocks of `value_len` bytes, which shares out its resources so. Known
+    /// ones stay as they are.
+    ///
+    /// # Panics
+    /// If value blocks are to be longer than 4096 bytes.
+    pub fn add_space(&mut self, space: LockspaceId, value_len: u16, fairness: Fairness) {
+        assert!(
+            usize::from(value_len) <= VALUE_LEN_MAX,
+            "blocks of {value_len} bytes"
+        );
+        self.spaces.add(space, value_len, fairness);
     }
 
     /// This node may, or may not, grant from now on. While it may not, calls wait.
@@ -573,6 +585,7 @@ impl Dlm {
             self.timers.pop_first();
             self.time_out(now, lock);
         }
+        self.tell_kept(now);
         self.promises_due(now);
         self.expire_orphans(now);
         self.pursue_moves(now);
@@ -601,7 +614,10 @@ impl Dlm {
         let orphan = self.orphans.deadline();
         let sets = self.sets.deadline();
         let work = self.work_due();
-        let due = [timer, idle, search, promise, moves, orphan, sets, work];
+        let kept = self.kept.deadline();
+        let due = [
+            timer, idle, search, promise, moves, orphan, sets, work, kept,
+        ];
         due.into_iter().flatten().min()
     }
 

@@ -69,7 +69,7 @@ impl Dlm {
         }
         // It need not have asked: another may have had rather not.
         let (place, _) = self.resources.place_or_new(resource);
-        let value_len = self.value_len(resource);
+        let rules = self.rules(resource);
         let entry = self.resources.get_mut(place);
         let locks = &self.locks;
         let held = |lock| locks.get(lock).is_some_and(|owned| owned.granted.is_some());
@@ -82,7 +82,7 @@ impl Dlm {
             _ => return,
         }
         entry.state = State::Mine(Box::new(Master {
-            engine: Engine::new(floor, value_len),
+            engine: Engine::new(floor, rules),
             rebuilding: None,
             heat: Heat::default(),
         }));
@@ -357,8 +357,7 @@ impl Dlm {
     }
 
     pub(crate) fn value_len(&self, resource: &ResourceId) -> usize {
-        let default = mainstay_base::VALUE_LEN_DEFAULT;
-        self.spaces.get(&resource.space).copied().unwrap_or(default)
+        usize::from(self.rules(resource).value_len)
     }
 
     /// A resource without locks has been remembered for its time: forget it, unless it has been

@@ -192,7 +192,7 @@ impl Dlm {
 
     /// Whether a session may ask for a lock there.
     pub(crate) fn may_come(&self, session: SessionId, space: LockspaceId) -> Result<(), Refusal> {
-        if !self.spaces.contains_key(&space) {
+        if !self.spaces.has(space) {
             return Err(Refusal::NoSuchLockspace);
         }
         match self.sessions.contains_key(&session) {
@@ -203,7 +203,7 @@ impl Dlm {
 
     fn may_lock(&self, session: SessionId, call: &LockCall) -> Result<(), Refusal> {
         self.may_come(session, call.space)?;
-        check_known(call.flags)?;
+        self.spaces.check_flags(call.space, call.flags)?;
         check_request(call.mode, call.flags).map_err(invalid)?;
         self.quotas.check(session, 1, call.flags)?;
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
@@ -241,7 +241,8 @@ impl Dlm {
         }
         let owned = self.locks.get_mut(&lock).expect("found above");
         let from = owned.granted.unwrap_or(LockMode::Nl);
-        check_known(call.flags)?;
+        let space = self.resources.peek(owned.place).id.space;
+        self.spaces.check_flags(space, call.flags)?;
         check_convert(from, call.mode, call.flags).map_err(invalid)?;
         if !from.covers(call.mode) {
             denied.map_or(Ok(()), Err)?;
@@ -533,6 +534,9 @@ impl Dlm {
             if self.sets.keep_notice(lock, mode) {
                 return;
             }
+            if self.keep_from_holder(now, lock, mode) {
+                return;
+            }
             self.promises.told(now, lock, mode);
             self.note(now, Op::Blocking, lock, Some(mode));
             self.out.push(Out::Blocking {
@@ -721,6 +725,7 @@ impl Dlm {
         self.ranges.remove(&lock);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);
+        self.kept.forget(lock);
         self.orphans.forget(lock);
         self.sets.forget(lock);
         if let Some(at) = owned.deadline {

@@ -531,7 +531,7 @@ impl Dlm {
         {
             self.restate(now, place, dead); // Its turn had not come yet.
         }
-        let value_len = self.value_len(resource);
+        let rules = self.rules(resource);
         let floor = match Mutant::TokenNotCarried.active() {
             false => Token::floor(self.view.epoch),
             true => Token::NONE,
@@ -570,7 +570,7 @@ impl Dlm {
                 )));
                 return None;
             }
-            let engine = Engine::new(floor, value_len);
+            let engine = Engine::new(floor, rules);
             entry.state = State::Mine(Box::new(Master {
                 engine,
                 rebuilding: Some(PackedLife::of(dead)),

@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 use mainstay_base::{
-    BootId, DeadlockConfig, Epoch, Incarnation, Instant, LockMode, LockspaceId, NodeId,
+    BootId, DeadlockConfig, Epoch, Fairness, Incarnation, Instant, LockMode, LockspaceId, NodeId,
     ResourceName, SessionId, VictimPolicy,
 };
 use mainstay_dlm::{ConvertCall, Dlm, LockCall, Out, UnlockCall};
@@ -75,8 +75,8 @@ impl World {
                 victim,
                 ..DeadlockConfig::default()
             });
-            dlm.add_space(SPACE, 32);
-            dlm.add_space(OTHER_SPACE, 32);
+            dlm.add_space(SPACE, 32, Fairness::default());
+            dlm.add_space(OTHER_SPACE, 32, Fairness::default());
             for session in 1..=3 {
                 dlm.open_session(SessionId(session));
             }

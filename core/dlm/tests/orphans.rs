@@ -7,8 +7,8 @@ mod played;
 
 use core::time::Duration;
 use mainstay_base::{
-    Caller, Epoch, LockId, LockMode, NodeId, ResourceName, SessionId, Token, UserLimits, Value,
-    ValueBlock, ValueVersion,
+    Caller, Epoch, Fairness, LockId, LockMode, NodeId, ResourceName, SessionId, Token, UserLimits,
+    Value, ValueBlock, ValueVersion,
 };
 use mainstay_dlm::{AdoptCall, ConvertCall, Dlm, LockCall, Out};
 use mainstay_wire::{
@@ -443,7 +443,7 @@ fn an_orphan_counts_for_its_user() {
         locks: Some(1),
         ..Default::default()
     });
-    node.dlm.add_space(SPACE, 32);
+    node.dlm.add_space(SPACE, 32, Fairness::default());
     node.install(1, &[ME], &[]);
     node.dlm.set_active(NOW, true);
     for (session, pid, uid) in [(CLIENT, 71, 5), (HEIR, 72, 5), (other, 73, 6)] {

@@ -18,19 +18,12 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Some(pending) = &self.pending else {
             return;
         };
-        if let Some(first) = pending.converting.front() {
-            assert!(
-                first
-                    .ask
-                    .free_mode(self.held, Some(first.held.mode))
-                    .is_none(),
-                "the first conversion waits for nobody: {first:?}"
-            );
-        } else if let Some(first) = pending.waiting.front() {
-            assert!(
-                first.ask.free_mode(self.held, None).is_none(),
-                "the first request waits for nobody: {first:?}"
-            );
+        if let Some(first) = self.next_conversion() {
+            panic!("the conversion whose turn it is waits for nobody: {first:?}");
+        }
+        if let Some((at, _)) = pending.next_request(self.held, self.rules.order, false) {
+            let first = &pending.waiting[at];
+            panic!("the request whose turn it is waits for nobody: {first:?}");
         }
     }
 
@@ -80,6 +73,22 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 pending.promises as usize,
                 self.converting().filter(promised).count()
             );
+            let patient = pending.converting.iter().filter(|c| c.patient);
+            let mut wanted_by_others = patient.clone().map(|c| {
+                let mut wanted = pending.wanted;
+                wanted.remove(c.ask.mode);
+                (c, wanted)
+            });
+            assert!(
+                wanted_by_others.all(|(c, wanted)| !wanted.conflict(c.held.mode, None)),
+                "one is patient although what it holds is in the way: {pending:?}"
+            );
+            assert_eq!(pending.patient as usize, patient.count());
+            let mut readers = ModeCounts::default();
+            for w in pending.waiting.iter().filter(|w| w.ask.reads()) {
+                readers.add(w.ask.mode);
+            }
+            assert_eq!(readers, pending.readers, "readers are miscounted");
             assert_eq!(
                 pending.waiting_noorder as usize,
                 self.waiting().filter(|l| noorder(l.flags)).count()

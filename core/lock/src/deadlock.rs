@@ -5,9 +5,12 @@
 //!
 //! And who is in the way of whom, for a search across resources.
 
-use crate::{Flags, LockView, Resource, queue::Ask};
+use crate::{
+    Flags, LockView, Resource, Ticket,
+    queue::{Ask, Converting, Waiting},
+};
 use core::fmt::Debug;
-use mainstay_base::{LockMode, Mutant};
+use mainstay_base::{LockMode, Mutant, Order};
 
 /// A lock that must go, or must have been granted and gone, before a waiting one is granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +30,8 @@ pub struct Blocker<K> {
 struct Wanted<K> {
     ask: Ask,
     via: Option<(K, i64)>,
+    /// It is let in with all readers, whoever else stands before it.
+    by_turns: bool,
 }
 
 impl<K> Wanted<K> {
@@ -77,24 +82,36 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             return false;
         };
         let queue = &pending.converting;
-        let at_head = ask.flags.contains(Flags::HEADQUE);
+        let place = pending.place_converting(ask, self.rules.order).index;
         let new = Node { from, ask };
-        if !at_head && !noorder(ask) {
+        // What stays behind requests has nothing that anybody waits for.
+        let stays_behind =
+            |c: &Converting<K>| pending.held_back(c) && c.held.mode.compatible(ask.mode);
+        if place == queue.len() && !noorder(ask) {
             // It waits for all that are ahead: enough that one of them waits for it.
             let stays = !ask.flags.promises_to_let_go();
-            return stays && queue.iter().any(|c| c.ask.conflicts(from));
+            let mut ahead = queue.iter().filter(|c| !stays_behind(c));
+            return stays && ahead.any(|c| c.ask.conflicts(from));
         }
+        let place = queue
+            .iter()
+            .take(place)
+            .filter(|c| !stays_behind(c))
+            .count();
         let nodes: Vec<Node> = queue
             .iter()
+            .filter(|c| !stays_behind(c))
             .map(|c| Node {
                 from: c.held.mode,
                 ask: c.ask,
             })
             .collect();
-        let mut reached: Vec<bool> = nodes.iter().map(|&n| waits_for(new, n, !at_head)).collect();
+        let ahead = |i: usize| i < place;
+        let new_waits = |i: usize| waits_for(new, nodes[i], ahead(i));
+        let mut reached: Vec<bool> = (0..nodes.len()).map(new_waits).collect();
         let mut todo: Vec<usize> = (0..nodes.len()).filter(|&i| reached[i]).collect();
         while let Some(i) = todo.pop() {
-            if waits_for(nodes[i], new, at_head) {
+            if waits_for(nodes[i], new, !ahead(i)) {
                 return true;
             }
             for j in 0..nodes.len() {
@@ -126,16 +143,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             .filter(|l| l.granted.is_some_and(|(held, _)| ask.conflicts(held)))
             .map(|l| l.key)
             .collect();
-        if !noorder(ask) {
-            let before = |l: &LockView<K>| l.ticket < view.ticket;
-            let ahead = if view.granted.is_some() {
-                self.converting().take_while(before).last()
-            } else {
-                let in_own_queue = self.waiting().take_while(before).last();
-                in_own_queue.or_else(|| self.converting().last())
-            };
-            found.extend(ahead.map(|l| l.key).filter(|k| !found.contains(k)));
-        }
+        let nearest = self.ahead_of(key).next().map(|ahead| ahead.key);
+        found.extend(nearest.filter(|k| !found.contains(k)));
         found
     }
 
@@ -147,10 +156,19 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// that wait count for nothing, and through those with NODLCKWT nothing is seen.
     #[must_use]
     pub fn blockers(&self, key: K) -> Vec<Blocker<K>> {
-        let Some(ask) = self.get(key).and_then(|view| view.ask()) else {
+        let Some(view) = self.get(key) else {
             return Vec::new();
         };
-        let mut wanted = vec![Wanted { ask, via: None }];
+        let Some(ask) = view.ask() else {
+            return Vec::new();
+        };
+        let first = self.first_by_turns();
+        let by_turns = self.comes_by_turns(&view);
+        let mut wanted = vec![Wanted {
+            ask,
+            via: None,
+            by_turns,
+        }];
         let mut found = Vec::new();
         for ahead in self.ahead_of(key) {
             let (Some(asked), Some(ticket)) = (ahead.ask(), ahead.ticket) else {
@@ -159,7 +177,9 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             if ahead.flags.contains(Flags::NODLCKBLK) {
                 continue;
             }
-            let conflict = |w: &&Wanted<K>| !w.noorder() && exclude(w.ask, asked);
+            let passed = ahead.granted.is_none() && first != Some(ticket);
+            let conflict =
+                |w: &&Wanted<K>| !w.noorder() && exclude(w.ask, asked) && !(w.by_turns && passed);
             if let Some(w) = wanted.iter().find(conflict) {
                 found.push(Blocker {
                     key: ahead.key,
@@ -174,6 +194,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 wanted.push(Wanted {
                     ask: asked,
                     via: Some((ahead.key, ticket.0)),
+                    by_turns: self.comes_by_turns(&ahead),
                 });
             }
         }
@@ -218,24 +239,54 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 .any(|ahead| ahead.key == blocker && ahead.ticket.is_some_and(|t| t.0 == stamp))
     }
 
-    /// Those that must be granted, or go, before a waiting lock: nearest first.
+    /// Whether a lock that waits is let in with all readers, when it is their turn.
+    fn comes_by_turns(&self, view: &LockView<K>) -> bool {
+        let by_turns = self.rules.order == Order::PhaseFair && view.granted.is_none();
+        by_turns && view.ask().is_some_and(Ask::reads)
+    }
+
+    /// The place of the only request that readers stand behind: of the first, for after it they are
+    /// all let in. There is none when it is their turn.
+    fn first_by_turns(&self) -> Option<Ticket> {
+        let pending = self.pending.as_ref().filter(|p| !p.wrote)?;
+        pending.waiting.front().map(|w| w.ticket)
+    }
+
+    /// Those that must be granted, or go, before a waiting lock: nearest first, so that each stands
+    /// behind those that follow.
     fn ahead_of(&self, key: K) -> impl Iterator<Item = LockView<K>> + '_ {
         let view = self.get(key).filter(|view| view.requested.is_some());
         let ordered = view.filter(|view| {
             !view.flags.contains(Flags::NOORDER) && !Mutant::DeadlockQueueUnseen.active()
         });
-        let converts = ordered.is_some_and(|view| view.granted.is_some());
-        let ticket = ordered.and_then(|view| view.ticket);
         let pending = self.pending.as_ref().filter(|_| ordered.is_some());
-        let waiting = pending.into_iter().flat_map(|p| p.waiting.iter().rev());
-        let waiting = waiting
-            .map(|w| w.view())
-            .filter(move |w| !converts && w.ticket < ticket);
-        let converting = pending
-            .into_iter()
-            .flat_map(|p| p.converting.iter().rev())
-            .map(|c| c.view())
-            .filter(move |c| !converts || c.ticket < ticket);
-        waiting.chain(converting)
+        let own = pending.and_then(|p| p.find_converting(key).map(|at| &p.converting[at]));
+        let ticket = ordered.and_then(|view| view.ticket).unwrap_or_default();
+        let by_turns = ordered.is_some_and(|view| self.comes_by_turns(&view));
+        let mut behind: Vec<LockView<K>> = Vec::new();
+        let in_front = own.is_some_and(|own| pending.is_some_and(|p| !p.held_back(own)));
+        if let Some(p) = pending.filter(|_| !in_front) {
+            let first = self.first_by_turns();
+            let before =
+                |w: &&Waiting<K>| w.ticket < ticket && (!by_turns || first == Some(w.ticket));
+            behind.extend(p.waiting.iter().rev().filter(before).map(Waiting::view));
+            if p.patient > 0 {
+                let patient = p.converting.iter().filter(|c| p.held_back(c));
+                behind.extend(patient.filter(|c| c.ticket < ticket).map(Converting::view));
+                behind.sort_by_key(|ahead| core::cmp::Reverse(ahead.ticket));
+            }
+        }
+        let converting = pending.into_iter().flat_map(move |p| {
+            let before = move |c: &&Converting<K>| {
+                let is_ahead = !in_front || c.ticket < ticket;
+                is_ahead && !p.held_back(c)
+            };
+            p.converting
+                .iter()
+                .rev()
+                .filter(before)
+                .map(Converting::view)
+        });
+        behind.into_iter().chain(converting)
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     Effect, Flags, Grant, Resource,
     mode_tables::{Transfer, transfer, urgency},
-    queue::{Ask, Held},
+    queue::{Ask, Held, Waiting},
 };
 use core::fmt::Debug;
 use mainstay_base::{LockMode, Mutant, Token};
@@ -16,9 +16,11 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
             return Some(mode);
         };
-        let first_to_wait = pending.converting.is_empty()
-            && ask.flags.contains(Flags::HEADQUE)
-            && !ask.flags.contains(Flags::NOQUEUE);
+        let order = self.rules.order;
+        let place = pending.place_waiting(ask, order);
+        let next = place.index == 0 || pending.is_turn_of(ask, order);
+        let first_to_wait =
+            next && pending.request_in_turn(place.ticket) && !ask.flags.contains(Flags::NOQUEUE);
         let may = ask.flags.contains(Flags::EXPEDITE)
             || ask.flags.contains(Flags::NOORDER)
             || first_to_wait;
@@ -28,11 +30,27 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// The mode in which a conversion that just arrived is granted, if it is (rules 2, 3 and 8).
     pub(crate) fn grants_conversion(&self, from: LockMode, ask: Ask) -> Option<LockMode> {
         let mode = self.free_mode(ask, Some(from))?;
-        if !ask.flags.contains(Flags::QUECVT) || self.nothing_converts() {
+        let pending = self.pending.as_ref();
+        let behind =
+            pending.filter(|p| !p.converting.is_empty() && ask.flags.contains(Flags::QUECVT));
+        let Some(pending) = behind else {
             return Some(mode);
-        }
-        let at_once = ask.flags.contains(Flags::NOORDER) || ask.flags.contains(Flags::HEADQUE);
+        };
+        let place = pending.place_converting(ask, self.rules.order);
+        let at_once = ask.flags.contains(Flags::NOORDER) || pending.conversion_in_turn(place.index);
         (at_once && !ask.flags.contains(Flags::NOQUEUE)).then_some(mode)
+    }
+
+    /// The mode in which a conversion that has to be patient is granted when it comes: if it is first
+    /// all the same, for its priority (rule 8).
+    pub(crate) fn grants_in_turn(&self, from: LockMode, ask: Ask) -> Option<LockMode> {
+        let pending = self.pending.as_ref()?;
+        let place = pending.place_converting(ask, self.rules.order);
+        let first = pending.waiting.front();
+        let at_once = pending.conversion_in_turn(place.index)
+            && first.is_none_or(|first| first.ticket > place.ticket)
+            && !ask.flags.contains(Flags::NOQUEUE);
+        self.free_mode(ask, Some(from)).filter(|_| at_once)
     }
 
     /// The asked mode, or else its alternate, if no lock that is held is in its way.
@@ -48,12 +66,6 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             return others.into_iter().any(|held| !held.mode.compatible(mode));
         }
         self.held.conflict(mode, except)
-    }
-
-    fn nothing_converts(&self) -> bool {
-        self.pending
-            .as_ref()
-            .is_none_or(|p| p.converting.is_empty())
     }
 
     /// Makes a new lock, in one of the modes that will do.
@@ -119,8 +131,14 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         if self.pending.as_ref().is_none_or(|p| p.is_empty()) {
             return;
         }
-        while self.grant_one_conversion(out) {}
-        self.sweep_waiting(out);
+        loop {
+            while self.grant_one_conversion(out) {}
+            let granted = self.sweep_waiting(out);
+            // With the requests before it, a patient conversion gets its turn.
+            if !granted || self.pending.as_ref().is_none_or(|p| p.patient == 0) {
+                break;
+            }
+        }
         self.tell_blockers(out);
     }
 
@@ -129,8 +147,9 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Some(pending) = self.pending.as_mut() else {
             return false;
         };
+        let turn = pending.first_converting();
         let look_at = match pending.converting_noorder {
-            0 => 1,
+            0 => turn.map_or(0, |at| at + 1),
             _ => pending.converting.len(),
         };
         let held = self.held;
@@ -140,7 +159,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             .take(look_at)
             .enumerate()
             .find_map(|(at, c)| {
-                let may = at == 0 || c.ask.flags.contains(Flags::NOORDER);
+                let may = Some(at) == turn || c.ask.flags.contains(Flags::NOORDER);
                 let mode = c.ask.freed_mode(held, Some(c.held.mode)).filter(|_| may)?;
                 Some((at, mode))
             });
@@ -159,32 +178,39 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         true
     }
 
-    /// Passes once over the wait queue (rules 4 and 7).
-    fn sweep_waiting(&mut self, out: &mut Vec<Effect<K>>) {
-        let mut index = 0;
-        while let Some(pending) = self.pending.as_mut() {
-            if index > 0 && pending.waiting_noorder == 0 {
-                return;
-            }
-            let Some(entry) = pending.waiting.get(index) else {
-                return;
-            };
-            let in_turn = index == 0 && pending.converting.is_empty();
-            let may = in_turn || entry.ask.flags.contains(Flags::NOORDER);
-            let mode = entry.ask.freed_mode(self.held, None).filter(|_| may);
-            let Some(mode) = mode else {
-                index += 1;
-                continue;
-            };
-            let Some(entry) = pending.take_waiting(index) else {
-                return;
-            };
-            let grant = self.grant_request(entry.key, entry.ask, mode);
-            out.push(Effect::Granted {
-                key: entry.key,
-                grant,
-            });
+    /// Grants what it can of the wait queue (rules 4 and 7). Returns whether it could.
+    fn sweep_waiting(&mut self, out: &mut Vec<Effect<K>>) -> bool {
+        let order = self.rules.order;
+        let before = out.len();
+        let mut reading = false;
+        while let Some(pending) = self.pending.as_mut()
+            && let Some((at, mode)) = pending.next_request(self.held, order, reading)
+            && let Some(entry) = pending.take_waiting(at)
+        {
+            reading = entry.ask.reads();
+            pending.wrote = !reading;
+            self.grant_waiting(entry, mode, out);
         }
+        let mut at = 0;
+        while let Some(pending) = self.pending.as_mut().filter(|p| p.waiting_noorder > 0)
+            && let Some(entry) = pending.waiting.get(at)
+        {
+            let noorder = entry.ask.flags.contains(Flags::NOORDER);
+            let mode = entry.ask.freed_mode(self.held, None).filter(|_| noorder);
+            match mode.and_then(|mode| Some((pending.take_waiting(at)?, mode))) {
+                Some((entry, mode)) => self.grant_waiting(entry, mode, out),
+                None => at += 1,
+            }
+        }
+        out.len() > before
+    }
+
+    fn grant_waiting(&mut self, entry: Waiting<K>, mode: LockMode, out: &mut Vec<Effect<K>>) {
+        let grant = self.grant_request(entry.key, entry.ask, mode);
+        out.push(Effect::Granted {
+            key: entry.key,
+            grant,
+        });
     }
 
     /// Tells every granted lock that is in the way of anything that waits and has not been told, and

@@ -27,7 +27,7 @@ pub enum Invalid {
         flags: Flags,
         /// `a request`, `a conversion` or `an unlock`.
         operation: &'static str,
-        /// What it may carry.
+        /// What it may carry, beside a priority.
         allowed: Flags,
     },
     /// EXPEDITE with a mode that could conflict.
@@ -129,7 +129,7 @@ fn only(flags: Flags, allowed: Flags, operation: &'static str) -> Result<(), Inv
         Err(Invalid::FlagsNotFor {
             flags: wrong,
             operation,
-            allowed,
+            allowed: allowed.without(Flags::PRIORITY),
         })
     }
 }

@@ -25,6 +25,10 @@
 //! Where a call has an alternate (ALTPR, ALTCW), all of this is tried with the asked mode and then
 //! with the alternate, each time it is tried.
 //!
+//! A lockspace can say more ([`Rules`]). Its order may be another than that of arrival, and where
+//! enough conversions have passed those that wait, further ones are not granted by rule 2 or 3, and
+//! stand behind requests in spite of rule 7: `order.rs`, and `docs/protocol/fairness.md`.
+//!
 //! After each change that may let others go on, the convert queue is swept from its head until
 //! nothing more is granted, then the wait queue once; then every holder that is in the way of
 //! something still waiting is told, at most once per mode it blocks; of those that convert, only
@@ -48,6 +52,7 @@ mod invalid;
 mod line;
 pub mod mode_tables;
 mod moved;
+mod order;
 mod queue;
 pub mod ranges;
 mod recover;
@@ -59,6 +64,7 @@ pub use deadlock::Blocker;
 pub use invalid::{Invalid, check_adopt, check_convert, check_range, check_request, check_unlock};
 pub use mainstay_base::Flags;
 pub use moved::{Moved, MovedLock};
+pub use order::Rules;
 pub use queue::{LockView, Ticket};
 pub use recover::Restated;
 pub use resource::{Effect, Grant, Refusal, Resource};

@@ -54,17 +54,10 @@ impl<K: Copy + Ord, E: Entry<K>> From<Vec<E>> for Line<K, E> {
 }
 
 impl<K: Copy + Ord, E: Entry<K>> Line<K, E> {
-    /// Adds an entry whose ticket is before all others'.
-    pub(crate) fn push_front(&mut self, entry: E) {
+    /// Adds an entry whose ticket belongs at that place.
+    pub(crate) fn insert(&mut self, place: usize, entry: E) {
         self.enter(&entry);
-        self.entries.push_front(entry);
-        self.index_crowd();
-    }
-
-    /// Adds an entry whose ticket is behind all others'.
-    pub(crate) fn push_back(&mut self, entry: E) {
-        self.enter(&entry);
-        self.entries.push_back(entry);
+        self.entries.insert(place, entry);
         self.index_crowd();
     }
 
@@ -134,9 +127,9 @@ mod tests {
         for n in 0..100_i64 {
             let key = u32::try_from(n).expect("small") * 7 % 101;
             if n % 3 == 0 {
-                line.push_front((key, -n));
+                line.insert(0, (key, -n));
             } else {
-                line.push_back((key, n));
+                line.insert(line.len(), (key, n));
             }
             let found = |key| line.find(key).map(|place| line[place].0);
             for key in 0..101 {

@@ -116,6 +116,11 @@ impl ModeCounts {
         self.present().any(|m| !m.compatible(mode))
     }
 
+    /// Whether each of these locks conflicts with one of those, or there are none.
+    pub(crate) fn all_conflict(self, others: ModeCounts) -> bool {
+        self.present().all(|mode| others.conflict(mode, None))
+    }
+
     /// Whether two of these locks conflict with each other.
     pub(crate) fn conflict_within(self) -> bool {
         self.present().any(|m| self.conflict(m, Some(m)))

@@ -1,7 +1,7 @@
 //! A live resource on its way to another master, whole: nobody has vanished, so nothing is in doubt.
 
 use crate::{
-    Flags, Resource, Ticket,
+    Flags, Resource, Rules, Ticket,
     mode_tables::ModeCounts,
     queue::{Ask, Converting, Held, Pending, Waiting},
 };
@@ -16,6 +16,10 @@ pub struct Moved<K> {
     pub last_token: Token,
     /// The value block as a reader would get it.
     pub value: Value,
+    /// See [`Rules::overtake`](crate::Rules::overtake): how many have passed the foremost waiter.
+    pub passed: u8,
+    /// The last request that was granted in turn was no reader's.
+    pub wrote: bool,
     /// Every lock, once.
     pub locks: Vec<MovedLock<K>>,
 }
@@ -29,6 +33,8 @@ pub struct MovedLock<K> {
     pub granted: Option<(LockMode, Token)>,
     /// What it waits for, and its place in the convert or wait queue.
     pub pending: Option<(LockMode, Flags, Ticket)>,
+    /// It converts, and stands behind the requests that came before it.
+    pub patient: bool,
     /// Its owner wants blocking notices for the mode in force, or, if there is none, will want them.
     pub wants_bast: bool,
     /// Its owner will want them for the mode it waits for.
@@ -84,6 +90,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             key: held.key,
             granted: Some((held.mode, held.token)),
             pending: None,
+            patient: false,
             wants_bast: held.wants_bast,
             wants_bast_next: false,
             valblk: held.valblk,
@@ -94,6 +101,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         if let Some(pending) = &self.pending {
             locks.extend(pending.converting.iter().map(|c| MovedLock {
                 pending: Some((c.ask.mode, c.ask.flags, c.ticket)),
+                patient: c.patient,
                 wants_bast_next: c.ask.wants_bast,
                 ..held(&c.held)
             }));
@@ -101,6 +109,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 key: w.key,
                 granted: None,
                 pending: Some((w.ask.mode, w.ask.flags, w.ticket)),
+                patient: false,
                 wants_bast: w.ask.wants_bast,
                 wants_bast_next: false,
                 valblk: false,
@@ -111,16 +120,18 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         Some(Moved {
             last_token: self.last_token,
             value: self.value(),
+            passed: self.pending.as_ref().map_or(0, |p| p.passed),
+            wrote: self.pending.as_ref().is_some_and(|p| p.wrote),
             locks,
         })
     }
 
-    /// The resource as [`Resource::moved`] told of it, with value blocks of `value_len` bytes.
+    /// The resource as [`Resource::moved`] told of it, under the rules of its lockspace.
     ///
     /// # Errors
     /// If no resource can have been so.
-    pub fn from_moved(value_len: usize, moved: Moved<K>) -> Result<Self, Wrong> {
-        let mut resource = Resource::new(moved.last_token, value_len);
+    pub fn from_moved(rules: impl Into<Rules>, moved: Moved<K>) -> Result<Self, Wrong> {
+        let mut resource = Resource::new(moved.last_token, rules);
         resource.value.restore(&moved.value);
         let mut keys = BTreeSet::new();
         let mut tokens = BTreeSet::new();
@@ -155,8 +166,14 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             match (lock.held(), waits) {
                 (Some(held), None) => resource.insert_granted(held),
                 (Some(held), Some(Waiting { ask, ticket, .. })) => {
-                    pending.count_converting(ask);
-                    converting.push(Converting { held, ask, ticket });
+                    let entry = Converting {
+                        held,
+                        ask,
+                        ticket,
+                        patient: lock.patient,
+                    };
+                    pending.count_converting(&entry);
+                    converting.push(entry);
                 }
                 (None, Some(entry)) => {
                     pending.count_waiting(entry.ask);
@@ -180,18 +197,16 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         {
             return Err("two locks stand at one place of a queue");
         }
-        let first = match (converting.first(), waiting.first()) {
-            (Some(c), _) => c.ask.free_mode(counts, Some(c.held.mode)),
-            (None, Some(w)) => w.ask.free_mode(counts, None),
-            (None, None) => None,
-        };
-        if first.is_some() {
-            return Err("the first of a queue waits for nobody");
-        }
         if !converting.is_empty() || !waiting.is_empty() {
             pending.converting = converting.into();
             pending.waiting = waiting.into();
+            pending.passed = moved.passed;
+            pending.wrote = moved.wrote;
+            let first = pending.next_request(counts, resource.rules.order, false);
             resource.pending = Some(Box::new(pending));
+            if first.is_some() || resource.next_conversion().is_some() {
+                return Err("the first of a queue waits for nobody");
+            }
         }
         Ok(resource)
     }

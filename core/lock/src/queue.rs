@@ -4,6 +4,7 @@ use crate::{
     Flags,
     line::{Entry, Line},
     mode_tables::ModeCounts,
+    order::Place,
     ranges::Ranges,
 };
 use core::fmt;
@@ -84,6 +85,8 @@ pub(crate) struct Converting<K> {
     pub(crate) held: Held<K>,
     pub(crate) ask: Ask,
     pub(crate) ticket: Ticket,
+    /// It stands behind the requests that came before it.
+    pub(crate) patient: bool,
 }
 
 impl<K> Converting<K> {
@@ -118,6 +121,14 @@ pub(crate) struct Pending<K> {
     pub(crate) waiting_noorder: u32,
     /// How many conversions have promised to let go: notices look past the granted only if some have.
     pub(crate) promises: u32,
+    /// How many conversions are patient.
+    pub(crate) patient: u32,
+    /// Modes of the readers in the wait queue.
+    pub(crate) readers: ModeCounts,
+    /// The last request that was granted in turn was no reader's.
+    pub(crate) wrote: bool,
+    /// How many conversions have passed since somebody is the foremost.
+    pub(crate) passed: u8,
     /// Never handed out yet; larger than any ticket in either queue.
     pub(crate) next_ticket: Ticket,
     /// What is locked in ranges; then nothing stands in the queues.
@@ -153,6 +164,10 @@ impl<K> Default for Pending<K> {
             converting_noorder: 0,
             waiting_noorder: 0,
             promises: 0,
+            patient: 0,
+            readers: ModeCounts::default(),
+            wrote: false,
+            passed: 0,
             next_ticket: Ticket(1),
             ranges: None,
         }
@@ -160,46 +175,46 @@ impl<K> Default for Pending<K> {
 }
 
 impl<K: Copy + Ord> Pending<K> {
-    /// The ticket for the tail of a queue, or for the head of one whose first entry has `first`.
-    fn ticket(&mut self, first: Option<Ticket>) -> Ticket {
-        if let Some(first) = first {
-            return Ticket(first.0 - 1);
-        }
-        let ticket = self.next_ticket;
-        self.next_ticket = ticket.after();
+    pub(crate) fn push_converting(
+        &mut self,
+        held: Held<K>,
+        ask: Ask,
+        place: Place,
+        patient: bool,
+    ) -> Ticket {
+        let Place {
+            index,
+            ticket,
+            next,
+        } = place;
+        self.next_ticket = next;
+        let entry = Converting {
+            held,
+            ask,
+            ticket,
+            patient,
+        };
+        self.count_converting(&entry);
+        self.converting.insert(index, entry);
         ticket
     }
 
-    pub(crate) fn push_converting(&mut self, held: Held<K>, ask: Ask) -> Ticket {
-        let at_head = ask.flags.contains(Flags::HEADQUE);
-        let first = self.converting.front().map(|c| c.ticket);
-        let ticket = self.ticket(first.filter(|_| at_head));
-        let entry = Converting { held, ask, ticket };
-        self.count_converting(ask);
-        if at_head {
-            self.converting.push_front(entry);
-        } else {
-            self.converting.push_back(entry);
-        }
-        ticket
-    }
-
-    pub(crate) fn push_waiting(&mut self, key: K, ask: Ask) -> Ticket {
-        let at_head = ask.flags.contains(Flags::HEADQUE);
-        let first = self.waiting.front().map(|w| w.ticket);
-        let ticket = self.ticket(first.filter(|_| at_head));
-        let entry = Waiting { key, ask, ticket };
+    pub(crate) fn push_waiting(&mut self, key: K, ask: Ask, place: Place) -> Ticket {
+        let Place {
+            index,
+            ticket,
+            next,
+        } = place;
+        self.next_ticket = next;
         self.count_waiting(ask);
-        if at_head {
-            self.waiting.push_front(entry);
-        } else {
-            self.waiting.push_back(entry);
-        }
+        self.waiting.insert(index, Waiting { key, ask, ticket });
         ticket
     }
 
     /// Enters a conversion into the counts; its place in the queue is the caller's business.
-    pub(crate) fn count_converting(&mut self, ask: Ask) {
+    pub(crate) fn count_converting(&mut self, entry: &Converting<K>) {
+        let ask = entry.ask;
+        self.patient += u32::from(entry.patient);
         self.wanted.add(ask.mode);
         self.converting_noorder += u32::from(ask.flags.contains(Flags::NOORDER));
         self.promises += u32::from(ask.flags.promises_to_let_go());
@@ -208,11 +223,16 @@ impl<K: Copy + Ord> Pending<K> {
     /// Enters a request into the counts; its place in the queue is the caller's business.
     pub(crate) fn count_waiting(&mut self, ask: Ask) {
         self.wanted.add(ask.mode);
+        if ask.reads() {
+            self.readers.add(ask.mode);
+        }
         self.waiting_noorder += u32::from(ask.flags.contains(Flags::NOORDER));
     }
 
     pub(crate) fn take_converting(&mut self, index: usize) -> Option<Converting<K>> {
+        self.count_anew_after(self.converting.get(index)?.ticket);
         let entry = self.converting.remove(index)?;
+        self.patient -= u32::from(entry.patient);
         self.wanted.remove(entry.ask.mode);
         self.converting_noorder -= u32::from(entry.ask.flags.contains(Flags::NOORDER));
         self.promises -= u32::from(entry.ask.flags.promises_to_let_go());
@@ -220,8 +240,12 @@ impl<K: Copy + Ord> Pending<K> {
     }
 
     pub(crate) fn take_waiting(&mut self, index: usize) -> Option<Waiting<K>> {
+        self.count_anew_after(self.waiting.get(index)?.ticket);
         let entry = self.waiting.remove(index)?;
         self.wanted.remove(entry.ask.mode);
+        if entry.ask.reads() {
+            self.readers.remove(entry.ask.mode);
+        }
         self.waiting_noorder -= u32::from(entry.ask.flags.contains(Flags::NOORDER));
         Some(entry)
     }

@@ -348,7 +348,12 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             }
             match (held, lock.ask(), lock.ticket) {
                 (Some(held), Some(ask), Some(ticket)) => {
-                    converting.push(Converting { held, ask, ticket });
+                    converting.push(Converting {
+                        held,
+                        ask,
+                        ticket,
+                        patient: false,
+                    });
                 }
                 (None, Some(ask), Some(ticket)) => waiting.push(Waiting { key, ask, ticket }),
                 (held, ask, _) => {
@@ -393,7 +398,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         }
         let pending: &mut Pending<K> = self.pending_mut();
         for entry in &converting {
-            pending.count_converting(entry.ask);
+            pending.count_converting(entry);
         }
         for entry in &waiting {
             pending.count_waiting(entry.ask);

@@ -3,6 +3,7 @@
 use crate::{
     Flags, Invalid, LockView, Ticket, check_convert, check_request, check_unlock,
     mode_tables::{ModeCounts, Transfer, transfer},
+    order::Rules,
     queue::{Ask, Converting, Granted, Held, Pending, Waiting},
     recover::Rebuild,
     value::Store,
@@ -116,23 +117,26 @@ pub struct Resource<K> {
     pub(crate) pending: Option<Box<Pending<K>>>,
     pub(crate) value: Store,
     pub(crate) rebuild: Option<Box<Rebuild<K>>>,
+    pub(crate) rules: Rules,
 }
 
 impl<K: Copy + Ord + Debug> Resource<K> {
-    /// A resource without locks, with value blocks of `value_len` bytes, whose tokens are all
-    /// larger than `floor`.
+    /// A resource without locks, under the rules of its lockspace, whose tokens are all larger than
+    /// `floor`. The length of a value block will do for rules, if nothing else is said.
     ///
     /// # Panics
-    /// If `value_len` is larger than 4096.
+    /// If value blocks are to be longer than 4096 bytes.
     #[must_use]
-    pub fn new(floor: Token, value_len: usize) -> Self {
+    pub fn new(floor: Token, rules: impl Into<Rules>) -> Self {
+        let rules = rules.into();
         Resource {
             last_token: floor,
             held: ModeCounts::default(),
             granted: Granted::new(),
             pending: None,
-            value: Store::new(value_len),
+            value: Store::new(usize::from(rules.value_len)),
             rebuild: None,
+            rules,
         }
     }
 
@@ -336,6 +340,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// The part of a request that cannot fail.
     pub(crate) fn start_request(&mut self, key: K, ask: Ask, out: &mut Vec<Effect<K>>) {
         if let Some(mode) = self.grants_request(ask) {
+            self.let_in(ask);
             let grant = self.grant_request(key, ask, mode);
             out.push(Effect::Granted { key, grant });
             // NOORDER may have taken it past a waiter that it is now in the way of.
@@ -349,10 +354,12 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 self.tell_all_in_the_way(ask.mode, None, out);
             }
         } else {
-            let ticket = self.pending_mut().push_waiting(key, ask);
-            out.push(Effect::Queued { key, ticket });
-            self.tell_granted_in_the_way(ask.mode, out);
-            self.tell_converting_blockers(out);
+            let order = self.rules.order;
+            let pending = self.pending_mut();
+            let place = pending.place_waiting(ask, order);
+            let patience_ends = pending.end_patience(ask.mode);
+            let ticket = pending.push_waiting(key, ask, place);
+            self.queued(key, ticket, ask, patience_ends, out);
         }
     }
 
@@ -367,7 +374,12 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Held {
             key, mode: from, ..
         } = self.granted[index];
-        if let Some(mode) = self.grants_conversion(from, ask) {
+        let patient = self.has_to_be_patient(from, ask);
+        let granted = match patient {
+            false => self.grants_conversion(from, ask),
+            true => self.grants_in_turn(from, ask),
+        };
+        if let Some(mode) = granted {
             if let Publication::Now(value) = publication {
                 self.publish_on_conversion(from, ask, value);
             }
@@ -377,6 +389,9 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 grant.value = None; // Somebody else's, or none: it is not told a version.
             }
             self.granted[index] = held;
+            if self.would_pass(from, mode) {
+                self.pending_mut().pass();
+            }
             out.push(Effect::Granted { key, grant });
             self.sweep(out);
         } else if ask.flags.contains(Flags::NOQUEUE) {
@@ -387,18 +402,53 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             if ask.flags.contains(Flags::NOQUEUEBAST) {
                 self.tell_all_in_the_way(ask.mode, Some(key), out);
             }
-        } else if self.would_deadlock(from, ask) {
+        } else if !patient && self.would_deadlock(from, ask) {
             out.push(Effect::Refused {
                 key,
                 why: Refusal::Deadlock,
             });
         } else {
+            let passes = !patient && self.would_pass(from, ask.mode);
             let held = self.granted.remove(index);
-            let ticket = self.pending_mut().push_converting(held, ask);
-            out.push(Effect::Queued { key, ticket });
-            self.tell_granted_in_the_way(ask.mode, out);
-            self.tell_converting_blockers(out);
+            let order = self.rules.order;
+            let pending = self.pending_mut();
+            if passes && !pending.waiting.is_empty() {
+                pending.pass();
+            }
+            let place = pending.place_converting(ask, order);
+            let patience_ends = pending.end_patience(ask.mode);
+            let ticket = pending.push_converting(held, ask, place, patient);
+            self.queued(key, ticket, ask, patience_ends, out);
         }
+    }
+
+    /// A request is granted when it comes: perhaps since it was readers' turn.
+    fn let_in(&mut self, ask: Ask) {
+        let order = self.rules.order;
+        let passes = ask.flags.contains(Flags::NOORDER) || ask.flags.contains(Flags::EXPEDITE);
+        if let Some(pending) = self.pending.as_mut().filter(|_| !passes)
+            && pending.is_turn_of(ask, order)
+        {
+            pending.wrote = false;
+        }
+    }
+
+    /// What follows when a call has got its place in a queue. `patience_ends`: others need not stand
+    /// behind the requests any more, and may perhaps be granted.
+    fn queued(
+        &mut self,
+        key: K,
+        ticket: Ticket,
+        ask: Ask,
+        patience_ends: bool,
+        out: &mut Vec<Effect<K>>,
+    ) {
+        out.push(Effect::Queued { key, ticket });
+        if patience_ends {
+            return self.sweep(out);
+        }
+        self.tell_granted_in_the_way(ask.mode, out);
+        self.tell_converting_blockers(out);
     }
 
     fn publish_on_conversion(&mut self, from: LockMode, ask: Ask, value: Option<&ValueBlock>) {

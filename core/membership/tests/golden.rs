@@ -126,6 +126,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             "create-lockspace",
             Command::CreateLockspace {
                 access: Access::default(),
+                fairness: mainstay_base::Fairness::default(),
                 name: LockspaceName::new("vg0").unwrap(),
                 value_len: 32,
                 origin: RequestOrigin {
@@ -248,6 +249,27 @@ fn states() -> Vec<(&'static str, ClusterState)> {
             ..access()
         }
     );
+    let mut fair = guarded.clone();
+    let (_, command) = all
+        .iter()
+        .find(|(name, _)| *name == "create-lockspace")
+        .unwrap();
+    let mut command = command.clone();
+    if let Command::CreateLockspace { name, fairness, .. } = &mut command {
+        *name = LockspaceName::new("fair").unwrap();
+        *fairness = mainstay_base::Fairness {
+            order: mainstay_base::Order::Priority,
+            overtake: 9,
+            min_hold_ms: 300,
+        };
+    }
+    assert_eq!(fair.apply(31, &command).len(), 1);
+    assert_eq!(
+        fair.lockspaces()
+            .filter(|l| l.fairness.overtake == 9)
+            .count(),
+        1
+    );
     assert_eq!(moved.moved(), 2);
     assert_eq!(proved.fenced().count(), 1);
     assert_eq!(pending.view().pending.len(), 1);
@@ -257,6 +279,7 @@ fn states() -> Vec<(&'static str, ClusterState)> {
         ("pending", pending),
         ("moved", moved),
         ("guarded", guarded),
+        ("fair", fair),
     ]
 }
 
@@ -323,13 +346,14 @@ fn states_keep_their_bytes() {
     }
 }
 
-/// Protects disks of the builds before: states in the formats that knew no moves of masters, and nothing
-/// of who may lock what, are read.
+/// Protects disks of the builds before: states in the formats that knew no moves of masters, nothing of who may
+/// lock what, and nothing of fairness, are read.
 #[test]
 fn states_of_the_formats_before_are_read() {
     let without_moves = include_str!("golden/states-1.txt").lines();
     let without_access = include_str!("golden/states-2.txt").lines();
-    let lines = without_moves.chain(without_access);
+    let without_fairness = include_str!("golden/states-3.txt").lines();
+    let lines = without_moves.chain(without_access).chain(without_fairness);
     let mut read = 0;
     for (name, digits) in lines.filter_map(|line| line.split_once(" = ")) {
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -339,5 +363,5 @@ fn states_of_the_formats_before_are_read() {
         assert_eq!(ClusterState::decode(&bytes).as_ref(), Ok(state), "{name}");
         read += 1;
     }
-    assert_eq!(read, 7);
+    assert_eq!(read, 12);
 }

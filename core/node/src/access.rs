@@ -3,8 +3,8 @@
 
 use crate::{Node, clients::fits, wish::Asker};
 use mainstay_base::{
-    AccessChange, Caller, Instant, LockMode, LockspaceId, LockspaceName, ResourceName, SessionId,
-    UserLimits, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
+    AccessChange, Caller, Fairness, Instant, LockMode, LockspaceId, LockspaceName, ResourceName,
+    SessionId, UserLimits, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
 };
 use mainstay_membership::{AccessRefused, Command, Lockspace, RequestOrigin};
 use mainstay_wire::{
@@ -210,6 +210,7 @@ impl Node {
         name: LockspaceName,
         value_len: Option<u16>,
         change: &AccessChange,
+        fairness: Fairness,
     ) {
         let len = value_len.map_or(VALUE_LEN_DEFAULT, usize::from);
         let possible = (1..=VALUE_LEN_MAX).contains(&len);
@@ -217,6 +218,14 @@ impl Node {
             let text = format!("a value block of {len} bytes; 1 to {VALUE_LEN_MAX} are possible");
             return self.refuse(session, request, Refusal::Invalid(text));
         };
+        if !fairness.is_valid() {
+            let max = Fairness::MIN_HOLD_MS_MAX;
+            let text = format!(
+                "{} ms for which nobody is told that it is in the way; at most {max} are possible",
+                fairness.min_hold_ms
+            );
+            return self.refuse(session, request, Refusal::Invalid(text));
+        }
         if let Err(why) = self.may_change(session, change) {
             return self.refuse(session, request, why);
         }
@@ -234,6 +243,7 @@ impl Node {
             value_len,
             origin: self.origin(),
             access,
+            fairness,
         };
         self.makers.insert((session, request));
         let asker = Asker {
@@ -395,6 +405,7 @@ fn told(lockspace: &Lockspace) -> LockspaceAccess {
         name: lockspace.name.clone(),
         value_len: lockspace.value_len,
         access: lockspace.access.clone(),
+        fairness: lockspace.fairness,
     }
 }
 

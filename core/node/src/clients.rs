@@ -3,7 +3,7 @@
 use crate::{Node, wish::Asker};
 use core::time::Duration;
 use mainstay_base::{
-    Access, Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
+    Access, Fairness, Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
 };
 use mainstay_dlm::{ConvertCall, LockCall, RangeCall, UnlockCall};
 use mainstay_fencing::Proof;
@@ -183,7 +183,8 @@ impl Node {
                 name,
                 value_len,
                 access,
-            } => self.create_lockspace(now, session, request, name, value_len, &access),
+                fairness,
+            } => self.create_lockspace(now, session, request, name, value_len, &access, fairness),
             Ask::SetLockspace { name, access } => {
                 self.set_lockspace(now, session, request, name, access);
             }
@@ -248,6 +249,7 @@ impl Node {
             value_len,
             origin,
             access,
+            fairness: Fairness::default(),
         };
         self.wish(now, command, Some(asker));
     }

@@ -326,7 +326,7 @@ impl Node {
                     origin,
                 } => {
                     let (id, value_len) = (lockspace.id, lockspace.value_len);
-                    self.dlm.add_space(id, usize::from(value_len));
+                    self.dlm.add_space(id, value_len, lockspace.fairness);
                     if origin.is_some() || !Mutant::RulesOfSnapshotForgotten.active() {
                         self.guard(&lockspace);
                     }

@@ -66,6 +66,7 @@ fn create(w: &mut World, access: AccessChange) -> LockspaceAccess {
         name: name(),
         value_len: Some(48),
         access,
+        fairness: mainstay_base::Fairness::default(),
     };
     match ask(w, N1, 10, make) {
         Ok(Answer::LockspaceSet(made)) => *made,
@@ -153,6 +154,7 @@ fn a_lockspace_belongs_to_its_maker() {
         name: name(),
         value_len: None,
         access: AccessChange::default(),
+        fairness: mainstay_base::Fairness::default(),
     };
     let refused = ask(&mut w, N1, 1, again).unwrap_err();
     assert!(refused.to_string().contains("exists already"), "{refused}");

@@ -178,6 +178,7 @@ fn orphans_are_their_users() {
         name: LockspaceName::new("vms").unwrap(),
         value_len: None,
         access: AccessChange::default(),
+        fairness: mainstay_base::Fairness::default(),
     };
     let request = w.ask(N1, 10, make);
     let space = match w.wait(N1, request) {

@@ -16,9 +16,9 @@ use crate::{
     sets::{ConvertOne, OneDone, SetMember, UnlockOne},
 };
 use mainstay_base::{
-    AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Incarnation, Instant, LockId,
-    LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
-    ValueBlock, ValueVersion,
+    AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Fairness, Incarnation, Instant,
+    LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
+    Value, ValueBlock, ValueVersion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -237,6 +237,8 @@ pub enum Ask {
         /// What differs from: owned by the caller and its group, mode 666, no rules. Only root and the
         /// daemon's user may name another owner, or a group other than their own.
         access: AccessChange,
+        /// How it shares out its resources.
+        fairness: Fairness,
     },
     /// Change who may lock what in a lockspace. Its owner, root and the daemon's user only. Answered by
     /// [`Answer::LockspaceSet`].

@@ -590,6 +590,10 @@ pub struct MovedResource {
     pub last: Token,
     /// The value block.
     pub value: Value,
+    /// How many conversions have passed the foremost waiter.
+    pub passed: u8,
+    /// The last request that was granted in turn was no reader's.
+    pub wrote: bool,
     /// Locks: those that convert or wait in the order of their queues, nothing else is ordered.
     pub locks: Vec<MovedLock>,
 }
@@ -607,6 +611,8 @@ pub struct MovedLock {
     pub granted: Option<(LockMode, Token)>,
     /// Asked mode, flags and place in the queue.
     pub pending: Option<(LockMode, Flags, i64)>,
+    /// It converts, and stands behind the requests that came before it.
+    pub patient: bool,
     /// The owner wants blocking notices.
     pub blocking: bool,
     /// The owner will want blocking notices for the asked mode.

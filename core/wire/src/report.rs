@@ -2,8 +2,8 @@
 
 use crate::event::Reason;
 use mainstay_base::{
-    Access, ByteRange, ClusterId, Epoch, Incarnation, LinkId, LockId, LockMode, LockspaceId,
-    LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
+    Access, ByteRange, ClusterId, Epoch, Fairness, Incarnation, LinkId, LockId, LockMode,
+    LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +127,8 @@ pub struct LockspaceAccess {
     pub value_len: u16,
     /// Who may lock what.
     pub access: Access,
+    /// How it shares out its resources.
+    pub fairness: Fairness,
 }
 
 /// Which resources a report shall show.

@@ -433,6 +433,11 @@ fn asks() -> Vec<(&'static str, Ask)> {
                     mode: Some(0o640),
                     ..AccessChange::default()
                 },
+                fairness: mainstay_base::Fairness {
+                    order: mainstay_base::Order::PhaseFair,
+                    overtake: 7,
+                    min_hold_ms: 300,
+                },
             },
         ),
         (
@@ -470,6 +475,7 @@ fn access() -> LockspaceAccess {
             }],
             ..Access::open_to_all(1000, 100)
         },
+        fairness: mainstay_base::Fairness::default(),
     }
 }
 

@@ -117,6 +117,13 @@ macro_rules! call_options {
             self
         }
 
+        /// The call's priority, 0 to 7, in a lockspace that grants by priorities; elsewhere another one
+        /// than 0 is refused.
+        pub fn priority(mut self, priority: u8) -> Self {
+            self.call.flags = self.call.flags.with_priority(priority);
+            self
+        }
+
         /// Be told when the lock blocks others, from now on for as long as it is held: a later call
         /// without this takes nothing back.
         pub fn on_blocking(mut self) -> Self {

@@ -84,6 +84,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             "lockspace",
             Command::CreateLockspace {
                 access: Access::open_to_all(1000, 100),
+                fairness: mainstay_base::Fairness::default(),
                 name: LockspaceName::new("default").expect("a name"),
                 value_len: 32,
                 origin,

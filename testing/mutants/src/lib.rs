@@ -41,7 +41,8 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::SetOrderAsAsked
         | Mutant::SetBehindKept
         | Mutant::SetNotGivenBack
-        | Mutant::SetToldEarly => Profile::Quiet,
+        | Mutant::SetToldEarly
+        | Mutant::OvertakesForEver => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

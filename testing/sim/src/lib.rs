@@ -26,6 +26,7 @@ pub mod replay;
 pub mod run;
 mod sessions;
 pub mod sets;
+mod shares;
 pub mod stats;
 pub mod trace;
 mod updates;

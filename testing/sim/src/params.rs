@@ -7,8 +7,8 @@ use crate::{
     workloads::Kind,
 };
 use mainstay_base::{
-    DeadlockConfig, Entropy, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec, Timings,
-    VictimPolicy,
+    DeadlockConfig, Entropy, Fairness, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec,
+    Order, Timings, VictimPolicy,
 };
 use std::time::Duration;
 
@@ -95,8 +95,10 @@ pub struct Params {
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
     /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies,
-    /// ranges, persistent locks and sets.
-    pub resources: [u32; 10],
+    /// ranges, persistent locks, sets and crowds.
+    pub resources: [u32; 11],
+    /// How the lockspaces share out their resources.
+    pub fairness: Fairness,
     /// How long orphans are kept.
     pub orphan_expiry: Option<Duration>,
     /// How long faults last, in nanoseconds.
@@ -121,6 +123,7 @@ impl Params {
         let mut ranged = Entropy::new(seed ^ 0x7261_6e67_6573);
         let mut orphaned = Entropy::new(seed ^ 0x6f72_7068_616e);
         let mut gathered = Entropy::new(seed ^ 0x7365_7473);
+        let mut shared = Entropy::new(seed ^ 0x6372_6f77_6473);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -203,6 +206,7 @@ impl Params {
             ranged.between(1, 2) as u32,
             orphaned.between(1, 2) as u32,
             gathered.between(4, 12) as u32,
+            shared.between(1, 2) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -234,6 +238,10 @@ impl Params {
         // Nor sets.
         let sets = *gathered.pick(&[0, 0, 1, 2, 3]) * u64::from(count > 1);
         clients.extend((0..sets).map(|_| Kind::Sets));
+        // A model is fair in one way only, and waits are short.
+        let crowds = *shared.pick(&[0, 0, 0, 1, 2]) * u64::from(count > 1);
+        clients.extend((0..crowds).map(|_| Kind::Crowds));
+        let fairness = fairness(&mut shared, count);
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {
@@ -260,6 +268,7 @@ impl Params {
             fsync,
             clients,
             resources,
+            fairness,
             orphan_expiry,
             fire,
             gap,
@@ -303,6 +312,17 @@ fn masters(nodes: &[NodeSpec], dice: &mut Entropy) -> MastersConfig {
         }
     }
     masters
+}
+
+fn fairness(dice: &mut Entropy, nodes: usize) -> Fairness {
+    if nodes == 1 || dice.percent(25) {
+        return Fairness::default();
+    }
+    Fairness {
+        order: *dice.pick(&Order::ALL),
+        overtake: *dice.pick(&[1, 2, 8, 64]),
+        min_hold_ms: *dice.pick(&[0, 0, 5, 40]),
+    }
 }
 
 /// A duration in nanoseconds.

@@ -4,8 +4,8 @@ use crate::{
     checkers::Fact,
     client::{Call, Client, Command, Grant, Link, Lock, Mail, Phase, answer_name},
     dice::{Dice, MS},
+    shares,
     trace::mix_bytes,
-    users,
     workloads::{Brain, Hands, Happened},
     world::{Ev, Up, World},
 };
@@ -227,18 +227,12 @@ impl World {
         self.at(wait, Ev::Hello { slot, no });
     }
 
-    /// Opens a lockspace, which exists already if it has rules.
+    /// Opens a lockspace, which exists already if it is not as it would be made by that.
     fn open_space(&mut self, slot: usize, space: usize) {
-        let name = self.terrain.spaces[space].clone();
-        if users::has_rules(&self.terrain, &name) {
-            let ask = Ask::CreateLockspace {
-                name,
-                value_len: None,
-                access: users::rules(),
-            };
-            return self.ask(slot, ask, Call::Create(space));
+        match shares::make(&self.terrain, &self.terrain.spaces[space]) {
+            Some(ask) => self.ask(slot, ask, Call::Create(space)),
+            None => self.open_existing(slot, space),
         }
-        self.open_existing(slot, space);
     }
 
     fn open_existing(&mut self, slot: usize, space: usize) {
@@ -627,6 +621,7 @@ impl World {
                 let Some(lockspace) = client.spaces[space] else {
                     return;
                 };
+                let flags = shares::with_priority(&self.terrain, &mut self.dice.client, flags);
                 let phase = Phase::Asking;
                 let demoted = false;
                 let lock = Lock {
@@ -719,6 +714,7 @@ impl World {
             self.judge
                 .observe(self.now, &Fact::Publishing { who, res, block }, &self.books);
         }
+        let flags = shares::with_priority(&self.terrain, &mut self.dice.client, flags);
         // Who agrees to be demoted relies on no more than NL from now on.
         let left = match flags.contains(Flags::CONVDEADLK) {
             true => LockMode::Nl,

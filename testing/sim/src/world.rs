@@ -246,7 +246,10 @@ impl World {
                 leases: BTreeMap::new(),
             })
             .collect();
-        let terrain = Terrain::new(params.resources);
+        let terrain = Terrain {
+            fairness: params.fairness,
+            ..Terrain::new(params.resources)
+        };
         let net = Network::new(hosts.len(), params.links, params.net.clone());
         let mut world = World {
             judge: Judge::new(hosts.len(), params.profile == Profile::Quiet),

@@ -228,13 +228,15 @@ impl Dlm {
     }
 
     /// An owner with a single lock that waits is in nobody's way, but for those behind it in the
-    /// same queue: what stops it stops them too, without it; unless it came after them.
+    /// same queue: what stops it stops them too, without it; unless it came after them, to the head of
+    /// the queue or by its priority.
     fn may_be_in_circle(&self, session: SessionId) -> bool {
         let locks = self.sessions.get(&session).map_or(0, |locks| locks.len());
         let mut waits = self.deadlocks.waits_of(session);
         let more = waits.any(|lock| {
             self.locks.get(&lock).is_some_and(|owned| {
-                let ahead = pending_flags(owned).contains(Flags::HEADQUE);
+                let flags = pending_flags(owned);
+                let ahead = flags.contains(Flags::HEADQUE) || flags.priority() > 0;
                 owned.granted.is_some() || ahead
             })
         });

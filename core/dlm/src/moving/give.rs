@@ -231,6 +231,8 @@ impl Dlm {
                     resource: resource.resource.clone(),
                     last: resource.last,
                     value: resource.value.clone(),
+                    passed: resource.passed,
+                    wrote: resource.wrote,
                     locks: rest,
                 };
                 parts.last_mut().expect("there is always one").push(part);
@@ -277,6 +279,8 @@ impl Dlm {
             last: moved.last_token,
             locks: locks.collect(),
             value: moved.value,
+            passed: moved.passed,
+            wrote: moved.wrote,
         })
     }
 
@@ -467,6 +471,7 @@ fn on_the_wire(lock: &EngineLock<crate::master::Key>) -> MovedLock {
         pending: lock
             .pending
             .map(|(mode, flags, ticket)| (mode, flags, ticket.0)),
+        patient: lock.patient,
         blocking: lock.wants_bast,
         blocking_next: lock.wants_bast_next,
         valblk: lock.valblk,

@@ -126,6 +126,8 @@ impl Dlm {
             let moved = moved.or_insert_with(|| Moved {
                 last_token: part.last,
                 value: part.value,
+                passed: part.passed,
+                wrote: part.wrote,
                 locks: Vec::new(),
             });
             moved.locks.extend(part.locks.iter().map(in_the_engine));
@@ -150,8 +152,8 @@ impl Dlm {
         let parts = std::mem::take(&mut asked.coming.parts);
         let mut engines = Vec::with_capacity(parts.len());
         for (resource, moved) in parts {
-            let value_len = self.value_len(&resource);
-            engines.push((resource, Engine::from_moved(value_len, moved)?));
+            let rules = self.rules(&resource);
+            engines.push((resource, Engine::from_moved(rules, moved)?));
         }
         if let Some(asked) = self.moves.asked.get_mut(&(from, serial)) {
             asked.coming.engines = engines;
@@ -255,6 +257,7 @@ fn in_the_engine(lock: &MovedLock) -> EngineLock<Key> {
         pending: lock
             .pending
             .map(|(mode, flags, ticket)| (mode, flags, Ticket(ticket))),
+        patient: lock.patient,
         wants_bast: lock.blocking,
         wants_bast_next: lock.blocking_next,
         valblk: lock.valblk,

@@ -29,6 +29,7 @@ const FOR_MEMBERS: Flags = Flags(
         | Flags::EXPEDITE.bits()
         | Flags::HEADQUE.bits()
         | Flags::NOORDER.bits()
+        | Flags::PRIORITY.bits()
         | Flags::ALTPR.bits()
         | Flags::ALTCW.bits(),
 );
@@ -172,7 +173,7 @@ impl Dlm {
             )));
         }
         for (place, member) in call.members.iter().enumerate() {
-            self.may_be_member(session, &call.members[..place], member)
+            self.may_be_member((session, call.space), &call.members[..place], member)
                 .map_err(|why| MemberRefusal::at(place, member.name.clone(), why))?;
         }
         let count = call.members.len() as u64;
@@ -185,11 +186,11 @@ impl Dlm {
 
     fn may_be_member(
         &self,
-        session: SessionId,
+        (session, space): (SessionId, LockspaceId),
         before: &[SetMember],
         member: &SetMember,
     ) -> Result<(), Refusal> {
-        check_known(member.flags)?;
+        self.spaces.check_flags(space, member.flags)?;
         check_request(member.mode, member.flags).map_err(invalid)?;
         let other = member.flags.without(FOR_MEMBERS);
         if other != Flags::NONE {

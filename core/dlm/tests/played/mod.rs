@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use mainstay_base::{
-    BootId, Epoch, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId, ResourceName,
-    SessionId, Token,
+    BootId, Epoch, Fairness, Incarnation, Instant, LockId, LockMode, LockspaceId, NodeId,
+    ResourceName, SessionId, Token,
 };
 use mainstay_dlm::{Dlm, LockCall, Out};
 use mainstay_fencing::{Fenced, FencedRecord, Ledger, Proof, Vanished};
@@ -134,7 +134,7 @@ pub(crate) fn joined(slice: u32) -> Node {
         dlm: Dlm::new(ME, slice),
         epoch: 0,
     };
-    node.dlm.add_space(SPACE, 32);
+    node.dlm.add_space(SPACE, 32, Fairness::default());
     node.install(1, &[ME, MASTER, OTHER], &[]);
     node.dlm.set_active(NOW, true);
     for peer in [MASTER, OTHER] {

@@ -4,8 +4,8 @@
 
 use core::time::Duration;
 use mainstay_base::{
-    BootId, ByteRange, Epoch, Incarnation, Instant, LockMode, LockspaceId, MastersConfig, NodeId,
-    ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
+    BootId, ByteRange, Epoch, Fairness, Incarnation, Instant, LockMode, LockspaceId, MastersConfig,
+    NodeId, ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
 };
 use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, RangeCall, UnlockCall};
 use mainstay_membership::{Member, View, directory_node};
@@ -22,6 +22,8 @@ pub(crate) const AFTER: u16 = 8;
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) epoch: Epoch,
+    /// The lockspace of the calls to come.
+    pub(crate) space: LockspaceId,
     pub(crate) nodes: BTreeMap<u16, Dlm>,
     pub(crate) mail: VecDeque<(u16, u16, Message)>,
     /// Mail from a node that does not arrive for now.
@@ -46,6 +48,7 @@ impl World {
         let mut world = World {
             now: Instant::from_millis(10_000),
             epoch: Epoch(0),
+            space: SPACE,
             nodes: BTreeMap::new(),
             mail: VecDeque::new(),
             silent: None,
@@ -60,7 +63,7 @@ impl World {
         };
         for node in 1..=3 {
             let mut dlm = Dlm::new(NodeId(node), 64);
-            dlm.add_space(SPACE, 8);
+            dlm.add_space(SPACE, 8, Fairness::default());
             dlm.configure_masters(config.clone());
             dlm.open_session(SessionId(1));
             dlm.open_session(SessionId(2));
@@ -167,7 +170,7 @@ impl World {
         self.requests += 1;
         LockCall {
             handle: Handle(handle),
-            space: SPACE,
+            space: self.space,
             name: ResourceName::new(name).unwrap(),
             mode,
             flags,

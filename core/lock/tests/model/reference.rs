@@ -1,8 +1,11 @@
 //! The plain model. Nothing here is shared with the engine but the words of its interface; the
 //! tables are written down once more.
 
+#[path = "order.rs"]
+mod order;
+
 use mainstay_base::{LockMode, Token, Updated, Value, ValueBlock, ValueUpdate, ValueVersion};
-use mainstay_lock::{Effect, Flags, Grant, Refusal, Restated, Ticket};
+use mainstay_lock::{Effect, Flags, Grant, Refusal, Restated, Rules, Ticket};
 
 pub(crate) type Brief = (
     u8,
@@ -19,6 +22,8 @@ struct Lock {
     asked: Option<(LockMode, Flags)>,
     asked_bast: bool,
     ticket: Ticket,
+    /// Behind the requests that came before it.
+    patient: bool,
     bast: bool,
     told: Option<LockMode>,
     /// The owner's copy of the value, and whether it belongs to the granted mode.
@@ -32,7 +37,9 @@ pub(crate) struct Reference {
     converting: Vec<Lock>,
     waiting: Vec<Lock>,
     next_ticket: i64,
-    value_len: usize,
+    rules: Rules,
+    passed: u8,
+    wrote: bool,
     pub(crate) value: Value,
     pub(crate) last_token: Token,
 }
@@ -93,6 +100,11 @@ impl Lock {
         wishes
     }
 
+    fn reads(&self) -> bool {
+        let mode = self.wish();
+        compatible(mode, mode) && self.wishes().len() == 1
+    }
+
     fn flag(&self, flag: Flags) -> bool {
         has(self.asked.unwrap().1, flag)
     }
@@ -124,13 +136,16 @@ impl Lock {
 }
 
 impl Reference {
-    pub(crate) fn new(value_len: usize) -> Reference {
+    pub(crate) fn new(rules: Rules) -> Reference {
+        let value_len = usize::from(rules.value_len);
         Reference {
             granted: Vec::new(),
             converting: Vec::new(),
             waiting: Vec::new(),
             next_ticket: 1,
-            value_len,
+            rules,
+            passed: 0,
+            wrote: false,
             value: Value {
                 block: ValueBlock::new(vec![0; value_len]).unwrap(),
                 version: ValueVersion(0),
@@ -161,7 +176,6 @@ impl Reference {
     /// The decision, test by test. `now`: the lock is in no queue yet; its old self, if it has
     /// one, is still among the granted.
     fn can_be_granted_in(&self, wish: LockMode, lock: &Lock, now: bool) -> bool {
-        let first = |queue: &[Lock]| queue.first().is_some_and(|l| l.key == lock.key);
         if lock.flag(Flags::EXPEDITE) {
             return true;
         }
@@ -180,17 +194,20 @@ impl Reference {
             return true;
         }
         if !now && lock.conversion() {
-            return first(&self.converting);
+            let mut in_turn = self.converting.iter().filter(|c| !self.held_back(c));
+            return in_turn.next().is_some_and(|c| c.key == lock.key);
         }
         if now {
             return self.converting.is_empty() && self.waiting.is_empty();
         }
-        self.converting.is_empty() && first(&self.waiting)
+        let next = self.waiting[0].key == lock.key || self.is_turn_of(lock);
+        self.no_conversion_before(lock) && next
     }
 
     /// The lock is granted a mode and joins the grant queue.
     fn grant(&mut self, mut lock: Lock, mode: LockMode, out: Out<'_>) {
         let (_, flags) = lock.asked.take().unwrap();
+        lock.patient = false;
         let gained = match lock.granted {
             None => mode != LockMode::Nl,
             Some((from, _)) => gains(from, mode),
@@ -224,20 +241,38 @@ impl Reference {
         'again: loop {
             for at in 0..self.converting.len() {
                 if let Some(mode) = self.can_be_granted(&self.converting[at], false) {
+                    self.leaves(&self.converting[at].clone());
                     let lock = self.converting.remove(at);
                     self.grant(lock, mode, out);
                     continue 'again;
                 }
             }
-            break;
-        }
-        let mut at = 0;
-        while at < self.waiting.len() {
-            if let Some(mode) = self.can_be_granted(&self.waiting[at], false) {
+            let mut reading = false;
+            let mut granted = false;
+            while let Some((at, mode)) = self.next_request(reading) {
+                self.leaves(&self.waiting[at].clone());
                 let lock = self.waiting.remove(at);
+                reading = lock.reads();
+                self.wrote = !reading;
                 self.grant(lock, mode, out);
-            } else {
-                at += 1;
+                granted = true;
+            }
+            let mut at = 0;
+            while at < self.waiting.len() {
+                let lock = self.waiting[at].clone();
+                let may = lock.flag(Flags::NOORDER);
+                match self.can_be_granted(&lock, false).filter(|_| may) {
+                    Some(mode) => {
+                        self.leaves(&lock);
+                        self.waiting.remove(at);
+                        self.grant(lock, mode, out);
+                        granted = true;
+                    }
+                    None => at += 1,
+                }
+            }
+            if !granted || !self.converting.iter().any(|c| c.patient) {
+                break;
             }
         }
         self.tell_holders(out);
@@ -280,8 +315,10 @@ impl Reference {
     }
 
     /// With everyone else gone, would the convert queue run dry?
-    fn stuck(&self) -> bool {
-        let mut queue = self.converting.clone();
+    fn stuck(&self, arriving: LockMode) -> bool {
+        let all = self.converting.iter();
+        let in_turn = all.filter(|c| !self.held_back(c) || !compatible(c.mode(), arriving));
+        let mut queue: Vec<Lock> = in_turn.cloned().collect();
         loop {
             let next = queue.iter().enumerate().position(|(at, lock)| {
                 (at == 0 || lock.flag(Flags::NOORDER))
@@ -301,7 +338,14 @@ impl Reference {
     /// A request, or a conversion of a lock that is still among the granted.
     fn arrive(&mut self, mut lock: Lock, out: Out<'_>) {
         let (key, wish, conversion) = (lock.key, lock.wish(), lock.conversion());
-        if let Some(mode) = self.can_be_granted(&lock, true) {
+        lock.patient = conversion && self.has_to_be_patient(&lock);
+        let patient = lock.patient;
+        let at_once = self.can_be_granted(&lock, true).filter(|_| !patient);
+        if let Some(mode) = at_once {
+            self.let_in(&lock);
+            if conversion && self.would_pass(lock.mode(), mode) {
+                self.passed = self.passed.saturating_add(1);
+            }
             self.grant(lock, mode, out);
             if conversion {
                 self.sweep(out);
@@ -324,6 +368,8 @@ impl Reference {
             }
             return;
         }
+        let passes = conversion && !patient && self.would_pass(lock.granted.unwrap().0, wish);
+        let (place, ticket, next) = self.place(&lock);
         let before = self.granted.clone();
         self.granted.retain(|l| l.key != key);
         let queue = if conversion {
@@ -331,16 +377,10 @@ impl Reference {
         } else {
             &mut self.waiting
         };
-        let at_head = lock.flag(Flags::HEADQUE) && !queue.is_empty();
-        let place = if at_head { 0 } else { queue.len() };
-        lock.ticket = Ticket(if at_head {
-            queue[0].ticket.0 - 1
-        } else {
-            self.next_ticket
-        });
+        lock.ticket = ticket;
         queue.insert(place, lock.clone());
         let at_once = self.can_be_granted(&lock, false);
-        if at_once.is_some() || (conversion && self.stuck()) {
+        if at_once.is_some() || (conversion && !patient && self.stuck(wish)) {
             let queue = if conversion {
                 &mut self.converting
             } else {
@@ -355,6 +395,10 @@ impl Reference {
                 });
                 return;
             };
+            self.let_in(&lock);
+            if conversion && self.would_pass(lock.mode(), mode) {
+                self.passed = self.passed.saturating_add(1);
+            }
             self.grant(lock, mode, out);
             if conversion {
                 self.sweep(out);
@@ -363,13 +407,24 @@ impl Reference {
             }
             return;
         }
-        if !at_head {
-            self.next_ticket += 1;
+        self.next_ticket = next;
+        if passes && !self.waiting.is_empty() {
+            self.passed = self.passed.saturating_add(1);
         }
         out.push(Effect::Queued {
             key,
             ticket: lock.ticket,
         });
+        let mut lost_patience = false;
+        for c in self.converting.iter_mut().filter(|c| c.patient) {
+            if c.key != key && !compatible(c.mode(), wish) {
+                c.patient = false;
+                lost_patience = true;
+            }
+        }
+        if lost_patience {
+            return self.sweep(out);
+        }
         for holder in &mut self.granted {
             if !compatible(holder.mode(), wish) {
                 holder.tell(wish, out);
@@ -380,7 +435,7 @@ impl Reference {
 
     fn publish(&mut self, block: ValueBlock) {
         self.value = Value {
-            block: block.padded(self.value_len).unwrap(),
+            block: block.padded(usize::from(self.rules.value_len)).unwrap(),
             version: ValueVersion(self.value.version.0 + 1),
             maybe_stale: false,
         };
@@ -426,6 +481,7 @@ impl Reference {
             asked: Some((mode, flags)),
             asked_bast: bast,
             ticket: Ticket(0),
+            patient: false,
             bast,
             told: None,
             copy: None,
@@ -498,6 +554,7 @@ impl Reference {
             let mode = self.can_be_granted(&self.converting[at], false)?;
             Some((at, mode))
         }) {
+            self.leaves(&self.converting[at].clone());
             let lock = self.converting.remove(at);
             self.grant(lock, mode, out);
         }
@@ -536,6 +593,7 @@ impl Reference {
                 self.publish(value);
             }
         }
+        self.leaves(&lock);
         for queue in [&mut self.granted, &mut self.converting, &mut self.waiting] {
             queue.retain(|l| l.key != key);
         }
@@ -552,7 +610,9 @@ impl Reference {
             .filter(|l| l.key != key)
             .any(|l| excludes_writers(l.mode()));
         let (block, stale) = match update {
-            ValueUpdate::Swap { block, .. } if block.as_bytes().len() > self.value_len => {
+            ValueUpdate::Swap { block, .. }
+                if block.as_bytes().len() > usize::from(self.rules.value_len) =>
+            {
                 return None;
             }
             _ if others => return Some(None),
@@ -626,6 +686,10 @@ impl Reference {
         {
             self.value.maybe_stale = true;
         }
+        let all = self.converting.iter().chain(&self.waiting);
+        if let Some(lock) = all.clone().find(|l| l.key == key).cloned() {
+            self.leaves(&lock);
+        }
         self.granted.retain(|l| l.key != key);
         self.converting.retain(|l| l.key != key);
         self.waiting.retain(|l| l.key != key);
@@ -635,11 +699,14 @@ impl Reference {
 
     pub(crate) fn cancel(&mut self, key: u8, out: Out<'_>) -> bool {
         if let Some(at) = self.converting.iter().position(|l| l.key == key) {
+            self.leaves(&self.converting[at].clone());
             let mut lock = self.converting.remove(at);
             lock.asked = None;
+            lock.patient = false;
             self.granted.push(lock);
             self.granted.sort_by_key(|l| l.key);
         } else if let Some(at) = self.waiting.iter().position(|l| l.key == key) {
+            self.leaves(&self.waiting[at].clone());
             self.waiting.remove(at);
         } else {
             return false;
@@ -683,7 +750,9 @@ impl Reference {
     }
 
     pub(crate) fn rebuild(&mut self, died: bool, lost: u8, forgotten: u8, out: Out<'_>) {
+        (self.passed, self.wrote) = (0, false);
         for queue in [&mut self.granted, &mut self.converting, &mut self.waiting] {
+            queue.iter_mut().for_each(|l| l.patient = false);
             queue.retain(|l| lost >> l.key & 1 == 0);
         }
         if died {
@@ -738,7 +807,7 @@ impl Reference {
 
     /// Of the copies of survivors the newest; exact if one that excludes writers has it.
     fn surviving_value(&self) -> Value {
-        let mut best = Reference::new(self.value_len).value;
+        let mut best = Reference::new(self.rules).value;
         let locks = || {
             self.granted
                 .iter()

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{Member, Pending, View};
 use mainstay_base::{
-    Access, AccessChange, BootId, DiskId, Epoch, Incarnation, LOCKSPACES_MAX, LockspaceId,
-    LockspaceName, Mutant, NodeId, VALUE_LEN_MAX,
+    Access, AccessChange, BootId, DiskId, Epoch, Fairness, Incarnation, LOCKSPACES_MAX,
+    LockspaceId, LockspaceName, Mutant, NodeId, VALUE_LEN_MAX,
 };
 use mainstay_fencing::{FencedRecord, Proof};
 use mainstay_wire::event::Reason;
@@ -58,7 +58,8 @@ impl ClusterState {
                 value_len,
                 origin,
                 access,
-            } => vec![self.create_lockspace(name, *value_len, *origin, access)],
+                fairness,
+            } => vec![self.create_lockspace(name, *value_len, *origin, access, *fairness)],
             Command::SetAccess {
                 name,
                 change,
@@ -186,6 +187,7 @@ impl ClusterState {
         value_len: u16,
         origin: super::RequestOrigin,
         access: &Access,
+        fairness: Fairness,
     ) -> Change {
         let known = self.lockspaces.get(name).cloned();
         let created = known.is_none();
@@ -195,10 +197,12 @@ impl ClusterState {
             name: name.clone(),
             value_len,
             access: access.clone(),
+            fairness,
         });
         if created
             && (self.lockspaces.len() >= LOCKSPACES_MAX
                 || access.check().is_err()
+                || !fairness.is_valid()
                 || value_len == 0
                 || usize::from(value_len) > VALUE_LEN_MAX
                 || !self.has_room_for(&lockspace))
@@ -207,6 +211,9 @@ impl ClusterState {
         }
         self.lockspaces.insert(name.clone(), lockspace.clone());
         self.note_access(&lockspace);
+        if lockspace.fairness != Fairness::default() {
+            self.fairness.insert(name.clone(), lockspace.fairness);
+        }
         Change::Lockspace {
             lockspace,
             created,

@@ -3,7 +3,7 @@
 use super::Lockspace;
 use crate::{Founding, Pending, View};
 use mainstay_base::{
-    Access, AccessChange, BootId, DiskId, Epoch, Incarnation, LockspaceName, NodeId,
+    Access, AccessChange, BootId, DiskId, Epoch, Fairness, Incarnation, LockspaceName, NodeId,
 };
 use mainstay_fencing::{FencedRecord, Proof};
 use mainstay_wire::{
@@ -80,6 +80,8 @@ pub enum Command {
         origin: RequestOrigin,
         /// Who may lock what in it.
         access: Access,
+        /// How it shares out its resources.
+        fairness: Fairness,
     },
     /// A node lost its disk and is known by another from now on.
     ReplaceDisk {

@@ -12,8 +12,8 @@ pub use snapshot::StateError;
 
 use crate::{Founding, View};
 use mainstay_base::{
-    Access, BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation, LockspaceId, LockspaceName,
-    NodeId, NodeSpec, Timings,
+    Access, BootId, ClusterId, DiskId, Epoch, Fairness, FencePolicy, Incarnation, LockspaceId,
+    LockspaceName, NodeId, NodeSpec, Timings,
 };
 use mainstay_fencing::Proof;
 use serde::{Deserialize, Serialize};
@@ -45,15 +45,18 @@ pub struct Lockspace {
     /// Who may lock what in it. In a snapshot it stands apart, as formats before had nothing of it.
     #[serde(skip)]
     pub access: Access,
+    /// How it shares out its resources. In a snapshot it stands apart, too.
+    #[serde(skip)]
+    pub fairness: Fairness,
 }
 
 impl Lockspace {
-    /// Bytes that it takes in a snapshot at most: its name stands there three times, and no number
+    /// Bytes that it takes in a snapshot at most: its name stands there four times, and no number
     /// takes more than ten.
     fn len_max(&self) -> usize {
         let rules = self.access.rules.iter();
         let rules: usize = rules.map(|rule| rule.prefix.len() + 10).sum();
-        3 * (self.name.as_str().len() + 1) + 40 + rules
+        4 * (self.name.as_str().len() + 1) + 48 + rules
     }
 }
 
@@ -87,6 +90,8 @@ pub struct ClusterState {
     moved: u64,
     /// Who may lock what in those lockspaces that are not root's and open to all.
     access: BTreeMap<LockspaceName, Access>,
+    /// How they share out their resources, where it is not as usual.
+    fairness: BTreeMap<LockspaceName, Fairness>,
 }
 
 impl ClusterState {

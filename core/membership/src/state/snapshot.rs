@@ -3,15 +3,17 @@
 use super::ClusterState;
 use crate::View;
 use mainstay_base::{
-    Access, Incarnation, LOCKSPACES_MAX, LockspaceName, NODES_MAX, NodeId, Token, VALUE_LEN_MAX,
-    VOTES_MAX,
+    Access, Fairness, Incarnation, LOCKSPACES_MAX, LockspaceName, NODES_MAX, NodeId, Token,
+    VALUE_LEN_MAX, VOTES_MAX,
 };
 use mainstay_wire::codec::{self, DecodeError};
 use std::collections::BTreeMap;
 
 /// The format that this build writes.
-const VERSION: u8 = 3;
-/// The one before: everybody might lock everything.
+const VERSION: u8 = 4;
+/// The one before: all lockspaces were fair in the same way.
+const WITHOUT_FAIRNESS: u8 = 3;
+/// The one before that: everybody might lock everything.
 const WITHOUT_ACCESS: u8 = 2;
 /// The one before that: without the moves of masters, of which there had been none.
 const WITHOUT_MOVES: u8 = 1;
@@ -59,15 +61,18 @@ impl ClusterState {
         match bytes {
             [] => Err(StateError::Empty),
             [
-                version @ (VERSION | WITHOUT_ACCESS | WITHOUT_MOVES),
+                version @ (VERSION | WITHOUT_FAIRNESS | WITHOUT_ACCESS | WITHOUT_MOVES),
                 state @ ..,
             ] => {
                 let mut state = state.to_vec();
                 if *version == WITHOUT_MOVES {
                     codec::encode(&(BTreeMap::<NodeId, u64>::new(), 0_u64), &mut state);
                 }
-                if *version < VERSION {
+                if *version < WITHOUT_FAIRNESS {
                     codec::encode(&BTreeMap::<LockspaceName, Access>::new(), &mut state);
+                }
+                if *version < VERSION {
+                    codec::encode(&BTreeMap::<LockspaceName, Fairness>::new(), &mut state);
                 }
                 let mut state: ClusterState =
                     codec::decode("cluster state", STATE_LEN_MAX, &state)?;
@@ -77,6 +82,13 @@ impl ClusterState {
                         "it says who may lock what in a lockspace that it does not have",
                     ))?;
                     lockspace.access.clone_from(access);
+                }
+                for (name, fairness) in &state.fairness {
+                    let lockspace = state.lockspaces.get_mut(name);
+                    let lockspace = lockspace.ok_or(StateError::Impossible(
+                        "it says how a lockspace shares out its resources that it does not have",
+                    ))?;
+                    lockspace.fairness = *fairness;
                 }
                 state.check().map_err(StateError::Impossible)?;
                 Ok(state)
@@ -120,9 +132,9 @@ impl ClusterState {
         if self
             .lockspaces
             .values()
-            .any(|space| space.access.check().is_err())
+            .any(|space| space.access.check().is_err() || !space.fairness.is_valid())
         {
-            return Err("it has a lockspace with a mode or rules out of range");
+            return Err("it has a lockspace with a mode, rules or fairness out of range");
         }
         self.check_view(&self.view)
     }

@@ -180,6 +180,7 @@ fn a_clean_leave_is_proved_at_once() {
 fn a_lockspace_is_created_once_per_name() {
     let mut log = Log::founded(&[1]);
     let create = |name: &str, value_len| Command::CreateLockspace {
+        fairness: mainstay_base::Fairness::default(),
         access: mainstay_base::Access::open_to_all(0, 0),
         name: LockspaceName::new(name).expect("a valid name"),
         value_len,
@@ -339,6 +340,7 @@ fn only_the_owner_changes_access() {
     let mut log = Log::founded(&[1]);
     let name = LockspaceName::new("vms").expect("a valid name");
     log.add(Command::CreateLockspace {
+        fairness: mainstay_base::Fairness::default(),
         access: Access::open_to_all(1000, 100),
         name: name.clone(),
         value_len: 32,
@@ -419,6 +421,7 @@ fn lockspaces_fit_a_snapshot() {
     let name = |i: usize| LockspaceName::new(format!("{i:064}")).expect("a valid name");
     let create = |log: &mut Log, i: usize, access: &Access| {
         let changes = log.add(Command::CreateLockspace {
+            fairness: mainstay_base::Fairness::default(),
             name: name(i),
             value_len: 32,
             origin: origin(i as u64),
@@ -466,6 +469,7 @@ fn a_change_of_access_is_made_once() {
     let mut log = Log::founded(&[1]);
     let name = LockspaceName::new("vms").expect("a valid name");
     log.add(Command::CreateLockspace {
+        fairness: mainstay_base::Fairness::default(),
         access: Access::open_to_all(0, 0),
         name: name.clone(),
         value_len: 32,

@@ -8,7 +8,7 @@ use crate::{
     output::{self, Table},
 };
 use clap::{Args, Subcommand};
-use mainstay_base::{AccessChange, AccessRule, LockMode, ModeSet, Whom};
+use mainstay_base::{AccessChange, AccessRule, Fairness, LockMode, ModeSet, Order, Whom};
 use mainstay_wire::report::LockspaceAccess;
 use serde_json::{Value, json};
 
@@ -45,7 +45,8 @@ pub(crate) struct Wanted {
 #[command(
     after_help = "A lockspace is also created when it is first opened: owned by who opens it, mode 666, so \
     that everybody may do everything until the owner says otherwise.\n\nExamples:\n  \
-    mainstay lockspace create vms --mode 660\n  mainstay lockspace create jobs --value-len 64"
+    mainstay lockspace create vms --mode 660\n  mainstay lockspace create jobs --value-len 64\n  \
+    mainstay lockspace create index --order phase-fair --min-hold-ms 20"
 )]
 pub(crate) struct CreateArgs {
     /// Its name
@@ -53,6 +54,16 @@ pub(crate) struct CreateArgs {
     /// Length of its value blocks, in bytes; 32 without this
     #[arg(long, value_name = "BYTES")]
     pub(crate) value_len: Option<u16>,
+    /// In which order what waits for a resource is granted: `fifo`, as it came; `phase-fair`, readers and
+    /// writers by turns; `priority`, where each step of a call's priority (0 to 7) counts as 32 arrivals
+    #[arg(long, value_name = "ORDER", default_value = "fifo")]
+    pub(crate) order: Order,
+    /// So many conversions may pass whoever waits foremost; 0 for any number, as in VMS and Linux
+    #[arg(long, value_name = "NUMBER", default_value_t = Fairness::OVERTAKE_DEFAULT)]
+    pub(crate) overtake: u8,
+    /// For so many milliseconds after a grant its holder is not told that it is in the way; at most 10000
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub(crate) min_hold_ms: u16,
     #[command(flatten)]
     pub(crate) wanted: Wanted,
     /// A rule, as for `lockspace rules`; may be given several times
@@ -206,9 +217,14 @@ async fn list(global: &Global) -> Outcome {
 async fn create(global: &Global, args: CreateArgs) -> Outcome {
     let name = lockspace_name(&args.name)?;
     let change = change(args.wanted, Some(args.rule))?;
+    let fairness = Fairness {
+        order: args.order,
+        overtake: args.overtake,
+        min_hold_ms: args.min_hold_ms,
+    };
     let client = connect(global).await?;
     let made = client
-        .create_lockspace(name, args.value_len, change)
+        .create_lockspace(name, args.value_len, change, fairness)
         .await?;
     show(global, &made)
 }
@@ -310,11 +326,24 @@ fn as_json(lockspace: &LockspaceAccess) -> Value {
         "group": access.group,
         "mode": format!("{:03o}", access.mode),
         "rules": rules.collect::<Vec<_>>(),
+        "order": lockspace.fairness.order.name(),
+        "overtake": lockspace.fairness.overtake,
+        "min_hold_ms": lockspace.fairness.min_hold_ms,
     })
 }
 
 fn render(lockspaces: &[LockspaceAccess]) -> String {
-    let mut table = Table::new(["LOCKSPACE", "VALUE", "OWNER", "GROUP", "MODE", "RULES"]);
+    let mut table = Table::new([
+        "LOCKSPACE",
+        "VALUE",
+        "OWNER",
+        "GROUP",
+        "MODE",
+        "ORDER",
+        "OVERTAKE",
+        "MIN HOLD",
+        "RULES",
+    ]);
     for lockspace in lockspaces {
         let access = &lockspace.access;
         let mut rules = access
@@ -327,11 +356,22 @@ fn render(lockspaces: &[LockspaceAccess]) -> String {
             access.owner.to_string(),
             access.group.to_string(),
             format!("{:03o}", access.mode),
+            lockspace.fairness.order.to_string(),
+            match lockspace.fairness.overtake {
+                0 => "any".to_owned(),
+                most => most.to_string(),
+            },
+            match lockspace.fairness.min_hold_ms {
+                0 => "-".to_owned(),
+                ms => format!("{ms} ms"),
+            },
             rules.next().unwrap_or_else(|| "-".to_owned()),
         ]);
         for rule in rules {
             let none = String::new;
-            table.row([none(), none(), none(), none(), none(), rule]);
+            let mut row = [(); 9].map(|()| none());
+            row[8] = rule;
+            table.row(row);
         }
     }
     if table.is_empty() {

@@ -25,8 +25,8 @@ use crate::{
     session::{Owned, Session},
 };
 use mainstay_base::{
-    AccessChange, ByteRange, Flags, LockId, LockspaceId, LockspaceName, NodeName, ResourceName,
-    SessionId, Updated, ValueBlock, ValueUpdate, ValueVersion,
+    AccessChange, ByteRange, Fairness, Flags, LockId, LockspaceId, LockspaceName, NodeName,
+    ResourceName, SessionId, Updated, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
@@ -298,7 +298,8 @@ impl Client {
     }
 
     /// Creates a lockspace that does not exist yet: owned by the caller, open to all, but for what
-    /// `access` names. Value blocks have `value_len` bytes, or the default.
+    /// `access` names. Value blocks have `value_len` bytes, or the default. It shares out its resources as
+    /// `fairness` says, for as long as it exists.
     ///
     /// # Errors
     /// If it exists, the daemon refuses, or the session is lost.
@@ -307,11 +308,13 @@ impl Client {
         name: LockspaceName,
         value_len: Option<u16>,
         access: AccessChange,
+        fairness: Fairness,
     ) -> Result<LockspaceAccess, LockError> {
         let ask = Ask::CreateLockspace {
             name,
             value_len,
             access,
+            fairness,
         };
         self.call(ask, answer::lockspace_set).await
     }

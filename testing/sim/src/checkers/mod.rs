@@ -3,6 +3,7 @@
 pub mod books;
 pub mod d1_nothing_lost;
 pub mod l1_deadlocks;
+pub mod l1_fairness;
 pub mod l1_progress;
 pub mod l1_sets;
 pub mod s1_exclusion;
@@ -395,6 +396,7 @@ impl Judge {
                 Box::new(d1_nothing_lost::NothingLost::default()),
                 Box::new(l1_deadlocks::Deadlocks::new(nodes, quiet)),
                 Box::new(l1_sets::Sets::default()),
+                Box::new(l1_fairness::Fairness::new(quiet)),
             ],
             progress: l1_progress::Progress::new(nodes),
             violation: None,

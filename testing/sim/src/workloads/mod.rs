@@ -5,6 +5,7 @@ pub mod cancels;
 pub mod circles;
 pub mod conversions;
 pub mod counters;
+pub mod crowds;
 pub mod locks;
 pub mod orphans;
 pub mod ranges;
@@ -18,7 +19,7 @@ use crate::{
     client::Command,
 };
 use mainstay_base::{
-    ByteRange, Entropy, LockMode, LockspaceName, NodeName, ResourceName, Updated, Value,
+    ByteRange, Entropy, Fairness, LockMode, LockspaceName, NodeName, ResourceName, Updated, Value,
 };
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -53,6 +54,10 @@ pub struct Terrain {
     pub orphans: Range<Res>,
     /// What sets are taken of.
     pub sets: Range<Res>,
+    /// What many read all the time, and some want to write.
+    pub crowded: Range<Res>,
+    /// How the lockspaces share out their resources.
+    pub fairness: Fairness,
 }
 
 impl Terrain {
@@ -70,7 +75,8 @@ impl Terrain {
             ranged,
             orphans,
             sets,
-        ]: [u32; 10],
+            crowded,
+        ]: [u32; 11],
     ) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
@@ -89,6 +95,7 @@ impl Terrain {
         let ranged = add("range", ranged);
         let orphans = add("orphan", orphans);
         let sets = add("set", sets);
+        let crowded = add("crowd", crowded);
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -104,6 +111,8 @@ impl Terrain {
             ranged,
             orphans,
             sets,
+            crowded,
+            fairness: Fairness::default(),
         }
     }
 
@@ -236,11 +245,13 @@ pub enum Kind {
     Orphans,
     /// [`sets`]
     Sets,
+    /// [`crowds`]
+    Crowds,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -253,6 +264,7 @@ impl Kind {
         Kind::Ranges,
         Kind::Orphans,
         Kind::Sets,
+        Kind::Crowds,
     ];
 
     /// A new brain of this kind.
@@ -271,6 +283,7 @@ impl Kind {
             Kind::Ranges => Box::new(ranges::Ranges::default()),
             Kind::Orphans => Box::new(orphans::Orphans::default()),
             Kind::Sets => Box::new(sets::Sets::default()),
+            Kind::Crowds => Box::new(crowds::Crowds::default()),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     output,
 };
 use clap::Args;
-use mainstay_base::LockMode;
+use mainstay_base::{Flags, LockMode};
 use mainstay_client::{
     ClientBuilder, LeaseLost, LockError, Refusal,
     asynchronous::{Client, Lock, Lockspace, Notices},
@@ -43,6 +43,9 @@ pub(crate) struct Acquire {
     /// Fail if the lock is not granted within so many seconds
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub(crate) wait: Option<Duration>,
+    /// The call's priority, 0 to 7, where the lockspace grants by priorities
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub(crate) priority: u8,
     /// Exit code if the lock is not granted
     #[arg(long, value_name = "N", default_value_t = CONFLICT)]
     pub(crate) conflict_exit_code: u8,
@@ -117,7 +120,7 @@ pub(crate) async fn take(
     with_value: bool,
     acquire: &Acquire,
 ) -> Result<Acquired, Failure> {
-    let mut request = space.lock(name).mode(mode);
+    let mut request = space.lock(name).mode(mode).priority(acquire.priority);
     if with_value {
         request = request.with_value_block();
     }
@@ -139,7 +142,8 @@ async fn take_all(
 ) -> Result<Acquired<Vec<Lock>>, Failure> {
     let mut request = space.set();
     for name in names {
-        request = request.lock(name, mode);
+        let flags = Flags::NONE.with_priority(acquire.priority);
+        request = request.lock_with(name, mode, flags);
     }
     if acquire.try_lock {
         request = request.try_lock();

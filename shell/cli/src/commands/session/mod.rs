@@ -31,7 +31,7 @@ have ended. On a terminal, lines can be edited and repeated.
 
 Options of `lock`, `try` and `convert`: valblk reads the value block with the grant; quecvt, \
 headque, noorder, expedite, persistent, nodlckwt, nodlckblk, noqueuebast, altpr, altcw and convdeadlk are the \
-flags of these names; \
+flags of these names; priority1 to priority7 are for lockspaces that grant by priorities; \
 wait=SECS gives up after a time; quiet asks for no notices when the lock blocks others; as=NAME \
 gives a new lock a name of its own, for a second lock on the same resource. `range` knows the last \
 three. A value is a word, \

@@ -1,0 +1,121 @@
+//! What a lockspace says of how its resources are shared out, and how long a holder may keep a lock
+//! before it is told that others wait.
+
+use crate::{Dlm, owner::check_known};
+use core::time::Duration;
+use mainstay_base::{
+    Fairness, FixedMap, Flags, Instant, LockId, LockMode, LockspaceId, Order, VALUE_LEN_DEFAULT,
+};
+use mainstay_lock::Rules;
+use mainstay_wire::{dlm::ResourceId, lock::Refusal};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The lockspaces that exist.
+#[derive(Debug, Default)]
+pub(crate) struct Spaces(BTreeMap<LockspaceId, Space>);
+
+#[derive(Clone, Copy, Debug)]
+struct Space {
+    rules: Rules,
+    min_hold: Duration,
+}
+
+impl Spaces {
+    pub(crate) fn add(&mut self, space: LockspaceId, value_len: u16, fairness: Fairness) {
+        let min_hold = Duration::from_millis(fairness.min_hold_ms.into());
+        let rules = Rules::new(value_len, fairness);
+        self.0.entry(space).or_insert(Space { rules, min_hold });
+    }
+
+    pub(crate) fn has(&self, space: LockspaceId) -> bool {
+        self.0.contains_key(&space)
+    }
+
+    /// What it says of its resources.
+    pub(crate) fn rules(&self, space: LockspaceId) -> Rules {
+        let known = self.0.get(&space).map(|space| space.rules);
+        known.unwrap_or_else(|| Rules::from(VALUE_LEN_DEFAULT))
+    }
+
+    fn min_hold(&self, space: LockspaceId) -> Duration {
+        self.0
+            .get(&space)
+            .map(|space| space.min_hold)
+            .unwrap_or_default()
+    }
+
+    /// Refuses flags without a meaning: at all, or in that lockspace.
+    pub(crate) fn check_flags(&self, space: LockspaceId, flags: Flags) -> Result<(), Refusal> {
+        check_known(flags)?;
+        let order = self.rules(space).order;
+        if flags.priority() > 0 && order != Order::Priority {
+            return Err(Refusal::Invalid(format!(
+                "a call has a priority of {}, but its lockspace grants in the order {order}; leave the \
+                 priority out, or use a lockspace that was made with `--order priority`",
+                flags.priority()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Notices that are kept from holders who have not had their time yet. Of each lock the last, which is
+/// the most urgent.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    by_lock: FixedMap<LockId, (Instant, LockMode)>,
+    due: BTreeSet<(Instant, LockId)>,
+}
+
+impl Kept {
+    /// When somebody has had its time.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.due.first().map(|due| due.0)
+    }
+
+    /// The lock is gone.
+    pub(crate) fn forget(&mut self, lock: LockId) {
+        if let Some((due, _)) = self.by_lock.remove(&lock) {
+            self.due.remove(&(due, lock));
+        }
+    }
+
+    fn keep(&mut self, lock: LockId, until: Instant, mode: LockMode) {
+        self.forget(lock);
+        self.by_lock.insert(lock, (until, mode));
+        self.due.insert((until, lock));
+    }
+}
+
+impl Dlm {
+    pub(crate) fn rules(&self, resource: &ResourceId) -> Rules {
+        self.spaces.rules(resource.space)
+    }
+
+    /// Keeps a notice from a holder that has not had the lock for long enough. Returns whether it does.
+    pub(crate) fn keep_from_holder(&mut self, now: Instant, lock: LockId, mode: LockMode) -> bool {
+        let Some(owned) = self.locks.get(&lock) else {
+            return false;
+        };
+        let space = self.resources.peek(owned.place).id.space;
+        let until = owned.since + self.spaces.min_hold(space);
+        if until <= now {
+            self.kept.forget(lock);
+            return false;
+        }
+        self.kept.keep(lock, until, mode);
+        true
+    }
+
+    /// Passes on what holders may hear now.
+    pub(crate) fn tell_kept(&mut self, now: Instant) {
+        while let Some(&(due, lock)) = self.kept.due.first()
+            && due <= now
+        {
+            self.kept.due.pop_first();
+            if let Some((_, mode)) = self.kept.by_lock.remove(&lock) {
+                self.on_blocking(now, lock, mode);
+            }
+        }
+    }
+}
