@@ -59,7 +59,9 @@ pub(crate) enum ValueCommand {
         after_help = "`value watch`, and `value get --json`, tell the version; 0 stands for a value \
         that was never written. The exit code is 1 if the value has another version, or is marked \
         as possibly stale and --stale was not given, or if another holds a lock in mode CW, PR, PW \
-        or EX, and so relies on the value as it is.\n\n\
+        or EX, and so relies on the value as it is. Versions begin at 1 again when the value has been \
+        forgotten, some time after the last lock on the resource is gone: to be sure that the version \
+        stands for the value that you read, keep a lock in mode NL in between.\n\n\
         Examples:\n  mainstay value cas disk-1 3 'generation 8'\n  \
         mainstay value cas --json disk-1 0 'generation 1' || echo 'somebody was first'"
     )]
