@@ -106,8 +106,10 @@ impl Flags {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Flags> {
         if let Some(priority) = name.strip_prefix("PRIORITY") {
-            let priority = priority.parse().ok().filter(|p| (1..=7).contains(p));
-            return priority.map(|p| Flags::NONE.with_priority(p));
+            let [digit @ b'1'..=b'7'] = priority.as_bytes() else {
+                return None;
+            };
+            return Some(Flags::NONE.with_priority(digit - b'0'));
         }
         Flags::NAMES
             .iter()
@@ -215,7 +217,9 @@ mod tests {
             assert_eq!(Flags::from_name(&flag.to_string()), Some(flag));
             assert_eq!(all.0 & flag.0, 0, "{flag} shares its bits");
         }
-        assert_eq!(Flags::from_name("PRIORITY8"), None);
+        for wrong in ["PRIORITY8", "PRIORITY", "PRIORITY01", "PRIORITY+1"] {
+            assert_eq!(Flags::from_name(wrong), None);
+        }
         assert_eq!(
             Flags::NOQUEUE.with_priority(9).with_priority(0),
             Flags::NOQUEUE

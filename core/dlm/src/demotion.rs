@@ -36,6 +36,7 @@ impl Dlm {
             self.note(now, Op::Demoted, lock, Some(LockMode::Nl));
         }
         self.promises.heeded(lock);
+        self.kept.heeded(lock);
         if told && self.sessions.contains_key(&session) {
             self.out.push(Out::Demoted { session, handle });
         }

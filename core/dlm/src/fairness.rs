@@ -63,6 +63,8 @@ impl Spaces {
 /// the most urgent.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
+    /// Until when its holder is left in peace, of each lock in a lockspace that does so.
+    peace: FixedMap<LockId, Instant>,
     by_lock: FixedMap<LockId, (Instant, LockMode)>,
     due: BTreeSet<(Instant, LockId)>,
 }
@@ -75,13 +77,19 @@ impl Kept {
 
     /// The lock is gone.
     pub(crate) fn forget(&mut self, lock: LockId) {
+        self.peace.remove(&lock);
+        self.heeded(lock);
+    }
+
+    /// The lock got another mode: what it is in the way of now will be told anew.
+    pub(crate) fn heeded(&mut self, lock: LockId) {
         if let Some((due, _)) = self.by_lock.remove(&lock) {
             self.due.remove(&(due, lock));
         }
     }
 
     fn keep(&mut self, lock: LockId, until: Instant, mode: LockMode) {
-        self.forget(lock);
+        self.heeded(lock);
         self.by_lock.insert(lock, (until, mode));
         self.due.insert((until, lock));
     }
@@ -94,17 +102,26 @@ impl Dlm {
 
     /// Keeps a notice from a holder that has not had the lock for long enough. Returns whether it does.
     pub(crate) fn keep_from_holder(&mut self, now: Instant, lock: LockId, mode: LockMode) -> bool {
-        let Some(owned) = self.locks.get(&lock) else {
+        let until = self.kept.peace.get(&lock).copied();
+        let Some(until) = until.filter(|until| *until > now) else {
+            self.kept.heeded(lock);
             return false;
         };
-        let space = self.resources.peek(owned.place).id.space;
-        let until = owned.since + self.spaces.min_hold(space);
-        if until <= now {
-            self.kept.forget(lock);
-            return false;
-        }
         self.kept.keep(lock, until, mode);
         true
+    }
+
+    /// A lock is granted a mode. `gains`: more than it had, so that its holder is left in peace anew.
+    pub(crate) fn begin_peace(&mut self, now: Instant, lock: LockId, gains: bool) {
+        self.kept.heeded(lock);
+        let Some(owned) = self.locks.get(&lock).filter(|_| gains) else {
+            return;
+        };
+        let space = self.resources.peek(owned.place).id.space;
+        let min_hold = self.spaces.min_hold(space);
+        if !min_hold.is_zero() {
+            self.kept.peace.insert(lock, now + min_hold);
+        }
     }
 
     /// Passes on what holders may hear now.

@@ -454,11 +454,12 @@ impl Dlm {
             let space = self.resources.peek(owned.place).id.space;
             self.contention.hold_ends(now, space, held, owned.since);
         }
-        owned.token = granted.token;
+        let gains = std::mem::replace(&mut owned.token, granted.token) != granted.token;
         if let Some(value) = &granted.value {
             owned.keep(value);
         }
         owned.since = now;
+        self.begin_peace(now, lock, gains);
         self.note(now, Op::Granted, lock, Some(granted.mode));
         self.promises.heeded(lock);
         self.finish(now, lock, Ok(Answer::Granted(granted)), false);

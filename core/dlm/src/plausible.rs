@@ -61,6 +61,7 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
         }
         Body::MoveState { resources, .. } => resources.iter().try_for_each(|moved| {
             token(moved.last)?;
+            ticket(moved.next_ticket)?;
             value(Some(&moved.value))?;
             moved.locks.iter().try_for_each(|lock| {
                 token(lock.granted.map_or(Token::NONE, |(_, token)| token))?;

@@ -55,6 +55,35 @@ fn a_holder_is_left_in_peace_for_a_while() {
     );
 }
 
+/// Protects those who wait from a holder that publishes again and again: only a grant that gains something
+/// gives it peace anew. And protects a holder from notices of those who are served long since.
+#[test]
+fn peace_is_for_what_was_gained() {
+    let mut world = world(Fairness {
+        min_hold_ms: 50,
+        ..Fairness::default()
+    });
+    world.lock(1, 1, "a", LockMode::Ex, Flags::NONE);
+    world.lock(2, 2, "a", LockMode::Pr, Flags::NONE);
+    for _ in 0..4 {
+        world.wait(20);
+        world.convert(1, 1, LockMode::Ex, Some(b"again"));
+    }
+    assert!(!world.notices.is_empty(), "80 ms are more than 50");
+    world.notices.clear();
+    world.convert(1, 1, LockMode::Nl, Some(&[]));
+    world.convert(2, 2, LockMode::Nl, Some(&[]));
+    world.convert(1, 1, LockMode::Ex, Some(&[]));
+    let waiting = world.convert(2, 2, LockMode::Pr, Some(&[]));
+    world.wait(10);
+    world.convert(1, 1, LockMode::Nl, Some(&[]));
+    assert!(world.answers[&(2, waiting)].is_ok());
+    world.unlock(2, 2);
+    world.convert(1, 1, LockMode::Ex, Some(&[]));
+    world.wait(200);
+    assert!(world.notices.is_empty(), "nobody waits any more");
+}
+
 /// Protects callers from a priority that would mean nothing: it is refused where the lockspace grants in
 /// another order, for requests and conversions alike, and counts where it does.
 #[test]

@@ -341,6 +341,7 @@ fn impossible_resources_are_refused() {
                     version: mainstay_base::ValueVersion(0),
                     maybe_stale: false,
                 },
+                next_ticket: 1,
                 passed: 0,
                 wrote: false,
                 locks,

@@ -82,25 +82,16 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             return false;
         };
         let queue = &pending.converting;
+        // One that stands behind requests for now counts as any other: it may be in front again soon.
         let place = pending.place_converting(ask, self.rules.order).index;
         let new = Node { from, ask };
-        // What stays behind requests has nothing that anybody waits for.
-        let stays_behind =
-            |c: &Converting<K>| pending.held_back(c) && c.held.mode.compatible(ask.mode);
         if place == queue.len() && !noorder(ask) {
             // It waits for all that are ahead: enough that one of them waits for it.
             let stays = !ask.flags.promises_to_let_go();
-            let mut ahead = queue.iter().filter(|c| !stays_behind(c));
-            return stays && ahead.any(|c| c.ask.conflicts(from));
+            return stays && queue.iter().any(|c| c.ask.conflicts(from));
         }
-        let place = queue
-            .iter()
-            .take(place)
-            .filter(|c| !stays_behind(c))
-            .count();
         let nodes: Vec<Node> = queue
             .iter()
-            .filter(|c| !stays_behind(c))
             .map(|c| Node {
                 from: c.held.mode,
                 ask: c.ask,

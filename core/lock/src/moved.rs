@@ -16,6 +16,8 @@ pub struct Moved<K> {
     pub last_token: Token,
     /// The value block as a reader would get it.
     pub value: Value,
+    /// Never handed out yet.
+    pub next_ticket: Ticket,
     /// See [`Rules::overtake`](crate::Rules::overtake): how many have passed the foremost waiter.
     pub passed: u8,
     /// The last request that was granted in turn was no reader's.
@@ -120,6 +122,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         Some(Moved {
             last_token: self.last_token,
             value: self.value(),
+            next_ticket: self.pending.as_ref().map_or(Ticket(1), |p| p.next_ticket),
             passed: self.pending.as_ref().map_or(0, |p| p.passed),
             wrote: self.pending.as_ref().is_some_and(|p| p.wrote),
             locks,
@@ -198,8 +201,17 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             return Err("two locks stand at one place of a queue");
         }
         if !converting.is_empty() || !waiting.is_empty() {
+            let in_the_way = converting.iter().any(|c| {
+                let mut wanted = pending.wanted;
+                wanted.remove(c.ask.mode);
+                c.patient && wanted.conflict(c.held.mode, None)
+            });
+            if in_the_way {
+                return Err("a lock is patient although somebody waits for what it holds");
+            }
             pending.converting = converting.into();
             pending.waiting = waiting.into();
+            pending.next_ticket = pending.next_ticket.max(moved.next_ticket);
             pending.passed = moved.passed;
             pending.wrote = moved.wrote;
             let first = pending.next_request(counts, resource.rules.order, false);

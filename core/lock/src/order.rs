@@ -246,6 +246,18 @@ impl<K: Copy + Ord> Pending<K> {
 }
 
 impl<K: Copy + Ord + Debug> Resource<K> {
+    /// Where calls go by priority, also those that are granted when they come count as arrivals for
+    /// those that wait: nobody passes for ever.
+    pub(crate) fn count_arrival(&mut self, ask: Ask, place: impl Fn(&Pending<K>, Order) -> Place) {
+        let order = self.rules.order;
+        if let Some(pending) = self.pending.as_mut().filter(|p| !p.is_empty())
+            && order == Order::Priority
+            && !ask.flags.contains(Flags::HEADQUE)
+        {
+            pending.next_ticket = place(pending, order).next;
+        }
+    }
+
     /// Whether a conversion that comes now has to be patient: enough others have passed those that
     /// wait. It is not asked of who holds a mode that somebody waits for, or it would be the rule that
     /// has them wait for each other.

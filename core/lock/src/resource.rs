@@ -341,6 +341,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     pub(crate) fn start_request(&mut self, key: K, ask: Ask, out: &mut Vec<Effect<K>>) {
         if let Some(mode) = self.grants_request(ask) {
             self.let_in(ask);
+            self.count_arrival(ask, |pending, order| pending.place_waiting(ask, order));
             let grant = self.grant_request(key, ask, mode);
             out.push(Effect::Granted { key, grant });
             // NOORDER may have taken it past a waiter that it is now in the way of.
@@ -389,6 +390,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 grant.value = None; // Somebody else's, or none: it is not told a version.
             }
             self.granted[index] = held;
+            self.count_arrival(ask, |pending, order| pending.place_converting(ask, order));
             if self.would_pass(from, mode) {
                 self.pending_mut().pass();
             }
@@ -434,7 +436,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     }
 
     /// What follows when a call has got its place in a queue. `patience_ends`: others need not stand
-    /// behind the requests any more, and may perhaps be granted.
+    /// behind the requests any more, and may perhaps be granted. So may others if a patient one stands
+    /// behind one more request.
     fn queued(
         &mut self,
         key: K,
@@ -444,7 +447,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         out: &mut Vec<Effect<K>>,
     ) {
         out.push(Effect::Queued { key, ticket });
-        if patience_ends {
+        if patience_ends || self.pending_mut().patient > 0 {
             return self.sweep(out);
         }
         self.tell_granted_in_the_way(ask.mode, out);

@@ -6,7 +6,7 @@ use mainstay_base::{
     LockMode::{self, Cr, Cw, Ex, Nl, Pr, Pw},
     Order, Token,
 };
-use mainstay_lock::{Effect, Flags, Resource, Rules};
+use mainstay_lock::{Effect, Flags, Refusal, Resource, Rules};
 
 struct World {
     engine: Resource<u32>,
@@ -37,19 +37,30 @@ impl World {
     }
 
     fn ask(&mut self, key: u32, mode: LockMode, priority: u8) {
-        let mut out = Vec::new();
-        let flags = Flags::NONE.with_priority(priority);
-        self.engine
-            .request(key, mode, flags, true, &mut out)
-            .unwrap();
-        self.note(out);
+        self.ask_with(key, mode, Flags::NONE.with_priority(priority));
     }
 
     fn convert(&mut self, key: u32, mode: LockMode) {
+        self.convert_with(key, mode, Flags::NONE);
+    }
+
+    /// Returns whether it was refused as a deadlock.
+    fn convert_with(&mut self, key: u32, mode: LockMode, flags: Flags) -> bool {
         let mut out = Vec::new();
         let engine = &mut self.engine;
         engine
-            .convert(key, mode, Flags::NONE, true, None, &mut out)
+            .convert(key, mode, flags, true, None, &mut out)
+            .unwrap();
+        let why = Refusal::Deadlock;
+        let deadlock = out.contains(&Effect::Refused { key, why });
+        self.note(out);
+        deadlock
+    }
+
+    fn ask_with(&mut self, key: u32, mode: LockMode, flags: Flags) {
+        let mut out = Vec::new();
+        self.engine
+            .request(key, mode, flags, true, &mut out)
             .unwrap();
         self.note(out);
     }
@@ -144,6 +155,51 @@ fn who_is_in_the_way_passes_all_the_same() {
     assert_eq!(world.heard(), [(9, Pw)]);
 }
 
+/// Protects those behind a patient conversion that came to the front: when a request gets before it, it
+/// stands back again, and who stood behind it may go on at once.
+#[test]
+fn who_is_behind_a_patient_one_goes_on_when_it_stands_back() {
+    let mut world = World::new(Order::Fifo, 1);
+    world.ask(1, Pr, 0);
+    world.ask(2, Cr, 0);
+    world.ask(3, Nl, 0);
+    world.ask(9, Pw, 0);
+    world.convert(3, Pr); // Passes 9.
+    world.convert(3, Nl);
+    world.convert(2, Cw); // Patient behind 9, and stopped by 1.
+    world.release(9);
+    world.convert_with(3, Cr, Flags::QUECVT); // Behind 2.
+    world.ask(10, Pw, 0);
+    world.heard();
+    for key in 11..=13 {
+        world.ask_with(key, Pw, Flags::HEADQUE);
+    }
+    assert_eq!(world.heard(), [(3, Cr)]);
+}
+
+/// Protects conversions from waiting for each other when a patient one is in front again: the later one is
+/// refused when it comes, as if the other were not patient.
+#[test]
+fn a_patient_conversion_is_seen_by_those_that_would_wait_for_it() {
+    let mut world = World::new(Order::Fifo, 1);
+    world.ask(1, Pr, 0);
+    world.ask(2, Cr, 0);
+    world.ask(3, Nl, 0);
+    world.ask(4, Pr, 0);
+    world.ask(9, Pw, 0);
+    world.convert(3, Pr); // Passes 9.
+    world.convert(3, Nl);
+    world.convert(2, Cw); // Patient behind 9, and stopped by 1 and 4.
+    assert!(
+        world.convert_with(4, Cw, Flags::NONE),
+        "2 waits for its PR, and it would for 2"
+    );
+    world.release(9);
+    world.release(1);
+    world.release(4);
+    assert!(world.holds(2, Cw));
+}
+
 /// Protects phase-fair order: with a reader all readers are let in that wait, then one writer, then
 /// readers again, however many writers wait.
 #[test]
@@ -202,4 +258,37 @@ fn priorities_count_as_arrivals() {
     });
     let passed = passed.count();
     assert!((150..=224).contains(&passed), "2 is passed by {passed}");
+}
+
+/// Protects from high priorities that never wait themselves: those that are granted when they come count as
+/// arrivals, too.
+#[test]
+fn those_that_are_granted_at_once_count() {
+    let mut world = World::new(Order::Priority, 64);
+    world.ask(1, Pr, 0);
+    world.ask(2, Ex, 0);
+    let passed = (10..).take_while(|key| {
+        world.ask(*key, Pr, 7);
+        world.holds(*key, Pr)
+    });
+    let passed = passed.count();
+    assert!((200..=224).contains(&passed), "2 is passed by {passed}");
+    let mut world = readers(Order::Priority, 1);
+    world.ask(9, Ex, 0);
+    let mut passed = 0;
+    for turn in 0..1000 {
+        let (next, last) = (1 + (turn + 1) % 3, 1 + turn % 3);
+        let waits = world
+            .engine
+            .get(next)
+            .is_some_and(|l| l.requested.is_some());
+        if world.holds(next, Nl) && !waits {
+            world.convert_with(next, Pr, Flags::NONE.with_priority(7));
+            passed += u32::from(world.holds(next, Pr));
+        }
+        if world.holds(last, Pr) {
+            world.convert(last, Nl);
+        }
+    }
+    assert!(world.holds(9, Ex) && passed <= 224, "{passed}");
 }

@@ -590,6 +590,8 @@ pub struct MovedResource {
     pub last: Token,
     /// The value block.
     pub value: Value,
+    /// The next place in its queues.
+    pub next_ticket: i64,
     /// How many conversions have passed the foremost waiter.
     pub passed: u8,
     /// The last request that was granted in turn was no reader's.

@@ -231,6 +231,7 @@ impl Dlm {
                     resource: resource.resource.clone(),
                     last: resource.last,
                     value: resource.value.clone(),
+                    next_ticket: resource.next_ticket,
                     passed: resource.passed,
                     wrote: resource.wrote,
                     locks: rest,
@@ -279,6 +280,7 @@ impl Dlm {
             last: moved.last_token,
             locks: locks.collect(),
             value: moved.value,
+            next_ticket: moved.next_ticket.0,
             passed: moved.passed,
             wrote: moved.wrote,
         })

@@ -126,6 +126,7 @@ impl Dlm {
             let moved = moved.or_insert_with(|| Moved {
                 last_token: part.last,
                 value: part.value,
+                next_ticket: Ticket(part.next_ticket),
                 passed: part.passed,
                 wrote: part.wrote,
                 locks: Vec::new(),

@@ -108,4 +108,17 @@ impl Reference {
             self.wrote = false;
         }
     }
+
+    /// It is granted when it comes, and counts for those that wait.
+    pub(super) fn count_arrival(&mut self, lock: &Lock) {
+        let mut others = self
+            .converting
+            .iter()
+            .chain(&self.waiting)
+            .filter(|l| l.key != lock.key);
+        let any = others.next().is_some();
+        if any && self.rules.order == Order::Priority && !lock.flag(Flags::HEADQUE) {
+            self.next_ticket = self.place(lock).2;
+        }
+    }
 }

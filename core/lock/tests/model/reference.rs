@@ -315,10 +315,8 @@ impl Reference {
     }
 
     /// With everyone else gone, would the convert queue run dry?
-    fn stuck(&self, arriving: LockMode) -> bool {
-        let all = self.converting.iter();
-        let in_turn = all.filter(|c| !self.held_back(c) || !compatible(c.mode(), arriving));
-        let mut queue: Vec<Lock> = in_turn.cloned().collect();
+    fn stuck(&self) -> bool {
+        let mut queue = self.converting.clone();
         loop {
             let next = queue.iter().enumerate().position(|(at, lock)| {
                 (at == 0 || lock.flag(Flags::NOORDER))
@@ -343,6 +341,7 @@ impl Reference {
         let at_once = self.can_be_granted(&lock, true).filter(|_| !patient);
         if let Some(mode) = at_once {
             self.let_in(&lock);
+            self.count_arrival(&lock);
             if conversion && self.would_pass(lock.mode(), mode) {
                 self.passed = self.passed.saturating_add(1);
             }
@@ -380,7 +379,7 @@ impl Reference {
         lock.ticket = ticket;
         queue.insert(place, lock.clone());
         let at_once = self.can_be_granted(&lock, false);
-        if at_once.is_some() || (conversion && !patient && self.stuck(wish)) {
+        if at_once.is_some() || (conversion && !patient && self.stuck()) {
             let queue = if conversion {
                 &mut self.converting
             } else {
@@ -396,6 +395,7 @@ impl Reference {
                 return;
             };
             self.let_in(&lock);
+            self.count_arrival(&lock);
             if conversion && self.would_pass(lock.mode(), mode) {
                 self.passed = self.passed.saturating_add(1);
             }
@@ -422,7 +422,7 @@ impl Reference {
                 lost_patience = true;
             }
         }
-        if lost_patience {
+        if lost_patience || self.converting.iter().any(|c| c.patient) {
             return self.sweep(out);
         }
         for holder in &mut self.granted {

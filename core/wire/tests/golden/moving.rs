@@ -46,6 +46,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
                     resource: resource(),
                     last: floor,
                     value: value(),
+                    next_ticket: 1000,
                     passed: 3,
                     wrote: true,
                     locks: vec![moved],

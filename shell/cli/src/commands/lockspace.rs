@@ -44,7 +44,8 @@ pub(crate) struct Wanted {
 #[derive(Debug, Args)]
 #[command(
     after_help = "A lockspace is also created when it is first opened: owned by who opens it, mode 666, so \
-    that everybody may do everything until the owner says otherwise.\n\nExamples:\n  \
+    that everybody may do everything until the owner says otherwise. Order, overtake and min-hold are what they are \
+    for as long as the lockspace exists.\n\nExamples:\n  \
     mainstay lockspace create vms --mode 660\n  mainstay lockspace create jobs --value-len 64\n  \
     mainstay lockspace create index --order phase-fair --min-hold-ms 20"
 )]
