@@ -2,6 +2,10 @@
 
 /// Longest resource name, in bytes (as in the Linux DLM).
 pub const RESOURCE_NAME_MAX: usize = 64;
+/// Most levels of a tree of resources, the root included.
+pub const RESOURCE_LEVELS_MAX: usize = 8;
+/// Longest names of a resource and of all above it in its tree, in bytes, together.
+pub const RESOURCE_PATH_MAX: usize = 240;
 /// Longest lockspace name, in bytes (as in the Linux DLM).
 pub const LOCKSPACE_NAME_MAX: usize = 64;
 /// Longest node name, in bytes.

@@ -86,13 +86,17 @@ pub enum Mutant {
     SetNotGivenBack,
     /// A set is told to be granted as soon as it begins to wait.
     SetToldEarly,
-    /// However many conversions have passed who waits, more may.
-    OvertakesForEver,
+    /// A sub-resource is given to whoever asks first, wherever its tree is mastered.
+    TreeScattered,
+    /// A lock may be released before those beneath it.
+    ParentGoesFirst,
+    /// A tree's root moves to another master, and what is beneath it stays.
+    TreeLeftBehind,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 41] = [
+    pub const ALL: [Mutant; 43] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -133,7 +137,9 @@ impl Mutant {
         Mutant::SetBehindKept,
         Mutant::SetNotGivenBack,
         Mutant::SetToldEarly,
-        Mutant::OvertakesForEver,
+        Mutant::TreeScattered,
+        Mutant::ParentGoesFirst,
+        Mutant::TreeLeftBehind,
     ];
 
     /// Whether this bug is switched on in this thread.

@@ -88,16 +88,24 @@ impl Dlm {
 
     /// Answers, or lets the asker wait until there is an answer.
     fn directory_answer(&mut self, now: Instant, from: Asker, resource: &ResourceId) {
-        match self.entry(resource) {
+        let known = self.entry(resource);
+        let root = match known {
+            None => self.root_entry(resource),
+            Some(_) => None,
+        };
+        match known {
             Some(Entry::At(master)) if master != from.node => {
                 self.directory_tell(now, from.node, resource, master);
             }
             Some(Entry::At(_)) => self.directory_give(now, from.node, resource, false),
-            None if self.certainly_free(resource) => {
-                let instead = from
-                    .unwilling
-                    .then(|| self.master_instead(from.node, resource));
-                match instead.flatten() {
+            None if !matches!(root, Some(Entry::Lost(_))) && self.certainly_free(resource) => {
+                let instead = match root {
+                    // A tree is mastered together.
+                    Some(Entry::At(master)) => Some(master).filter(|master| *master != from.node),
+                    _ if from.unwilling => self.master_instead(from.node, resource),
+                    _ => None,
+                };
+                match instead {
                     Some(master) => {
                         self.directory_give(now, master, resource, true);
                         self.directory_tell(now, from.node, resource, master);
@@ -112,6 +120,15 @@ impl Dlm {
                 }
             }
         }
+    }
+
+    /// What this node knows of the root of a sub-resource's tree, if it is one.
+    fn root_entry(&mut self, resource: &ResourceId) -> Option<Entry> {
+        if resource.name.is_root() || Mutant::TreeScattered.active() {
+            return None;
+        }
+        let root = resource.root();
+        self.entry(&root)
     }
 
     fn directory_tell(&mut self, now: Instant, to: NodeId, resource: &ResourceId, master: NodeId) {
@@ -219,6 +236,18 @@ impl Dlm {
     pub(crate) fn answer_askers(&mut self, now: Instant, resource: &ResourceId) {
         for asker in self.askers.remove(resource).unwrap_or_default() {
             self.directory_answer(now, asker, resource);
+        }
+        if !self.askers.is_empty() && resource.name.is_root() {
+            // Those may have waited for the root of their tree.
+            let of_tree =
+                |id: &&ResourceId| id.space == resource.space && id.name.is_in(&resource.name);
+            let after = self.askers.range(resource..).map(|(id, _)| id);
+            let beneath: Vec<ResourceId> = after.take_while(of_tree).cloned().collect();
+            for resource in beneath {
+                for asker in self.askers.remove(&resource).unwrap_or_default() {
+                    self.directory_answer(now, asker, &resource);
+                }
+            }
         }
     }
 

@@ -41,6 +41,7 @@ mod report;
 mod scan;
 mod sets;
 mod table;
+mod tree;
 mod values;
 mod work;
 
@@ -80,6 +81,7 @@ pub use scan::{LOCKS_PER_QUEUE, Scan, Wanted};
 use sets::Sets;
 pub use sets::{Fault, SetCall};
 use table::{Owned, ResourceTable};
+pub use tree::ChildCall;
 use work::Works;
 
 /// How long a resource without locks is remembered, so that coming back to it costs no lookup.
@@ -281,6 +283,7 @@ pub struct Dlm {
     promises: overdue::Promises,
     orphans: orphans::Orphans,
     sets: Sets,
+    trees: tree::Trees,
     moves: Moves,
     /// Resources mastered here whose value block has changed, for those who watch it.
     news: Vec<Place>,
@@ -332,6 +335,7 @@ impl Dlm {
             promises: overdue::Promises::default(),
             orphans: orphans::Orphans::default(),
             sets: Sets::default(),
+            trees: tree::Trees::default(),
             moves: Moves::default(),
             news: Vec::new(),
             out: Vec::new(),

@@ -97,6 +97,7 @@ impl Dlm {
             self.master_call(now, from, body);
         }
         self.submit_all(now, place);
+        self.note_astray(place);
         self.note_news(place);
         self.note_idle(now, place);
     }
@@ -269,7 +270,7 @@ impl Dlm {
         };
         if master.is_ranged() || matches!(owned.pending, Pending::Range(_)) {
             let resource = self.resources.get(place).id.clone();
-            let body = crate::owner::call_body(resource, lock, owned);
+            let body = crate::table::call_body(resource, lock, owned);
             return self.execute(now, place, from, body);
         }
         let mut effects = std::mem::take(&mut self.effects);

@@ -4,7 +4,7 @@ use mainstay_base::FixedIndex;
 use mainstay_wire::dlm::ResourceId;
 
 /// Place of a thing in its table. It keeps it until it is removed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Place(u32);
 
 /// What stands under a name.

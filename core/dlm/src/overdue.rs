@@ -158,7 +158,9 @@ impl Dlm {
             let Some(owned) = self.locks.get(&lock).filter(|o| ignored(o, notice.mode)) else {
                 continue;
             };
-            if !self.active {
+            // What is locked beneath it was not promised, and must go first.
+            let stays = release && self.trees.is_parent(lock);
+            if !self.active || stays {
                 // While this node may not act, nobody is kept waiting by its clients alone.
                 notice.due = now + within;
                 promise.notice = Some(notice);

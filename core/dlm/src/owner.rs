@@ -9,7 +9,8 @@ use crate::{
     demotion,
     names::Place,
     sets::{Entry, Fault},
-    table::{Owned, Pending, State},
+    table::{Owned, Pending, State, call_body},
+    tree::needs_parent,
 };
 use mainstay_base::{
     Instant, LockId, LockMode, LockspaceId, Mutant, NodeId, ResourceName, SessionId, Token,
@@ -80,6 +81,8 @@ pub(crate) struct NewLock {
     pub(crate) flags: Flags,
     pub(crate) blocking: bool,
     pub(crate) deadline: Option<Instant>,
+    /// The lock that it is beneath.
+    pub(crate) parent: Option<LockId>,
 }
 
 impl Dlm {
@@ -97,7 +100,9 @@ impl Dlm {
         for set in self.sets.forget_session(session) {
             self.end_promise(&set);
         }
-        let locks = self.leave_orphans(now, session, handles.into_sorted_values());
+        let mut locks = self.leave_orphans(now, session, handles.into_sorted_values());
+        self.lowest_first(&mut locks);
+        self.trees.forget_session(session);
         self.begin_release(now, locks);
         self.quotas.close(session);
         self.deadlocks.forget_session(session);
@@ -111,9 +116,25 @@ impl Dlm {
 
     /// A client asks for a new lock.
     pub fn lock(&mut self, now: Instant, session: SessionId, request: u64, call: LockCall) {
-        if let Err(why) = self.may_lock(session, &call) {
-            return self.done(session, request, Err(why));
+        let begun = match call.name.is_root() {
+            true => self.ask_for_lock(now, session, request, call, None),
+            false => Err(needs_parent()),
+        };
+        if let Err(why) = begun {
+            self.done(session, request, Err(why));
         }
+    }
+
+    /// Asks for a new lock, beneath another or alone.
+    pub(crate) fn ask_for_lock(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        call: LockCall,
+        parent: Option<LockId>,
+    ) -> Result<(), Refusal> {
+        self.may_lock(session, &call)?;
         let resource = ResourceId {
             space: call.space,
             name: call.name,
@@ -130,8 +151,10 @@ impl Dlm {
             flags: call.flags,
             blocking: call.blocking,
             deadline: call.deadline,
+            parent,
         };
         self.begin_lock(now, lock);
+        Ok(())
     }
 
     /// Gives a new lock a number, and its first call to the master.
@@ -181,6 +204,7 @@ impl Dlm {
                 asked: now,
             },
         );
+        self.is_beneath(lock, call.parent);
         if let Some(at) = call.deadline {
             self.timers.insert((at, lock));
         }
@@ -239,6 +263,7 @@ impl Dlm {
             let why = "a lock on ranges does not convert; set its ranges to other modes".to_owned();
             return Err(Refusal::Invalid(why));
         }
+        self.may_persist(lock, call.flags)?;
         let owned = self.locks.get_mut(&lock).expect("found above");
         let from = owned.granted.unwrap_or(LockMode::Nl);
         let space = self.resources.peek(owned.place).id.space;
@@ -590,6 +615,7 @@ impl Dlm {
             Pending::Range(_) => !self.ranges.contains(&lock),
             Pending::Convert { .. } | Pending::Update { .. } | Pending::None => false,
         };
+        let stays = matches!(pending, Pending::Unlock { .. }) && !ends;
         let held = owned.granted;
         match &result {
             Err(_) => self.note(now, Op::Refused, lock, held),
@@ -630,6 +656,9 @@ impl Dlm {
             self.erase(now, lock);
         } else {
             self.look_elsewhere(now, place);
+            if stays {
+                self.tree_settles(now, lock);
+            }
         }
     }
 
@@ -740,6 +769,7 @@ impl Dlm {
         self.resources.get_mut(owned.place).remove_lock(lock);
         self.look_elsewhere(now, owned.place);
         self.note_idle(now, owned.place);
+        self.leave_tree(now, lock);
     }
 
     /// Remembers since when a resource has no locks, so that it can be forgotten in time.
@@ -759,7 +789,9 @@ impl Dlm {
         self.is_told(session, handle)?;
         let lock = self.find(session, handle).ok_or(Refusal::NoSuchLock)?;
         match self.locks.get(&lock) {
-            Some(owned) if owned.pending == Pending::None => Ok(lock),
+            Some(owned) if owned.pending == Pending::None && !self.trees.is_ending(lock) => {
+                Ok(lock)
+            }
             _ => Err(Refusal::Busy),
         }
     }
@@ -827,51 +859,5 @@ pub(crate) fn check_known(flags: Flags) -> Result<(), Refusal> {
         bits => Err(Refusal::Invalid(format!(
             "flag bits {bits:#x} have no meaning here"
         ))),
-    }
-}
-
-/// The pending call of a lock as a message to its master.
-pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Body {
-    let blocking = owned.blocking;
-    match &owned.pending {
-        Pending::Request { mode, flags } => Body::Request {
-            resource,
-            lock,
-            mode: *mode,
-            flags: *flags,
-            blocking,
-        },
-        Pending::Convert { mode, flags, .. } if owned.demoted => Body::ConvertDemoted {
-            resource,
-            lock,
-            mode: *mode,
-            flags: *flags,
-            blocking,
-        },
-        Pending::Convert { mode, flags, value } => Body::Convert {
-            resource,
-            lock,
-            mode: *mode,
-            flags: *flags,
-            blocking,
-            value: value.clone(),
-        },
-        Pending::Unlock { flags, value } => Body::Unlock {
-            resource,
-            lock,
-            flags: *flags,
-            value: value.clone(),
-        },
-        Pending::Update { update } => Body::Update {
-            resource,
-            lock,
-            update: update.clone(),
-        },
-        Pending::Range(ask) => Body::RangeCall {
-            resource,
-            lock,
-            ask: *ask,
-        },
-        Pending::None => Body::Cancel { resource, lock },
     }
 }

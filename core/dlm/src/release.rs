@@ -43,6 +43,7 @@ impl Dlm {
                 return Ok(Some(gone));
             }
         }
+        self.may_go_alone(session, call.handle)?;
         if let Some(lock) = self.to_be_forced(session, &call) {
             return self.unlock_by_force(now, lock, request, call, entry);
         }

@@ -82,6 +82,7 @@ impl Dlm {
     /// If it does not.
     pub fn check(&self) {
         self.check_quotas();
+        self.check_trees();
         for resource in self.resources.iter() {
             if let State::Mine(master) = &resource.state
                 && master.rebuilding.is_none()

@@ -16,6 +16,7 @@ use mainstay_wire::{
     dlm::{Body, RangeAsk, ResourceId},
     lock::{Flags, ValueUpdate},
 };
+use std::collections::{BTreeMap, BTreeSet};
 use thin_vec::ThinVec;
 
 /// In place of the time since when a resource has no locks.
@@ -189,6 +190,8 @@ pub(crate) struct ResourceTable {
     /// Directory entries of names in which this node has no other interest.
     elsewhere: Names<Elsewhere>,
     change: Change,
+    /// Places of sub-resources, by the roots of their trees.
+    trees: BTreeMap<ResourceId, BTreeSet<Place>>,
 }
 
 impl ResourceTable {
@@ -216,6 +219,9 @@ impl ResourceTable {
             turned_away: false,
             turn: self.change.turn,
         });
+        if !id.name.is_root() {
+            self.trees.entry(id.root()).or_default().insert(place);
+        }
         (place, true)
     }
 
@@ -262,9 +268,23 @@ impl ResourceTable {
             resource.locks.is_empty(),
             "a resource with locks is not removed"
         );
+        if !resource.id.name.is_root() {
+            let root = resource.id.root();
+            if let Some(places) = self.trees.get_mut(&root) {
+                places.remove(&place);
+                if places.is_empty() {
+                    self.trees.remove(&root);
+                }
+            }
+        }
         if let Some(entry) = directory {
             self.set_entry(&resource.id, entry);
         }
+    }
+
+    /// Places of all sub-resources that this node knows of beneath a root.
+    pub(crate) fn beneath(&self, root: &ResourceId) -> impl Iterator<Item = Place> {
+        self.trees.get(root).into_iter().flatten().copied()
     }
 
     /// What this node knows as the directory of a name.
@@ -491,5 +511,51 @@ impl Owned {
             Some(known) => **known = value,
             None => self.value = Some(Box::new(value)),
         }
+    }
+}
+
+/// The pending call of a lock as a message to its master.
+pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Body {
+    let blocking = owned.blocking;
+    match &owned.pending {
+        Pending::Request { mode, flags } => Body::Request {
+            resource,
+            lock,
+            mode: *mode,
+            flags: *flags,
+            blocking,
+        },
+        Pending::Convert { mode, flags, .. } if owned.demoted => Body::ConvertDemoted {
+            resource,
+            lock,
+            mode: *mode,
+            flags: *flags,
+            blocking,
+        },
+        Pending::Convert { mode, flags, value } => Body::Convert {
+            resource,
+            lock,
+            mode: *mode,
+            flags: *flags,
+            blocking,
+            value: value.clone(),
+        },
+        Pending::Unlock { flags, value } => Body::Unlock {
+            resource,
+            lock,
+            flags: *flags,
+            value: value.clone(),
+        },
+        Pending::Update { update } => Body::Update {
+            resource,
+            lock,
+            update: update.clone(),
+        },
+        Pending::Range(ask) => Body::RangeCall {
+            resource,
+            lock,
+            ask: *ask,
+        },
+        Pending::None => Body::Cancel { resource, lock },
     }
 }

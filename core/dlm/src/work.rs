@@ -95,7 +95,7 @@ pub(crate) struct Works {
     pub(crate) at: Instant,
     /// What follows from a change of the members.
     pub(crate) catching_up: Option<CatchUp>,
-    /// Locks of clients that are gone, last first.
+    /// Locks of clients that are gone, or that are released together; last first.
     releasing: VecDeque<Vec<LockId>>,
     restating: VecDeque<Work>,
     /// What only a node does that may act.
@@ -130,11 +130,19 @@ impl Dlm {
         }
     }
 
-    /// Gives up the locks of a client that is gone, the first slice of them at once.
+    /// Gives up the locks of a client that is gone, or that are to go together, the first slice of them
+    /// at once.
     pub(crate) fn begin_release(&mut self, now: Instant, mut locks: Vec<LockId>) {
         locks.reverse();
         self.works.releasing.push_back(locks);
         self.work(now);
+    }
+
+    /// Gives up a lock that is to go with others, when what is under way is over: masters may be changing
+    /// just now.
+    pub(crate) fn release_soon(&mut self, now: Instant, lock: LockId) {
+        self.works.releasing.push_back(vec![lock]);
+        self.works.at = now;
     }
 
     /// When the next slice is due.
@@ -162,7 +170,10 @@ impl Dlm {
             while left > 0
                 && let Some(lock) = locks.pop()
             {
-                self.drop_lock(now, lock, true);
+                match self.trees.is_ending(lock) {
+                    true => self.end_with_tree(now, lock),
+                    false => self.drop_lock(now, lock, true),
+                }
                 left = left.saturating_sub(CHANGE);
             }
             if !locks.is_empty() {

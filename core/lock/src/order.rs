@@ -12,7 +12,7 @@ use crate::{
     queue::{Ask, Converting, Pending, Waiting},
 };
 use core::fmt::Debug;
-use mainstay_base::{Fairness, LockMode, Mutant, Order, VALUE_LEN_DEFAULT, VALUE_LEN_MAX};
+use mainstay_base::{Fairness, LockMode, Order, VALUE_LEN_DEFAULT, VALUE_LEN_MAX};
 
 /// By so many arrivals a call counts as earlier for each step of its priority.
 pub(crate) const ARRIVALS_PER_PRIORITY: i64 = 32;
@@ -272,7 +272,6 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             && !asks_to_pass
             && self.would_pass(from, ask.mode)
             && !pending.wanted.conflict(from, None)
-            && !Mutant::OvertakesForEver.active()
     }
 
     /// Whether a conversion gains a mode that is in the way of one that is waited for.

@@ -3,14 +3,15 @@
 use mainstay_base::{LockspaceId, NodeId, ResourceName, fixed_hash, fixed_mix};
 
 /// The directory node of a resource: rendezvous hashing, so a member that comes or goes moves only
-/// its own share. `None` if there are no members. The order of `members` does not matter.
+/// its own share. A sub-resource has the directory node of its root, so one node knows a whole tree.
+/// `None` if there are no members. The order of `members` does not matter.
 #[must_use]
 pub fn directory_node(
     members: &[NodeId],
     lockspace: LockspaceId,
     name: &ResourceName,
 ) -> Option<NodeId> {
-    let resource = fixed_hash(name.as_bytes(), u64::from(lockspace.0));
+    let resource = fixed_hash(name.root_bytes(), u64::from(lockspace.0));
     members.iter().copied().max_by_key(|node| {
         // The name is hashed once; only its hash is mixed with each node. A tie goes to the higher
         // number, so that the order of the members cannot show.
@@ -86,6 +87,17 @@ mod tests {
             ),
             None
         );
+    }
+
+    /// Protects trees: whatever is beneath a resource has its directory node.
+    #[test]
+    fn a_tree_has_one_directory_node() {
+        for root in names().take(100) {
+            let child = root.child("a").expect("valid");
+            let deep = child.child("b").expect("valid");
+            let pick = |name| directory_node(&nodes(5), LockspaceId(1), name);
+            assert!(pick(&root) == pick(&child) && pick(&root) == pick(&deep));
+        }
     }
 
     const GOLDEN: [u16; 8] = [2, 3, 3, 4, 5, 1, 2, 1];

@@ -6,6 +6,7 @@ use mainstay_base::{
     AccessChange, Caller, Fairness, Instant, LockMode, LockspaceId, LockspaceName, ResourceName,
     SessionId, UserLimits, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
 };
+use mainstay_dlm::ChildCall;
 use mainstay_membership::{AccessRefused, Command, Lockspace, RequestOrigin};
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -104,7 +105,7 @@ impl Node {
             return Ok(());
         };
         let caller = self.caller(session);
-        let allowed = access.modes(caller, name.as_bytes());
+        let allowed = access.modes(caller, name.root_bytes());
         let alternates = [(Flags::ALTPR, LockMode::Pr), (Flags::ALTCW, LockMode::Cw)];
         let alternates = alternates
             .into_iter()
@@ -124,6 +125,25 @@ impl Node {
              its owner, user {}, may change that with `mainstay lockspace rules`",
             caller.uid, access.owner
         )))
+    }
+
+    /// Rules are for whole trees: they look at the name of the root.
+    pub(crate) fn may_lock_under(
+        &self,
+        session: SessionId,
+        call: &ChildCall,
+    ) -> Result<(), Refusal> {
+        if self.guarded.is_empty() {
+            return Ok(());
+        }
+        let resource = self.dlm.resource_under(session, call.parent, &call.name)?;
+        self.may_lock(
+            session,
+            resource.space,
+            &resource.name,
+            call.mode,
+            call.flags,
+        )
     }
 
     /// What the held mode covers is never refused.

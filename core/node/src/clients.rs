@@ -5,7 +5,7 @@ use core::time::Duration;
 use mainstay_base::{
     Access, Fairness, Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
 };
-use mainstay_dlm::{ConvertCall, LockCall, RangeCall, UnlockCall};
+use mainstay_dlm::{ChildCall, ConvertCall, LockCall, RangeCall, UnlockCall};
 use mainstay_fencing::Proof;
 use mainstay_membership::Command;
 use mainstay_wire::{
@@ -23,7 +23,9 @@ impl Node {
             Ask::OpenLockspace { name, value_len } => {
                 self.open_lockspace(now, session, request, name, value_len);
             }
-            Ask::Lock { .. } | Ask::Range { .. } if self.leaving.is_some() => {
+            Ask::Lock { .. } | Ask::Range { .. } | Ask::LockUnder { .. }
+                if self.leaving.is_some() =>
+            {
                 self.refuse(session, request, Refusal::Leaving);
             }
             Ask::Lock {
@@ -117,6 +119,32 @@ impl Node {
                         value,
                     },
                 );
+            }
+            Ask::LockUnder {
+                parent,
+                handle,
+                name,
+                mode,
+                flags,
+                blocking,
+                timeout_ms,
+            } => {
+                let call = ChildCall {
+                    parent,
+                    handle,
+                    name,
+                    mode,
+                    flags,
+                    blocking,
+                    deadline: timeout_ms.map(after),
+                };
+                if let Err(why) = self.may_lock_under(session, &call) {
+                    return self.refuse(session, request, why);
+                }
+                self.dlm.lock_under(now, session, request, call);
+            }
+            Ask::UnlockTree { handle, itself } => {
+                self.dlm.unlock_tree(now, session, request, handle, itself);
             }
             Ask::Cancel { handle } => self.dlm.cancel(now, session, request, handle),
             Ask::LockSet { .. } | Ask::ConvertMany { .. } | Ask::UnlockMany { .. } => {

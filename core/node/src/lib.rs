@@ -413,6 +413,8 @@ fn is_lock_traffic(input: &Input) -> bool {
                 | Ask::LockSet { .. }
                 | Ask::ConvertMany { .. }
                 | Ask::UnlockMany { .. }
+                | Ask::LockUnder { .. }
+                | Ask::UnlockTree { .. }
         ),
         Input::Frame { bytes, .. } => peers::is_channel_frame(bytes),
         _ => false,

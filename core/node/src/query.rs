@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(1000);
 const PATIENCE_SCAN: Duration = Duration::from_millis(2000);
 /// Most resources in a report.
 const LIMIT_MAX: u32 = 10_000;
+/// Most bytes of names that are asked for at once: a message between nodes may have 128 KiB.
+const ONLY_BYTES_MAX: usize = 96 << 10;
 /// Bytes of resources in one message between nodes, which may exceed it by one resource.
 const PART_LEN: usize = 32 << 10;
 /// Owners in one message between nodes, each of at most some 300 bytes.
@@ -250,8 +252,18 @@ impl Node {
         &mut self,
         now: Instant,
         query: u64,
-        only: Vec<(LockspaceId, ResourceName)>,
+        mut only: Vec<(LockspaceId, ResourceName)>,
     ) {
+        // They go in one message.
+        let mut room = ONLY_BYTES_MAX;
+        let fits = only.iter().take_while(|(_, name)| {
+            let fits = room.checked_sub(name.encoded_len() + 8);
+            room = fits.unwrap_or(0);
+            fits.is_some()
+        });
+        let fits = fits.count();
+        let truncated = fits < only.len();
+        only.truncate(fits);
         let filter = LockspaceFilter {
             limit: LIMIT_MAX,
             only,
@@ -261,6 +273,7 @@ impl Node {
         let Some(found) = self.queries.get_mut(&query) else {
             return;
         };
+        found.truncated |= truncated;
         found.silent.append(&mut found.awaited);
         found.awaited = others.iter().copied().chain([self.config.me]).collect();
         found.give_up_at = now + PATIENCE;

@@ -259,7 +259,7 @@ fn ranges_outlive_their_master() {
         let disk = report
             .resources
             .iter()
-            .find(|r| r.name.as_bytes() == b"disk");
+            .find(|r| r.name.root_bytes() == b"disk");
         let holders = disk.expect("in use").holders.iter();
         let told = holders.map(|lock| (lock.range.expect("a range").to_string(), lock.granted));
         told.collect()

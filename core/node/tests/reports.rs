@@ -76,7 +76,7 @@ fn pages_bring_everything_once() {
             for resource in &page.resources {
                 assert_eq!(resource.holders.len(), 1, "{}", resource.name);
                 assert_eq!(resource.holders[0].owner.command, "test");
-                let name = String::from_utf8(resource.name.as_bytes().to_vec()).unwrap();
+                let name = String::from_utf8(resource.name.root_bytes().to_vec()).unwrap();
                 assert_eq!(resource.holders[0].token, tokens[&name]);
                 found.push(name);
             }
@@ -174,7 +174,7 @@ fn contention_is_counted_where_it_ends() {
         panic!("one resource: {:?}", report.hot);
     };
     assert_eq!(
-        (hot.name.as_bytes(), hot.waits, hot.over_us),
+        (hot.name.root_bytes(), hot.waits, hot.over_us),
         (&b"disk"[..], 2, 0)
     );
     assert!(

@@ -10,7 +10,7 @@ const BLOCK_MAX: usize = 64 << 10;
 /// Blocks of a small ring.
 const BLOCKS_MIN: usize = 8;
 /// Longest record of a lock, in bytes: its name and some numbers.
-const LOCK_RECORD_MAX: usize = 192;
+const LOCK_RECORD_MAX: usize = 384;
 
 /// A row of records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -315,6 +315,34 @@ pub enum Ask {
         /// Which, 1 to [`SET_LOCKS_MAX`](mainstay_base::SET_LOCKS_MAX).
         locks: Vec<UnlockOne>,
     },
+    /// Request a new lock on a sub-resource, under a granted lock on the resource above. Answered as
+    /// [`Ask::Lock`]; refused as [`Refusal::ParentNotGranted`] while the lock above waits. The lock
+    /// above cannot be released before this one is gone ([`Refusal::HasSubLocks`]).
+    LockUnder {
+        /// The lock above.
+        parent: Handle,
+        /// The handle it shall have.
+        handle: Handle,
+        /// The sub-resource's own name, beneath the resource of the lock above.
+        name: ResourceName,
+        /// In which mode.
+        mode: LockMode,
+        /// How; not PERSISTENT.
+        flags: Flags,
+        /// Whether to be told when the lock blocks others.
+        blocking: bool,
+        /// Give up after so many milliseconds of waiting.
+        timeout_ms: Option<u32>,
+    },
+    /// Release all locks beneath one, of all depths, whatever state they are in; what of them waits is
+    /// refused as [`Refusal::Released`]. Nothing is published. Answered by [`Answer::TreeUnlocked`]
+    /// once they are gone.
+    UnlockTree {
+        /// Beneath which lock; `None` releases all locks of the session.
+        handle: Option<Handle>,
+        /// That lock itself, too.
+        itself: bool,
+    },
 }
 
 /// From daemon to client.
@@ -484,6 +512,11 @@ pub enum Answer {
     Many {
         /// One of each.
         results: Vec<Result<OneDone, Refusal>>,
+    },
+    /// To [`Ask::UnlockTree`].
+    TreeUnlocked {
+        /// How many locks are gone.
+        released: u64,
     },
 }
 

@@ -23,6 +23,17 @@ pub struct ResourceId {
     pub name: ResourceName,
 }
 
+impl ResourceId {
+    /// The resource at the root of its tree: itself, if it is no sub-resource.
+    #[must_use]
+    pub fn root(&self) -> ResourceId {
+        ResourceId {
+            space: self.space,
+            name: self.name.root(),
+        }
+    }
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {

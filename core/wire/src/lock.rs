@@ -105,6 +105,14 @@ pub enum Refusal {
     /// A set was refused for one of its locks: none of them is granted.
     #[error("{0}")]
     OfSet(Box<MemberRefusal>),
+    /// A lock was asked for under one that is not granted.
+    #[error("the lock above is not granted: nothing can be locked under one that waits")]
+    ParentNotGranted,
+    /// So many locks are right beneath the one that was to be released.
+    #[error(
+        "the lock has locks beneath it ({0} right beneath): release those first, or all together"
+    )]
+    HasSubLocks(u32),
 }
 
 impl Refusal {
@@ -145,6 +153,8 @@ impl Refusal {
             Refusal::Whole => "whole",
             Refusal::NoSuchOrphan => "no-such-orphan",
             Refusal::OrphanInMode(_) => "orphan-in-mode",
+            Refusal::ParentNotGranted => "parent-not-granted",
+            Refusal::HasSubLocks(_) => "has-sub-locks",
         }
     }
 }

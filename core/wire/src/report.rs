@@ -153,10 +153,16 @@ impl LockspaceFilter {
         let later = |(s, n): &(LockspaceId, ResourceName)| (space, name) > (*s, n);
         self.lockspace.is_none_or(|s| s == space)
             && self.after.as_ref().is_none_or(later)
-            && self
-                .pattern
-                .as_ref()
-                .is_none_or(|p| matches(p.as_bytes(), name.as_bytes()))
+            && self.pattern.as_ref().is_none_or(|p| fits(p, name))
+    }
+}
+
+/// Whether a pattern is for a resource: for the name of a root as it is, and for that of a
+/// sub-resource as it is displayed.
+fn fits(pattern: &str, name: &ResourceName) -> bool {
+    match name.is_root() {
+        true => matches(pattern.as_bytes(), name.root_bytes()),
+        false => matches(pattern.as_bytes(), name.to_string().as_bytes()),
     }
 }
 
@@ -331,7 +337,16 @@ pub struct GraphBlocker {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{fits, matches};
+
+    /// Protects `mainstay locks PATTERN` of sub-resources: what is printed is found.
+    #[test]
+    fn patterns_find_trees() {
+        let fits = |pattern, name: &str| fits(pattern, &name.parse().expect("valid"));
+        assert!(fits("db*", "db") && fits("db*", "db//row 3"));
+        assert!(fits("db//*", "db//table//row") && !fits("db//*", "db"));
+        assert!(fits("*//row", "db//row") && !fits("*//row", "dbrow"));
+    }
 
     /// Protects `mainstay locks PATTERN`: shell habits hold.
     #[test]

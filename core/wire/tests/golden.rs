@@ -36,6 +36,8 @@ mod ranges;
 mod reports;
 #[path = "golden/sets.rs"]
 mod sets;
+#[path = "golden/trees.rs"]
+mod trees;
 
 fn resource() -> ResourceId {
     ResourceId {
@@ -742,6 +744,7 @@ fn questions_of_clients_keep_their_bytes() {
             .chain(ranges::asks())
             .chain(orphans::asks())
             .chain(sets::asks())
+            .chain(trees::asks())
             .map(|(n, ask)| (n, FromClient { request: 4, ask }))
             .collect(),
     );
@@ -759,6 +762,7 @@ fn messages_to_clients_keep_their_bytes() {
             .chain(ranges::answers())
             .chain(orphans::answers())
             .chain(sets::answers())
+            .chain(trees::answers())
             .collect(),
     );
 }

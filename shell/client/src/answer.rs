@@ -65,6 +65,13 @@ pub(crate) fn unlocked(answer: Answer) -> Option<Option<ValueVersion>> {
     }
 }
 
+pub(crate) fn tree_unlocked(answer: Answer) -> Option<u64> {
+    match answer {
+        Answer::TreeUnlocked { released } => Some(released),
+        _ => None,
+    }
+}
+
 pub(crate) fn updated(answer: Answer) -> Option<Updated> {
     match answer {
         Answer::Updated(updated) => Some(updated),

@@ -5,7 +5,7 @@ use crate::{
     session::Owned,
     spec::{LockCall, publishes},
 };
-use mainstay_base::{Flags, LockMode, LockspaceId, Value, ValueBlock, ValueUpdate};
+use mainstay_base::{Flags, LockMode, LockspaceId, ResourceName, Value, ValueBlock, ValueUpdate};
 use mainstay_wire::{
     client::{Ask, Handle},
     lock::Refusal,
@@ -43,7 +43,17 @@ impl Held {
         call: LockCall,
     ) -> Result<(Held, u64), LockError> {
         let ask = |call: LockCall, handle| call.ask(handle, lockspace);
-        Held::begin(session, value_len, call, ask)
+        let name = call.name.clone();
+        Held::begin(session, value_len, name, call, ask)
+    }
+
+    /// As [`Held::request`], for a lock beneath this one. The call's name is the last part of the
+    /// resource's.
+    pub(crate) fn request_under(&self, call: LockCall) -> Result<(Held, u64), LockError> {
+        let parent = self.handle;
+        let name = self.name.child(call.name.own_bytes())?;
+        let ask = |call: LockCall, handle| call.under(handle, parent);
+        Held::begin(self.session.clone(), self.value_len, name, call, ask)
     }
 
     /// As [`Held::request`], for a lock that another process left behind.
@@ -54,16 +64,17 @@ impl Held {
         call: LockCall,
     ) -> Result<(Held, u64), LockError> {
         let ask = |call: LockCall, handle| call.adopt(handle, lockspace);
-        Held::begin(session, value_len, call, ask)
+        let name = call.name.clone();
+        Held::begin(session, value_len, name, call, ask)
     }
 
     fn begin(
         session: Arc<Owned>,
         value_len: u16,
+        name: ResourceName,
         call: LockCall,
         ask: impl FnOnce(LockCall, Handle) -> Ask,
     ) -> Result<(Held, u64), LockError> {
-        let name = call.name.clone();
         let reads_value = call.flags.contains(Flags::VALBLK);
         let persistent = call.flags.contains(Flags::PERSISTENT);
         let blocking = call.blocking;
@@ -172,6 +183,11 @@ impl Held {
             flags,
             value,
         })
+    }
+
+    /// Queues the release of all beneath this lock, and of itself, if `itself`.
+    pub(crate) fn unlock_tree(&self, itself: bool) -> Result<u64, LockError> {
+        self.session.submit_tree(self.handle, itself)
     }
 
     /// Queues a change of the value block in one step.

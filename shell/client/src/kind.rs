@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Set,
     ConvertMany,
     UnlockMany,
+    /// As for a set.
+    UnlockTree,
 }
 
 pub(crate) type HasValue = bool;
@@ -78,6 +80,8 @@ impl Kind {
             Ask::LockSet { .. } => Kind::Set,
             Ask::ConvertMany { .. } => Kind::ConvertMany,
             Ask::UnlockMany { .. } => Kind::UnlockMany,
+            Ask::LockUnder { handle, .. } => Kind::Lock(*handle),
+            Ask::UnlockTree { .. } => Kind::UnlockTree,
         }
     }
 
@@ -107,6 +111,7 @@ impl Kind {
                 | (Kind::Purge, Answer::OrphansPurged(_))
                 | (Kind::Set, Answer::SetGranted { .. })
                 | (Kind::ConvertMany | Kind::UnlockMany, Answer::Many { .. })
+                | (Kind::UnlockTree, Answer::TreeUnlocked { .. })
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

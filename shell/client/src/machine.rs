@@ -87,8 +87,12 @@ pub(crate) struct LockState {
     ranges: Option<Box<RangesState>>,
     /// The unfinished call on this lock.
     pending: Option<Pending>,
-    /// The owner has let go: unlock as soon as nothing is pending.
+    /// The owner has let go: unlock as soon as nothing is pending, and nothing is beneath it.
     release: bool,
+    /// The watched lock that it is beneath.
+    parent: Option<Handle>,
+    /// How many watched locks are right beneath it.
+    beneath: u32,
 }
 
 #[derive(Debug)]
@@ -151,6 +155,8 @@ pub(crate) struct Machine {
     calls: FixedMap<u64, Kind>,
     /// What calls for several locks are about.
     several: FixedMap<u64, Vec<One>>,
+    /// What calls are to release with a tree.
+    trees: FixedMap<u64, Vec<Handle>>,
     locks: FixedMap<Handle, LockState>,
     /// What locks that watch the value block were told of it last.
     told: FixedMap<Handle, Stamp>,
@@ -166,6 +172,8 @@ struct One {
 
 /// What tells one value of a resource from a newer one. None before anything was told.
 type Stamp = Option<(ValueVersion, bool)>;
+
+use trees::above;
 
 impl Machine {
     /// Takes bytes from the daemon; [`Machine::next`] says what they mean.
@@ -256,7 +264,8 @@ impl Machine {
                 {
                     return Err(format!("the answer to a {kind:?} call is {answer:?}"));
                 }
-                let more = self.settle_several(request, kind, &result)?;
+                let mut more = self.settle_several(request, kind, &result)?;
+                more.extend(self.settle_tree(request, &result));
                 let lock = self.settle(kind, &result);
                 Happening::Done {
                     request,
@@ -302,7 +311,7 @@ impl Machine {
             } => {
                 if released {
                     self.told.remove(&handle);
-                    self.locks.remove(&handle);
+                    self.remove(handle);
                 }
                 Happening::Overdue {
                     handle,
@@ -355,6 +364,11 @@ impl Machine {
             (_, Err(Refusal::NoSuchLock)) => true,
             // A bad value must not keep the lock: release it without one. A plain unlock that is
             // refused leaves nothing else to try.
+            // It is released when the last lock beneath it is gone.
+            (Kind::Unlock(..), Err(Refusal::HasSubLocks(_))) if lock.beneath > 0 => {
+                lock.release = true;
+                false
+            }
             (Kind::Unlock(_, with_value), Err(_)) => {
                 lock.release = true;
                 !with_value
@@ -385,8 +399,8 @@ impl Machine {
             _ => false,
         };
         if gone || lock.release && lock.is_empty() {
-            self.locks.remove(&handle);
-        } else if lock.release {
+            self.remove(handle);
+        } else if lock.release && lock.beneath == 0 {
             self.unlock_now(handle);
         }
         Some(handle)
@@ -510,13 +524,19 @@ impl Machine {
     ) -> Result<(Handle, u64), Refusal> {
         self.last_handle += 1;
         let handle = Handle(self.last_handle << 1);
-        let request = self.call(ask(handle))?;
+        let ask = ask(handle);
+        let parent = above(&ask);
+        let request = self.call(ask)?;
         let pending = Some(Pending {
             unlock: false,
             cancelled: false,
         });
+        if let Some(above) = parent.and_then(|parent| self.locks.get_mut(&parent)) {
+            above.beneath += 1;
+        }
         let state = LockState {
             pending,
+            parent,
             ..LockState::default()
         };
         self.locks.insert(handle, state);
@@ -650,10 +670,10 @@ impl Machine {
         };
         lock.release = true;
         if lock.idle() && lock.is_empty() {
-            self.locks.remove(&handle);
-        } else if lock.idle() {
+            self.remove(handle);
+        } else if lock.idle() && lock.beneath == 0 {
             self.unlock_now(handle);
-        } else {
+        } else if !lock.idle() {
             self.cancel(handle);
         }
     }
@@ -712,6 +732,9 @@ pub(crate) fn promise(handle: Handle, within: Option<Duration>, release: bool) -
         release,
     }
 }
+
+#[path = "machine_trees.rs"]
+mod trees;
 
 #[cfg(test)]
 #[path = "machine_tests.rs"]

@@ -244,6 +244,15 @@ impl Session {
         Ok(request)
     }
 
+    /// Queues the release of all beneath a watched lock, and of that, if `itself`.
+    pub(crate) fn submit_tree(&self, handle: Handle, itself: bool) -> Result<u64, LockError> {
+        let mut state = self.lock();
+        state.check()?;
+        let request = state.machine.unlock_tree(handle, itself)?;
+        state.expect(request);
+        Ok(request)
+    }
+
     /// The caller no longer cares how a call ends.
     pub(crate) fn forget(&self, request: u64) {
         let mut state = self.lock();

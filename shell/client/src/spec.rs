@@ -64,6 +64,20 @@ impl LockCall {
         }
     }
 
+    /// As a request for a lock beneath another. The name is the last part of the resource's.
+    pub(crate) fn under(self, handle: Handle, parent: Handle) -> Ask {
+        let timeout_ms = self.timeout_ms();
+        Ask::LockUnder {
+            parent,
+            handle,
+            name: self.name,
+            mode: self.mode,
+            flags: self.flags,
+            blocking: self.blocking,
+            timeout_ms,
+        }
+    }
+
     pub(crate) fn ask(self, handle: Handle, lockspace: LockspaceId) -> Ask {
         let timeout_ms = self.timeout_ms();
         Ask::Lock {

@@ -338,7 +338,20 @@ fn call(feed: &mut Feed<'_>) -> Ask {
     let bits = u32::from(feed.u16());
     let flags = Flags((bits | (bits & 0x6) << 15) & Flags::ALL.0);
     let blocking = true;
-    match feed.byte() % 12 {
+    match feed.byte() % 14 {
+        13 => Ask::UnlockTree {
+            handle: Some(handle).filter(|_| bits & 3 != 0),
+            itself: blocking ^ (bits & 4 != 0),
+        },
+        12 => Ask::LockUnder {
+            parent: Handle(u64::from(feed.byte() % 4)),
+            handle,
+            name: ResourceName::new([b'a' + feed.byte() % 2]).expect("one byte"),
+            mode,
+            flags,
+            blocking,
+            timeout_ms: Some(50),
+        },
         11 => Ask::PurgeOrphans {
             wish: OrphanWish::default(),
         },

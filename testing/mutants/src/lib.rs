@@ -42,7 +42,9 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::SetBehindKept
         | Mutant::SetNotGivenBack
         | Mutant::SetToldEarly
-        | Mutant::OvertakesForEver => Profile::Quiet,
+        | Mutant::TreeScattered
+        | Mutant::ParentGoesFirst
+        | Mutant::TreeLeftBehind => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

@@ -6,6 +6,7 @@ use crate::{
         s1_ranges::CELLS,
     },
     sets::Member,
+    trees::Child,
     workloads::{Brain, Happened},
 };
 use mainstay_base::{
@@ -127,6 +128,16 @@ pub enum Call {
         /// Which locks.
         handles: Vec<Handle>,
     },
+    /// An unlock of many locks at once.
+    UnlockTree {
+        /// Which.
+        handles: Vec<Handle>,
+    },
+    /// An unlock of a lock that has another beneath it.
+    Probe {
+        /// Of which lock.
+        handle: Handle,
+    },
     /// A cancel.
     Cancel {
         /// Of which lock's call.
@@ -242,6 +253,20 @@ pub enum Command {
         /// Which.
         handles: Vec<Handle>,
     },
+    /// Ask for a lock beneath another.
+    LockUnder(Child),
+    /// Release all beneath a lock, or all.
+    UnlockTree {
+        /// Beneath which.
+        handle: Option<Handle>,
+        /// That one, too.
+        itself: bool,
+    },
+    /// Try to unlock a lock that has another beneath it.
+    ProbeParent {
+        /// Which.
+        handle: Handle,
+    },
     /// Cancel what is pending on a lock.
     Cancel {
         /// Which.
@@ -320,6 +345,8 @@ pub struct Client {
     pub locks: BTreeMap<Handle, Lock>,
     /// Its locks on ranges.
     pub ranges: BTreeMap<Handle, Ranged>,
+    /// What its locks beneath others are beneath, also of those that are gone.
+    pub parents: BTreeMap<Handle, Handle>,
     /// Its unanswered calls.
     pub calls: BTreeMap<u64, Call>,
     /// Number of the next call.
@@ -379,6 +406,7 @@ impl Client {
             ready: false,
             locks: BTreeMap::new(),
             ranges: BTreeMap::new(),
+            parents: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_request: 1,
             next_handle: 1,
@@ -407,6 +435,7 @@ impl Client {
         self.ready = false;
         self.locks.clear();
         self.ranges.clear();
+        self.parents.clear();
         self.calls.clear();
         self.spaces.fill(None);
     }
@@ -495,5 +524,6 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::OrphansPurged(_) => "orphans purged",
         Answer::SetGranted { .. } => "set granted",
         Answer::Many { .. } => "many ended",
+        Answer::TreeUnlocked { .. } => "tree unlocked",
     }
 }

@@ -29,6 +29,7 @@ pub mod sets;
 mod shares;
 pub mod stats;
 pub mod trace;
+pub mod trees;
 mod updates;
 mod users;
 mod witness;

@@ -95,8 +95,8 @@ pub struct Params {
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
     /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies,
-    /// ranges, persistent locks, sets and crowds.
-    pub resources: [u32; 11],
+    /// ranges, persistent locks, sets, crowds and trees.
+    pub resources: [u32; 12],
     /// How the lockspaces share out their resources.
     pub fairness: Fairness,
     /// How long orphans are kept.
@@ -124,6 +124,7 @@ impl Params {
         let mut orphaned = Entropy::new(seed ^ 0x6f72_7068_616e);
         let mut gathered = Entropy::new(seed ^ 0x7365_7473);
         let mut shared = Entropy::new(seed ^ 0x6372_6f77_6473);
+        let mut grown = Entropy::new(seed ^ 0x0074_7265_6573);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -207,6 +208,7 @@ impl Params {
             orphaned.between(1, 2) as u32,
             gathered.between(4, 12) as u32,
             shared.between(1, 2) as u32,
+            grown.between(1, 3) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -242,6 +244,9 @@ impl Params {
         let crowds = *shared.pick(&[0, 0, 0, 1, 2]) * u64::from(count > 1);
         clients.extend((0..crowds).map(|_| Kind::Crowds));
         let fairness = fairness(&mut shared, count);
+        // Nor trees.
+        let trees = *grown.pick(&[0, 0, 1, 2]) * u64::from(count > 1);
+        clients.extend((0..trees).map(|_| Kind::Trees));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {

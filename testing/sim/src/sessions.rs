@@ -61,6 +61,18 @@ fn describe(ask: &Ask) -> String {
             let named: Vec<String> = named.collect();
             write!(text, "set of {}, {flags}", named.join(", "))
         }
+        Ask::LockUnder {
+            parent,
+            handle,
+            name,
+            mode,
+            flags,
+            ..
+        } => write!(
+            text,
+            "lock {} under {} on {name} in {mode}, {flags}",
+            handle.0, parent.0
+        ),
         Ask::Cancel { handle } => write!(text, "cancel {}", handle.0),
         Ask::OpenLockspace { name, .. } => write!(text, "open {name}"),
         Ask::Vouch { node } => write!(text, "vouch for {node}"),
@@ -427,6 +439,8 @@ impl World {
             (call @ (Call::ConvertMany { .. } | Call::UnlockMany { .. }), result) => {
                 self.many_done(slot, call, result);
             }
+            (Call::UnlockTree { handles }, result) => self.tree_unlocked(slot, &handles, &result),
+            (Call::Probe { handle }, result) => self.probed(slot, handle, result),
             (Call::Cancel { handle }, Ok(Answer::Cancelled) | Err(_)) => {
                 self.stats.count("cancels answered");
                 self.tell(slot, Happened::CancelAnswered(handle));
@@ -661,6 +675,9 @@ impl World {
                 self.convert_many(slot, locks, timeout_ms);
             }
             Command::UnlockMany { handles } => self.unlock_many(slot, handles),
+            Command::LockUnder(child) => self.lock_under(slot, &child),
+            Command::UnlockTree { handle, itself } => self.unlock_tree(slot, handle, itself),
+            Command::ProbeParent { handle } => self.probe_parent(slot, handle),
             Command::Convert { .. } => self.convert(slot, command),
             Command::Unlock { .. } => self.unlock(slot, command),
             Command::Adopt {

@@ -16,7 +16,7 @@ use mainstay_base::{
 const READER: u32 = 1001;
 /// How those names begin. They are locked as a whole, with alternates, in ranges and in sets, and have
 /// values that are updated.
-const PREFIXES: [&str; 5] = ["cold-", "bargain-", "tally-", "range-", "set-"];
+const PREFIXES: [&str; 6] = ["cold-", "bargain-", "tally-", "range-", "set-", "tree-"];
 
 /// Whose a client is. Those that only look around do it as root.
 pub(crate) fn caller(no: ClientNo, workload: &str) -> Caller {
@@ -72,7 +72,7 @@ pub(crate) fn may(
 ) -> bool {
     let reads = matches!(mode, LockMode::Nl | LockMode::Cr | LockMode::Pr);
     let guarded = has_rules(terrain, &terrain.spaces[*space]);
-    let ruled = |prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
+    let ruled = |prefix: &str| name.root_bytes().starts_with(prefix.as_bytes());
     reads || caller.uid != READER || !guarded || !PREFIXES.into_iter().any(ruled)
 }
 

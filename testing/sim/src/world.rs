@@ -252,7 +252,11 @@ impl World {
         };
         let net = Network::new(hosts.len(), params.links, params.net.clone());
         let mut world = World {
-            judge: Judge::new(hosts.len(), params.profile == Profile::Quiet),
+            judge: Judge::new(
+                hosts.len(),
+                params.profile == Profile::Quiet,
+                params.masters.moves,
+            ),
             now: 0,
             queue: BinaryHeap::new(),
             waiting: BTreeMap::new(),

@@ -1,6 +1,10 @@
 //! The master's side of a move.
 
-use super::{Dropped, Move, heat::Stage};
+use super::{
+    Dropped, MESSAGE_BYTES, Move,
+    heat::Stage,
+    trees::{Load, Loading},
+};
 use crate::{
     Dlm, Out,
     names::Place,
@@ -13,13 +17,13 @@ use mainstay_wire::dlm::{Body, MovedLock, MovedResource, ResourceId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most resources in one batch.
-const BATCH_MAX: usize = 4096;
+pub(super) const BATCH_MAX: usize = 4096;
 /// Most locks in one batch, but for one resource alone.
-const BATCH_LOCKS_MAX: usize = 1 << 16;
-/// Most locks in one message.
-const LOCKS_PER_MESSAGE: usize = 4096;
-/// Most bytes of value blocks in one message.
-const VALUES_PER_MESSAGE: usize = 1 << 18;
+pub(super) const BATCH_LOCKS_MAX: usize = 1 << 16;
+/// Most locks of a resource in one message.
+const LOCKS_PER_MESSAGE: usize = 1024;
+/// Bytes of a lock in a message at most, and of a resource beside its name, its value and its locks.
+const LOCK_BYTES: usize = 64;
 /// Most resources that are remembered as better off elsewhere.
 const HOT_MAX: usize = 1 << 16;
 /// How long the others may take to agree and to hear. Calls on what moves wait meanwhile.
@@ -69,10 +73,14 @@ impl Giving {
 impl Dlm {
     /// Counts a call on a resource mastered here.
     pub(crate) fn count_call(&mut self, place: Place, by: NodeId) {
-        let moves = &mut self.moves;
+        let moves = &self.moves;
         if !moves.config.moves || self.ids.len() < 2 {
             return;
         }
+        let Some(place) = self.counted_at(place) else {
+            return;
+        };
+        let moves = &mut self.moves;
         let Some(master) = self.resources.get_mut(place).master() else {
             return;
         };
@@ -89,7 +97,7 @@ impl Dlm {
             if giving.give_up_at().is_some_and(|at| at <= now) {
                 self.call_off(now);
             }
-        } else if !moves.hot.is_empty() && moves.next_at <= now {
+        } else if moves.has_wishes() && moves.next_at <= now {
             moves.next_at = now + moves.config.rest;
             let ready = self.active && !self.leaving && self.settled && !self.catching_up();
             if ready && self.all_registered() && self.departed.is_empty() {
@@ -122,6 +130,7 @@ impl Dlm {
                 by_target.entry(to).or_default().push(place);
             }
         }
+        self.list_astray(now, &mut by_target);
         let most = by_target.iter().max_by_key(|(_, places)| places.len());
         let most = most.map(|(to, _)| *to);
         let mut chosen = Vec::new();
@@ -131,26 +140,20 @@ impl Dlm {
                 false => later.extend(places),
             }
         }
-        let mut names = Vec::new();
-        let mut locks = 0;
+        let mut load = Load::default();
         for place in chosen {
-            let resource = self.resources.get_mut(place);
-            let id = resource.id.clone();
-            let Some(master) = resource.master() else {
-                continue;
-            };
-            let len = master.engine.len();
-            let room = names.len() < BATCH_MAX && (locks == 0 || locks + len <= BATCH_LOCKS_MAX);
-            if master.rebuilding.is_some() || !room {
-                later.push(place);
-                continue;
+            match self.load_tree(place, &mut load) {
+                Loading::Done => {}
+                Loading::Later => later.push(place),
+                Loading::Stays => {
+                    if let Some(master) = self.resources.get_mut(place).master() {
+                        master.heat.cool();
+                    }
+                }
             }
-            locks += len;
-            master.heat.cool();
-            master.heat.stage = Stage::Asked;
-            names.push(id);
         }
-        self.moves.hot = later;
+        let names = load.names;
+        self.keep_wishes(later);
         let life = most.and_then(|to| self.view.member(to));
         let Some(to) = life.map(|member| (member.node, member.incarnation)) else {
             return;
@@ -213,7 +216,7 @@ impl Dlm {
         };
         let (serial, to) = (giving.batch.serial, giving.batch.to.0);
         let mut parts: Vec<Vec<MovedResource>> = vec![Vec::new()];
-        let (mut locks, mut values) = (0, 0);
+        let mut bytes = 0;
         for name in &giving.names {
             let Some(resource) = self.freeze(name) else {
                 continue;
@@ -221,10 +224,11 @@ impl Dlm {
             let mut rest = resource.locks;
             loop {
                 let after = rest.split_off(rest.len().min(LOCKS_PER_MESSAGE));
-                locks += rest.len().max(1);
-                values += resource.value.block.as_bytes().len();
-                if locks > LOCKS_PER_MESSAGE || values > VALUES_PER_MESSAGE {
-                    (locks, values) = (rest.len().max(1), resource.value.block.as_bytes().len());
+                let own = name.name.encoded_len() + resource.value.block.as_bytes().len();
+                let more = own + LOCK_BYTES * (rest.len() + 1);
+                bytes += more;
+                if bytes > MESSAGE_BYTES {
+                    bytes = more;
                     parts.push(Vec::new());
                 }
                 let part = MovedResource {
@@ -371,6 +375,9 @@ impl Dlm {
             };
             self.change_master(now, place, batch.to.0);
             self.enter_move(now, name, batch.to.0);
+        }
+        for name in &giving.names {
+            self.note_left_behind(name);
         }
         for dropped in giving.dropped {
             self.drop_again(now, dropped);

@@ -17,6 +17,7 @@
 mod give;
 pub(crate) mod heat;
 mod take;
+mod trees;
 
 use crate::{Dlm, Life, names::Place};
 use mainstay_base::{Epoch, Instant, LockId, MastersConfig, NodeId};
@@ -25,6 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use give::Giving;
 use take::Coming;
+
+/// Most bytes of names, or of resources, that are said at once: a message between nodes may have 128 KiB.
+const MESSAGE_BYTES: usize = 96 << 10;
 
 /// A batch of moves, as the replicated log names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub(crate) struct Moves {
     pub(crate) config: MastersConfig,
     /// Resources mastered here that would be better off elsewhere.
     hot: Vec<Place>,
+    /// Sub-resources mastered here whose trees are mastered elsewhere.
+    astray: Vec<Place>,
     /// No batch begins before.
     next_at: Instant,
     last_serial: u64,
@@ -90,7 +96,7 @@ impl Moves {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.giving {
             Some(giving) => giving.give_up_at(),
-            None if self.hot.is_empty() => None,
+            None if self.hot.is_empty() && self.astray.is_empty() => None,
             None => Some(self.next_at),
         }
     }

@@ -49,11 +49,12 @@ impl Dlm {
             return self.violation(from.0, "more moves at a time than any master makes");
         }
         let me = to == self.me;
-        let more = names.len() as u64;
+        // What follows its tree is taken in any case.
+        let more = if me { self.new_trees(&names) } else { 0 };
         let weightless = self.moves.config.weight(self.me) == 0;
-        let unfit = || !self.active || weightless;
+        let unfit = me && (!self.active || more > 0 && weightless);
         // What a node that leaves has yet to say must not be kept back.
-        if self.leaving || me && (unfit() || self.has_its_share(now, more)) {
+        if self.leaving || unfit || more > 0 && self.has_its_share(now, more) {
             return self.send(from.0, Body::MoveRefused { serial });
         }
         for name in &names {

@@ -53,6 +53,11 @@ impl Dlm {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_adopt(call.flags).map_err(invalid)?;
+        if !call.name.is_root() {
+            let why =
+                "locks on sub-resources end with their sessions, so there are no orphans of them";
+            return Err(Refusal::Invalid(why.to_owned()));
+        }
         if self.find(session, call.handle).is_some() || self.sets.has_handle(session, call.handle) {
             return Err(Refusal::HandleInUse);
         }

@@ -126,7 +126,8 @@ impl Dlm {
         }
         let mut left = Vec::new();
         locks.retain(|lock| {
-            let outlives = self.locks.get(lock).is_some_and(outlives);
+            let outlives =
+                self.locks.get(lock).is_some_and(outlives) && !self.trees.is_ending(*lock);
             if outlives {
                 left.push(*lock);
             }

@@ -60,6 +60,10 @@ impl Dlm {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_range(call.flags).map_err(invalid)?;
+        if !call.name.is_root() {
+            let why = "a sub-resource is locked as a whole, not in ranges";
+            return Err(Refusal::Invalid(why.to_owned()));
+        }
         let resource = ResourceId {
             space: call.space,
             name: call.name,
@@ -107,6 +111,7 @@ impl Dlm {
                     flags: call.flags,
                     blocking: call.blocking,
                     deadline: call.deadline,
+                    parent: None,
                 };
                 self.begin_lock(now, lock);
             }

@@ -11,6 +11,7 @@ use crate::{
     deadlock::Verdict,
     owner::{NewLock, check_known, invalid},
     table::Pending,
+    tree::needs_parent,
 };
 use mainstay_base::{Flags, Instant, LockId, LockspaceId, Mutant, SessionId, Token};
 use mainstay_lock::check_request;
@@ -198,6 +199,9 @@ impl Dlm {
                 "a lock of a set does not take {other}; it takes {FOR_MEMBERS}"
             )));
         }
+        if !member.name.is_root() {
+            return Err(needs_parent());
+        }
         let in_use = self.find(session, member.handle).is_some()
             || self.sets.has_handle(session, member.handle)
             || before.iter().any(|other| other.handle == member.handle);
@@ -286,6 +290,7 @@ impl Dlm {
                 flags,
                 blocking: call.blocking,
                 deadline: None,
+                parent: None,
             };
             let part = Part::Member { set: number, at };
             self.sets.parts.insert(lock, part);

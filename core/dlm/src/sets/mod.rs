@@ -134,6 +134,13 @@ impl Sets {
         self.handles.get(&(session, handle)).copied()
     }
 
+    /// All handles of a session that locks of sets shall have.
+    pub(crate) fn handles_of(&self, session: SessionId) -> Vec<Handle> {
+        let all = (session, Handle(u64::MIN))..=(session, Handle(u64::MAX));
+        let handles = self.handles.range(all);
+        handles.map(|((_, handle), _)| *handle).collect()
+    }
+
     fn next_number(&mut self) -> Number {
         self.last += 1;
         self.last
@@ -167,10 +174,10 @@ impl Sets {
         for key in bulks {
             self.bulks.remove(&key);
         }
-        let all = (session, Handle(u64::MIN))..=(session, Handle(u64::MAX));
-        let handles: Vec<_> = self.handles.range(all).map(|(k, n)| (*k, *n)).collect();
-        for (key, number) in handles {
-            self.handles.remove(&key);
+        for handle in self.handles_of(session) {
+            let Some(number) = self.handles.remove(&(session, handle)) else {
+                continue;
+            };
             if let Some(set) = self.gathering.remove(&number) {
                 self.unset_timer(number, &set);
                 ended.push(set);

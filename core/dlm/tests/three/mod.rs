@@ -7,10 +7,11 @@ use mainstay_base::{
     BootId, ByteRange, Epoch, Fairness, Incarnation, Instant, LockMode, LockspaceId, MastersConfig,
     NodeId, ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
 };
-use mainstay_dlm::{ConvertCall, Dlm, LockCall, Move, Out, RangeCall, UnlockCall};
+use mainstay_dlm::{ChildCall, ConvertCall, Dlm, LockCall, Move, Out, RangeCall, UnlockCall};
 use mainstay_membership::{Member, View, directory_node};
 use mainstay_wire::{
     client::{Answer, Handle},
+    codec,
     dlm::Message,
     lock::{Flags, Granted, Refusal},
 };
@@ -18,6 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const SPACE: LockspaceId = LockspaceId(1);
 pub(crate) const AFTER: u16 = 8;
+/// What the links between nodes carry at most.
+const MESSAGE_LEN_MAX: usize = 128 << 10;
 
 pub(crate) struct World {
     pub(crate) now: Instant,
@@ -113,7 +116,10 @@ impl World {
                     Out::Send { to, body } => {
                         self.said += 1;
                         let epoch = self.epoch;
-                        self.mail.push_back((node, to.0, Message { epoch, body }));
+                        let message = Message { epoch, body };
+                        let len = codec::to_vec(&message).len();
+                        assert!(len <= MESSAGE_LEN_MAX, "{len} bytes in one message");
+                        self.mail.push_back((node, to.0, message));
                     }
                     Out::Done {
                         request, result, ..
@@ -193,6 +199,59 @@ impl World {
         dlm.lock(self.now, SessionId(1), request, call);
         self.settle();
         request
+    }
+
+    /// Asks for a lock beneath another of the node's.
+    pub(crate) fn under(
+        &mut self,
+        node: u16,
+        parent: u64,
+        handle: u64,
+        name: &str,
+        mode: LockMode,
+    ) -> u64 {
+        let request = self.begin_under(node, parent, handle, name, mode);
+        self.settle();
+        request
+    }
+
+    /// The same, and nothing is carried yet.
+    pub(crate) fn begin_under(
+        &mut self,
+        node: u16,
+        parent: u64,
+        handle: u64,
+        name: &str,
+        mode: LockMode,
+    ) -> u64 {
+        self.requests += 1;
+        let call = ChildCall {
+            parent: Handle(parent),
+            handle: Handle(handle),
+            name: ResourceName::new(name).unwrap(),
+            mode,
+            flags: Flags::NONE,
+            blocking: true,
+            deadline: None,
+        };
+        let request = self.requests;
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.lock_under(self.now, SessionId(1), request, call);
+        request
+    }
+
+    /// Releases all beneath a lock, or all that the node's client has.
+    pub(crate) fn unlock_tree(&mut self, node: u16, root: Option<u64>, itself: bool) -> u64 {
+        self.requests += 1;
+        let (request, now) = (self.requests, self.now);
+        let dlm = self.nodes.get_mut(&node).unwrap();
+        dlm.unlock_tree(now, SessionId(1), request, root.map(Handle), itself);
+        self.settle();
+        request
+    }
+
+    pub(crate) fn answer(&self, node: u16, request: u64) -> Option<&Result<Answer, Refusal>> {
+        self.answers.get(&(node, request))
     }
 
     pub(crate) fn convert(
@@ -313,7 +372,7 @@ impl World {
     /// How many resources a node masters.
     pub(crate) fn mastered(&self, node: u16) -> u64 {
         let counts = self.nodes[&node].counts();
-        counts.get(&SPACE).map_or(0, |counts| counts.mastered)
+        counts.get(&self.space).map_or(0, |counts| counts.mastered)
     }
 
     /// The nodes that master anything.
@@ -325,12 +384,15 @@ impl World {
 
 /// A name whose directory is that node.
 pub(crate) fn name_at(directory: u16) -> String {
+    let mut names = (0..).map(|i| format!("r{i}"));
+    names.find(|name| is_at(name, directory)).unwrap()
+}
+
+/// Whether the directory of a name is that node.
+pub(crate) fn is_at(name: &str, directory: u16) -> bool {
     let ids = [NodeId(1), NodeId(2), NodeId(3)];
-    let is_at = |name: &String| {
-        let name = ResourceName::new(name).unwrap();
-        directory_node(&ids, SPACE, &name) == Some(NodeId(directory))
-    };
-    (0..).map(|i| format!("r{i}")).find(is_at).unwrap()
+    let name = ResourceName::new(name).unwrap();
+    directory_node(&ids, SPACE, &name) == Some(NodeId(directory))
 }
 
 /// A call for a range that says nothing else.

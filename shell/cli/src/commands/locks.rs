@@ -52,9 +52,11 @@ pub(crate) fn lockspace_name(text: &str) -> Result<LockspaceName, Failure> {
     LockspaceName::new(text).map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// A resource's name from the command line.
+/// A resource's name from the command line: `//` is between the levels of a tree, and `\xNN` stands for
+/// any byte.
 pub(crate) fn resource_name(text: &str) -> Result<ResourceName, Failure> {
-    ResourceName::new(text.as_bytes()).map_err(|error| Failure::usage(error.to_string()))
+    text.parse()
+        .map_err(|error: mainstay_base::NameError| Failure::usage(error.to_string()))
 }
 
 pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {

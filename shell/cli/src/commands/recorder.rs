@@ -189,7 +189,7 @@ fn wanted(args: &ShowArgs, timeline: &Timeline, entry: &Entry) -> bool {
     };
     let named = args.resource.as_ref();
     let inside = args.lockspace.as_ref();
-    named.is_none_or(|wanted| wanted.as_bytes() == name.as_bytes())
+    named.is_none_or(|wanted| wanted.parse().as_ref() == Ok(name))
         && inside.is_none_or(|wanted| *wanted == space_name(timeline, space))
 }
 

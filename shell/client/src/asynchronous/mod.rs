@@ -6,6 +6,7 @@ mod lease;
 mod lock;
 mod ranges;
 mod sets;
+mod tree;
 
 pub use {
     call::Call,
@@ -13,6 +14,7 @@ pub use {
     lock::{BlockingNotices, Convert, Lock, LockRequest, ValueChanges},
     ranges::{RangeNotices, Ranges, SetRange},
     sets::SetRequest,
+    tree::ChildRequest,
 };
 
 use crate::{
@@ -533,6 +535,18 @@ impl RawSession {
     ) -> Call<Vec<Result<Granted, Refusal>>> {
         let ask = crate::sets::convert_ask(calls, timeout);
         Call::new(self.0.clone(), ask, crate::sets::converted)
+    }
+
+    /// Requests a lock under another. The call's name is the last part of the resource's.
+    pub fn raw_lock_under(&self, handle: Handle, parent: Handle, call: LockCall) -> Call<Granted> {
+        Call::new(self.0.clone(), call.under(handle, parent), answer::granted)
+    }
+
+    /// Unlocks all locks beneath one, and that, too, if `itself`; without one, all of the session. Gives
+    /// how many that were.
+    pub fn raw_unlock_tree(&self, handle: Option<Handle>, itself: bool) -> Call<u64> {
+        let ask = Ask::UnlockTree { handle, itself };
+        Call::new(self.0.clone(), ask, answer::tree_unlocked)
     }
 
     /// Unlocks several locks, each for itself.

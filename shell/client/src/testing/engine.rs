@@ -54,6 +54,8 @@ pub(super) struct Engine {
     spaces: BTreeMap<LockspaceName, (LockspaceId, u16)>,
     pub(super) resources: BTreeMap<(LockspaceId, ResourceName), Resource>,
     pub(super) places: BTreeMap<Owner, (LockspaceId, ResourceName)>,
+    /// What locks beneath others are beneath.
+    pub(super) parents: BTreeMap<Owner, Owner>,
     /// Sessions that have ended.
     pub(super) gone: BTreeSet<u64>,
     ranges: Ranges,
@@ -66,7 +68,9 @@ impl Engine {
     }
 
     pub(super) fn ask(&mut self, session: u64, request: u64, ask: Ask, said: &mut Said) {
-        if let Some(ask) = self.ask_several(session, request, ask, said) {
+        if let Some(ask) = self.ask_several(session, request, ask, said)
+            && let Some(ask) = self.ask_of_tree(session, request, ask, said)
+        {
             self.answer(session, request, ask, said);
         }
         self.pursue_sets(said);
@@ -267,7 +271,10 @@ impl Engine {
         Some(found.1.into())
     }
 
-    fn find(&mut self, owner: Owner) -> Option<((LockspaceId, ResourceName), &mut Lock)> {
+    pub(super) fn find(
+        &mut self,
+        owner: Owner,
+    ) -> Option<((LockspaceId, ResourceName), &mut Lock)> {
         let place = self.places.get(&owner)?.clone();
         let resource = self.resources.get_mut(&place)?;
         let lock = resource.locks.iter_mut().find(|l| l.owner == owner)?;
@@ -280,6 +287,15 @@ impl Engine {
         let version = value.and_then(|value| resource.publish(value));
         resource.locks.retain(|l| l.owner != owner);
         version
+    }
+
+    /// Ends the call that a lock waits for, if it does.
+    pub(super) fn end_wish(&mut self, owner: Owner, said: &mut Said) {
+        if let Some((_, lock)) = self.find(owner)
+            && let Some(want) = lock.wants.take()
+        {
+            refuse(said, owner.0, want.request, Refusal::Released);
+        }
     }
 
     /// Releases a lock without a word to its owner.

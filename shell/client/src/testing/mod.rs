@@ -9,6 +9,7 @@ mod peer;
 mod probe;
 mod ranges;
 mod sets;
+mod trees;
 
 pub use daemon::FakeDaemon;
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use super::{
     Checker, Fact,
-    books::{Books, ClientNo, LifeNo, Res, Who},
+    books::{Books, Claim, ClientNo, LifeNo, Res, Who},
     conflict,
     l1_progress::Progress,
 };
@@ -122,18 +122,26 @@ impl Deadlocks {
         }
     }
 
-    /// Waits for granted locks: who waits with which call for whom.
+    /// Waits for granted locks: who waits with which call for whom. Nothing is owed to a call that a lock of
+    /// its own client is in the way of: another task of that may let go.
     fn edges(&self, books: &Books) -> BTreeMap<ClientNo, Vec<(u64, ClientNo)>> {
         let mut edges: BTreeMap<ClientNo, Vec<(u64, ClientNo)>> = BTreeMap::new();
         let counted = |call: &&Call| !call.flags.contains(Flags::NODLCKWT);
         for ((client, request, _), call) in self.calls.iter().filter(|(_, call)| counted(call)) {
             let alternate = call.flags.alternate();
-            for (who, claim) in books.on(call.res) {
+            let in_the_way = |claim: &Claim| {
                 let held = claim.restore.unwrap_or(claim.mode);
+                conflict(held, call.mode) && alternate.is_none_or(|mode| conflict(held, mode))
+            };
+            let own = |(who, claim): (&Who, &Claim)| {
+                who.client == *client && *who != call.who && in_the_way(claim)
+            };
+            if books.on(call.res).any(own) {
+                continue;
+            }
+            for (who, claim) in books.on(call.res) {
                 let other = who.client != *client && claim.standing && claim.believed;
-                let conflicts =
-                    conflict(held, call.mode) && alternate.is_none_or(|mode| conflict(held, mode));
-                if other && conflicts {
+                if other && in_the_way(claim) {
                     let entry = edges.entry(*client).or_default();
                     entry.push((*request, who.client));
                 }

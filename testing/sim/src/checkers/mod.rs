@@ -3,9 +3,9 @@
 pub mod books;
 pub mod d1_nothing_lost;
 pub mod l1_deadlocks;
-pub mod l1_fairness;
 pub mod l1_progress;
 pub mod l1_sets;
+pub mod l1_trees;
 pub mod s1_exclusion;
 pub mod s1_ranges;
 pub mod s2_no_lost_grant;
@@ -381,9 +381,10 @@ impl std::fmt::Debug for Judge {
 }
 
 impl Judge {
-    /// A judge of all promises, for clusters of so many nodes; `quiet`: nothing goes wrong.
+    /// A judge of all promises, for clusters of so many nodes; `quiet`: nothing goes wrong; `moves`: masters
+    /// move.
     #[must_use]
-    pub fn new(nodes: usize, quiet: bool) -> Judge {
+    pub fn new(nodes: usize, quiet: bool, moves: bool) -> Judge {
         Judge {
             checkers: vec![
                 Box::new(s1_exclusion::Exclusion::default()),
@@ -396,7 +397,7 @@ impl Judge {
                 Box::new(d1_nothing_lost::NothingLost::default()),
                 Box::new(l1_deadlocks::Deadlocks::new(nodes, quiet)),
                 Box::new(l1_sets::Sets::default()),
-                Box::new(l1_fairness::Fairness::new(quiet)),
+                Box::new(l1_trees::Trees::new(moves || quiet)),
             ],
             progress: l1_progress::Progress::new(nodes),
             violation: None,

@@ -13,6 +13,7 @@ pub mod sets;
 pub mod several;
 pub mod spectator;
 pub mod tallies;
+pub mod trees;
 
 use crate::{
     checkers::books::{ClientNo, Res},
@@ -58,6 +59,8 @@ pub struct Terrain {
     pub crowded: Range<Res>,
     /// How the lockspaces share out their resources.
     pub fairness: Fairness,
+    /// Roots of trees, which have others beneath them.
+    pub roots: Vec<Res>,
 }
 
 impl Terrain {
@@ -76,7 +79,8 @@ impl Terrain {
             orphans,
             sets,
             crowded,
-        ]: [u32; 11],
+            trees,
+        ]: [u32; 12],
     ) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
@@ -96,6 +100,20 @@ impl Terrain {
         let orphans = add("orphan", orphans);
         let sets = add("set", sets);
         let crowded = add("crowd", crowded);
+        let mut roots = Vec::new();
+        for i in 0..trees {
+            let root = ResourceName::new(format!("tree-{i}")).expect("short");
+            let mut tree = vec![root.clone()];
+            for branch in ["a", "b"] {
+                let branch = root.child(branch).expect("short");
+                let leaves = ["x", "y"].map(|leaf| branch.child(leaf).expect("short"));
+                tree.push(branch);
+                tree.extend(leaves);
+            }
+            roots.push(resources.len() as Res);
+            let space = resources.len() % 2;
+            resources.extend(tree.into_iter().map(|name| (space, name)));
+        }
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -113,7 +131,18 @@ impl Terrain {
             sets,
             crowded,
             fairness: Fairness::default(),
+            roots,
         }
+    }
+
+    /// What is right beneath a resource.
+    #[must_use]
+    pub fn beneath(&self, res: Res) -> Vec<Res> {
+        let (space, above) = &self.resources[res as usize];
+        let all = self.resources.iter().enumerate();
+        let beneath =
+            all.filter(|(_, (s, name))| s == space && name.parent().as_ref() == Some(above));
+        beneath.map(|(at, _)| at as Res).collect()
     }
 
     /// The number of a resource.
@@ -139,6 +168,8 @@ pub enum Happened {
     Refused(Handle, Refusal),
     /// An unlock was answered; the lock is gone.
     Unlocked(Handle),
+    /// A release of a tree was answered, all of its locks being gone.
+    TreeUnlocked,
     /// A cancel was answered.
     CancelAnswered(Handle),
     /// A lock was demoted to NL by its conversion, which waits on.
@@ -247,11 +278,13 @@ pub enum Kind {
     Sets,
     /// [`crowds`]
     Crowds,
+    /// [`trees`]
+    Trees,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -265,6 +298,7 @@ impl Kind {
         Kind::Orphans,
         Kind::Sets,
         Kind::Crowds,
+        Kind::Trees,
     ];
 
     /// A new brain of this kind.
@@ -284,6 +318,7 @@ impl Kind {
             Kind::Orphans => Box::new(orphans::Orphans::default()),
             Kind::Sets => Box::new(sets::Sets::default()),
             Kind::Crowds => Box::new(crowds::Crowds::default()),
+            Kind::Trees => Box::new(trees::Trees::default()),
         }
     }
 }

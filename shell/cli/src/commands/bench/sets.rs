@@ -52,7 +52,7 @@ impl Way {
             Way::OneByOne => {
                 let mut locks = Vec::with_capacity(LOCKS);
                 for name in names {
-                    locks.push(space.lock(name.as_bytes()).acquire()?);
+                    locks.push(space.lock(name.root_bytes()).acquire()?);
                 }
                 for lock in locks {
                     lock.unlock()?;
@@ -79,7 +79,7 @@ impl Way {
             }
             Way::Set => {
                 let set = names.iter().fold(space.set(), |set, name| {
-                    set.lock(name.as_bytes(), LockMode::Ex)
+                    set.lock(name.root_bytes(), LockMode::Ex)
                 });
                 for released in Lock::unlock_many(set.acquire()?)? {
                     released?;
@@ -105,7 +105,7 @@ pub(super) fn measure(
     for at in 0..LOCKS {
         let name = ResourceName::new(format!("set-{}-{at}", place(far.is_some())))
             .map_err(|error| Failure::usage(error.to_string()))?;
-        keepers.push(kept.lock(name.as_bytes()).mode(LockMode::Nl).acquire()?);
+        keepers.push(kept.lock(name.root_bytes()).mode(LockMode::Nl).acquire()?);
         names.push(name);
     }
     for _ in 0..WARM_UP {

@@ -4,7 +4,7 @@ mod deadline;
 mod process;
 mod supervise;
 
-use super::locks::lockspace_name;
+use super::locks::{lockspace_name, resource_name};
 use crate::{
     args::Global,
     exit::{CONFLICT, Failure, LOST, Outcome},
@@ -16,7 +16,10 @@ use mainstay_client::{
     ClientBuilder, LeaseLost, LockError, Refusal,
     asynchronous::{Client, Lock, Lockspace, Notices},
 };
-use std::{ffi::OsString, time::Duration};
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
 
 /// The lockspace of those who name none; created on first use.
 pub(crate) const DEFAULT_LOCKSPACE: &str = "default";
@@ -55,6 +58,9 @@ pub(crate) struct Acquire {
 #[command(
     after_help = "With several names all are locked, or none, and COMMAND runs when it has all of \
         them: whatever order others name them in, nobody waits in a circle.\n\n\
+        A name with `//` in it is that of a sub-resource, such as db//table//row: what is above it is \
+        locked in cr if MODE is cr or pr, in nl if it is nl, and else in cw, for as long. `\\x2f` stands for a slash \
+        that is to be part of a name.\n\n\
         COMMAND runs in a process group of its own and sees MAINSTAY_TOKEN, \
         MAINSTAY_RESOURCE and MAINSTAY_MODE; with several names, the first two list them with \
         spaces between, in the same order. If the lock is lost, the group is sent TERM, and \
@@ -76,7 +82,7 @@ pub(crate) struct LockArgs {
     /// Time between TERM and KILL when the lock is lost, in seconds; at most half of the lease
     #[arg(long, value_name = "SECS", default_value = "0.5", value_parser = seconds)]
     pub(crate) grace: Duration,
-    /// The resource to lock, at most 64 bytes; or several, to lock all of them
+    /// The resource to lock, at most 64 bytes for each level; or several, to lock all of them
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// What to run, with its arguments
@@ -120,17 +126,59 @@ pub(crate) async fn take(
     with_value: bool,
     acquire: &Acquire,
 ) -> Result<Acquired, Failure> {
-    let mut request = space.lock(name).mode(mode).priority(acquire.priority);
-    if with_value {
-        request = request.with_value_block();
+    let resource = resource_name(name)?;
+    let mut levels = resource.levels();
+    let deadline = acquire.wait.map(|wait| Instant::now() + wait);
+    let beneath = resource.depth() - 1;
+    let mut above: Option<Lock> = None;
+    for (at, level) in levels.by_ref().enumerate() {
+        let last = at == beneath;
+        let mode = if last { mode } else { intention(mode) };
+        let result = match &above {
+            None => {
+                let mut request = space.lock(level).mode(mode).priority(acquire.priority);
+                if with_value && last {
+                    request = request.with_value_block();
+                }
+                if acquire.try_lock {
+                    request = request.try_lock();
+                }
+                if let Some(deadline) = deadline {
+                    request = request.deadline(deadline);
+                }
+                request.acquire().await
+            }
+            Some(above) => {
+                let mut request = above.child(level).mode(mode).priority(acquire.priority);
+                if with_value && last {
+                    request = request.with_value_block();
+                }
+                if acquire.try_lock {
+                    request = request.try_lock();
+                }
+                if let Some(deadline) = deadline {
+                    request = request.deadline(deadline);
+                }
+                request.acquire().await
+            }
+        };
+        // The lock above is let go of, and goes when this one does.
+        above = match acquired(name, result, acquire)? {
+            Acquired::Granted(lock) => Some(lock),
+            Acquired::Conflict(code) => return Ok(Acquired::Conflict(code)),
+        };
     }
-    if acquire.try_lock {
-        request = request.try_lock();
+    Ok(Acquired::Granted(above.expect("a name has a level")))
+}
+
+/// The mode in which what is above a lock in a mode is locked: it says that somebody reads, or writes,
+/// somewhere beneath.
+fn intention(mode: LockMode) -> LockMode {
+    match mode {
+        LockMode::Nl => LockMode::Nl,
+        LockMode::Cr | LockMode::Pr => LockMode::Cr,
+        LockMode::Cw | LockMode::Pw | LockMode::Ex => LockMode::Cw,
     }
-    if let Some(wait) = acquire.wait {
-        request = request.timeout(wait);
-    }
-    acquired(name, request.acquire().await, acquire)
 }
 
 /// Takes several locks, all or none, as the command line says.
@@ -142,8 +190,13 @@ async fn take_all(
 ) -> Result<Acquired<Vec<Lock>>, Failure> {
     let mut request = space.set();
     for name in names {
+        let resource = resource_name(name)?;
+        if !resource.is_root() {
+            let text = format!("{name} is beneath another resource, and cannot be one of several");
+            return Err(Failure::usage(text));
+        }
         let flags = Flags::NONE.with_priority(acquire.priority);
-        request = request.lock_with(name, mode, flags);
+        request = request.lock_with(resource.root_bytes(), mode, flags);
     }
     if acquire.try_lock {
         request = request.try_lock();

@@ -1,9 +1,10 @@
 //! The locks of the session, and the calls that are under way.
 
 mod sets;
+mod tree;
 
 use super::{
-    grammar::{Command, How},
+    grammar::{Command, How, above},
     show::{ListedLock, Shown, ShownValue},
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) enum Asked {
     Add,
     Watch,
     Adopt,
+    Dequeue,
 }
 
 impl Asked {
@@ -61,6 +63,7 @@ impl Asked {
             Asked::Add => "add",
             Asked::Watch => "watch",
             Asked::Adopt => "adopt",
+            Asked::Dequeue => "dequeue",
         }
     }
 }
@@ -75,6 +78,7 @@ enum Result_ {
     Updated(Result<Updated, LockError>),
     Watching(Result<bool, LockError>),
     Many(Vec<String>, sets::Many),
+    Tree(Vec<(String, Handle)>, Result<u64, LockError>),
 }
 
 /// A call that has ended.
@@ -86,6 +90,8 @@ pub(super) struct Ended {
 
 struct Lock {
     handle: Handle,
+    /// The lock that it is beneath.
+    parent: Option<Handle>,
     resource: ResourceName,
     granted: Option<(LockMode, Token)>,
     /// Its lockspace, and the bytes of a value block there.
@@ -233,7 +239,11 @@ impl Calls {
                 resource,
                 mode,
                 how,
-            } => self.lock(label, &resource, mode, how, Asked::Lock),
+            } => match above(&resource) {
+                Some((parent, own)) => self.lock_under(label, parent, own, mode, how),
+                None => self.lock(label, &resource, mode, how, Asked::Lock),
+            },
+            Command::UnlockTree { label, itself } => self.unlock_tree(label, itself),
             Command::Adopt {
                 label,
                 resource,
@@ -383,6 +393,7 @@ impl Calls {
         let handle = self.raw.new_handle();
         let lock = Lock {
             handle,
+            parent: None,
             resource,
             granted: None,
             space: self.space.id(),
@@ -429,6 +440,7 @@ impl Calls {
         let raw = &self.raw;
         let lock = self.locks.entry(label.clone()).or_insert_with(|| Lock {
             handle: raw.new_handle(),
+            parent: None,
             resource: resource.clone(),
             granted: None,
             space,
@@ -458,7 +470,7 @@ impl Calls {
         mode: Option<LockMode>,
         call: impl Future<Output = Result_> + 'static,
     ) {
-        if !matches!(asked, Asked::Cancel | Asked::Promise)
+        if !matches!(asked, Asked::Cancel | Asked::Promise | Asked::Dequeue)
             && let Some(lock) = self.locks.get_mut(&label)
             && lock.asked.is_none()
         {
@@ -482,6 +494,7 @@ impl Calls {
     pub(super) fn settle(&mut self, call: Ended) -> Result<Vec<Shown<'static>>, Failure> {
         match call.result {
             Result_::Many(labels, many) => self.settle_many(call.asked, labels, many),
+            Result_::Tree(locks, Ok(released)) => Ok(vec![self.tree_gone(locks, released)]),
             _ => self.settle_one(call).map(|shown| vec![shown]),
         }
     }
@@ -555,8 +568,9 @@ impl Calls {
             | Result_::Cancelled(Err(error))
             | Result_::Promised(Err(error))
             | Result_::Updated(Err(error))
-            | Result_::Watching(Err(error)) => error,
-            Result_::Many(..) => unreachable!("settled on its own"),
+            | Result_::Watching(Err(error))
+            | Result_::Tree(_, Err(error)) => error,
+            Result_::Many(..) | Result_::Tree(..) => unreachable!("settled on its own"),
         };
         let Some(refusal) = error.refusal() else {
             return Err(error.into());
@@ -564,7 +578,7 @@ impl Calls {
         let busy = *refusal == mainstay_client::Refusal::Busy;
         let busy = busy && asked != Asked::Adopt; // Then it says so of the orphan.
         if let Some(lock) = self.locks.get_mut(&label)
-            && !matches!(asked, Asked::Cancel | Asked::Promise)
+            && !matches!(asked, Asked::Cancel | Asked::Promise | Asked::Dequeue)
             && !busy
         {
             lock.asked = None;
@@ -592,15 +606,10 @@ impl Calls {
     /// Releases all locks, and waits until that is done.
     pub(super) async fn release_all(&mut self) {
         self.under_way.clear();
-        let held = self.locks.values().filter(|lock| lock.asked.is_none());
-        let calls: Vec<_> = held
-            .map(|lock| self.raw.raw_unlock(lock.handle, Flags::NONE, None))
-            .collect();
+        let call = self.raw.raw_unlock_tree(None, false);
         self.raw.flush();
-        for call in calls {
-            // What cannot be released goes with the session.
-            let _ = call.await;
-        }
+        // What cannot be released goes with the session.
+        let _ = call.await;
     }
 }
 

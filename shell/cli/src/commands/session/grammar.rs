@@ -62,6 +62,11 @@ pub(super) enum Command {
     Purge {
         pattern: String,
     },
+    /// All locks beneath one, and that, too, if `itself`; or all of the session.
+    UnlockTree {
+        label: Option<String>,
+        itself: bool,
+    },
     /// Several locks, each for itself.
     UnlockMany {
         labels: Vec<String>,
@@ -137,6 +142,10 @@ impl Command {
             Command::ConvertMany { labels, .. } | Command::UnlockMany { labels, .. } => {
                 labels.iter().map(String::as_str).collect()
             }
+            Command::Lock { resource, .. } => above(resource)
+                .map(|(label, _)| label)
+                .into_iter()
+                .collect(),
             Command::Convert { label, .. }
             | Command::Range { label, .. }
             | Command::Unlock { label, .. }
@@ -149,6 +158,13 @@ impl Command {
     }
 }
 
+/// The lock above and the last part of its name, of what is to be locked beneath another.
+pub(super) fn above(resource: &str) -> Option<(&str, &str)> {
+    let own = resource.split("//").last()?;
+    let above = resource.strip_suffix(own)?.strip_suffix("//")?;
+    Some((above, own))
+}
+
 /// How a lock or conversion is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct How {
@@ -158,11 +174,11 @@ pub(super) struct How {
 }
 
 /// The words that begin a line, for completion and help: word, arguments, what it does.
-pub(super) const WORDS: [(&str, &str, &str); 24] = [
+pub(super) const WORDS: [(&str, &str, &str); 25] = [
     (
         "lock",
-        "NAME [MODE] [OPTION…]",
-        "ask for a lock; MODE is ex unless given",
+        "NAME[//NAME…] [MODE] [OPTION…]",
+        "ask for a lock, or one beneath a lock; MODE is ex unless given",
     ),
     (
         "try",
@@ -186,8 +202,13 @@ pub(super) const WORDS: [(&str, &str, &str); 24] = [
     ),
     (
         "unlock",
-        "NAME[,NAME…] [ivvalblk] [forceunlock] [= VALUE]",
-        "release a lock, even while a call waits, and publish a value; or several",
+        "NAME[,NAME…] [all] [ivvalblk] [forceunlock] [= VALUE]",
+        "release a lock, even while a call waits, and publish a value; or several; or all beneath it, too",
+    ),
+    (
+        "dequeue",
+        "[NAME]",
+        "release all locks, or all beneath one, whatever they wait for",
     ),
     (
         "cancel",
@@ -295,18 +316,30 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         "unlock" => {
             let labels = words.labels("unlock")?;
             let mut flags = Flags::NONE;
+            let mut all = false;
             while let Some(word) = words.plain()? {
                 flags |= match word.to_ascii_lowercase().as_str() {
                     "ivvalblk" => Flags::IVVALBLK,
                     "forceunlock" => Flags::FORCEUNLOCK,
+                    "all" => {
+                        all = true;
+                        Flags::NONE
+                    }
                     _ => {
                         return Err(format!(
-                            "`unlock` knows only `ivvalblk` and `forceunlock`, not `{word}`"
+                            "`unlock` knows only `all`, `ivvalblk` and `forceunlock`, not `{word}`"
                         ));
                     }
                 };
             }
             match one(labels) {
+                Ok(label) if all && flags == Flags::NONE => Command::UnlockTree {
+                    label: Some(label),
+                    itself: true,
+                },
+                _ if all => {
+                    return Err("`all` goes with one lock, and with no flag".to_owned());
+                }
                 Ok(label) => Command::Unlock {
                     label,
                     flags,
@@ -315,6 +348,10 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
                 Err(labels) => Command::UnlockMany { labels, flags },
             }
         }
+        "dequeue" => Command::UnlockTree {
+            label: words.plain()?,
+            itself: false,
+        },
         "cancel" => Command::Cancel {
             label: words.wanted("cancel", "the name of a lock")?,
         },
@@ -717,6 +754,18 @@ mod tests {
         let given_up = ranged("A", "7-", LockMode::Nl, PLAIN);
         assert_eq!(parsed("range A 7- none"), given_up);
         assert!(forced.needs_idle().is_empty());
+        let child = lock("db//row", "db//row", LockMode::Pr, PLAIN);
+        assert_eq!(parsed("lock db//row pr"), child);
+        assert_eq!(child.needs_idle(), ["db"]);
+        assert_eq!(above("a//b/c//d"), Some(("a//b/c", "d")));
+        assert_eq!((above("a/b"), above("/a")), (None, None));
+        let tree = |label: Option<&str>, itself| Command::UnlockTree {
+            label: label.map(str::to_owned),
+            itself,
+        };
+        assert_eq!(parsed("unlock A all"), tree(Some("A"), true));
+        assert_eq!(parsed("dequeue A"), tree(Some("A"), false));
+        assert_eq!(parsed("dequeue"), tree(None, false));
         let swapped = Command::Swap {
             label: "A".to_owned(),
             expect: 7,
@@ -770,7 +819,9 @@ mod tests {
             ("range A 9-3 ex", "no bytes"),
             ("range A 0-9", "`none`"),
             ("range A x ex", "FIRST-LAST"),
-            ("unlock A valblk", "only `ivvalblk`"),
+            ("unlock A valblk", "only `all`, `ivvalblk`"),
+            ("unlock A,B all", "with one lock"),
+            ("unlock A all = 7", "no value belongs here"),
             ("promise A", "or `off`"),
             ("promise A 1 kill", "only `release`"),
             ("unlock A =", "behind `=`"),

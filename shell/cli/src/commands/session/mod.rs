@@ -92,6 +92,16 @@ ranges are never in its way: another mode for a part of them replaces what was t
 hold nothing, as `none` is; `nowait` refuses rather than wait; `unlock file` gives up all. A \
 resource is locked as a whole or in ranges, not both at a time.
 
+TREES
+
+Beneath a lock, parts of its resource can be locked: `lock db cr`, then `lock db//row ex`. What stands \
+before the last `//` is the name of a lock of this session, in whatever mode; whoever has a lock on \
+`db` means the same by `db//row`, and nobody gets there otherwise. Modes above and beneath have nothing to do with \
+each other but by convention: CR above what one reads, CW above what one writes, and who locks the \
+whole in PR or EX has no writer, or nobody, beneath. `unlock db` is refused while there is a lock beneath; \
+`unlock db all` releases all of it, `dequeue db` what is beneath, and `dequeue` everything. A slash \
+that belongs to a name, and not between two, is `\\x2f` where it would be mistaken.
+
 VALUE BLOCKS
 
 A few bytes belong to a resource. `value disk = \"generation 8\"` publishes them under PW or EX; \

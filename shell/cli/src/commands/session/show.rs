@@ -50,6 +50,11 @@ pub(super) enum Shown<'a> {
         lock: String,
         version: Option<ValueVersion>,
     },
+    /// What was released together.
+    Dequeued {
+        released: u64,
+        locks: Vec<String>,
+    },
     Cancelled {
         lock: String,
     },
@@ -219,6 +224,10 @@ impl Shown<'_> {
                 let version = version.map(|v| format!(", value has version {}", v.0));
                 format!("unlocked {lock}{}", version.unwrap_or_default())
             }
+            Shown::Dequeued { released, locks } => match locks.is_empty() {
+                true => format!("dequeued {released}"),
+                false => format!("dequeued {released}: {}", locks.join(", ")),
+            },
             Shown::Cancelled { lock } => format!("cancelled {lock}"),
             Shown::Blocking { lock, mode } => {
                 format!("{} {lock}: another wants {mode}", paint(ODD, "blocking"))
