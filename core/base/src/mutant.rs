@@ -92,11 +92,13 @@ pub enum Mutant {
     ParentGoesFirst,
     /// A tree's root moves to another master, and what is beneath it stays.
     TreeLeftBehind,
+    /// Conversions pass whoever waits, however often others have.
+    OvertakesForEver,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 43] = [
+    pub const ALL: [Mutant; 44] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -140,6 +142,7 @@ impl Mutant {
         Mutant::TreeScattered,
         Mutant::ParentGoesFirst,
         Mutant::TreeLeftBehind,
+        Mutant::OvertakesForEver,
     ];
 
     /// Whether this bug is switched on in this thread.

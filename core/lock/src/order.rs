@@ -12,7 +12,7 @@ use crate::{
     queue::{Ask, Converting, Pending, Waiting},
 };
 use core::fmt::Debug;
-use mainstay_base::{Fairness, LockMode, Order, VALUE_LEN_DEFAULT, VALUE_LEN_MAX};
+use mainstay_base::{Fairness, LockMode, Mutant, Order, VALUE_LEN_DEFAULT, VALUE_LEN_MAX};
 
 /// By so many arrivals a call counts as earlier for each step of its priority.
 pub(crate) const ARRIVALS_PER_PRIORITY: i64 = 32;
@@ -269,6 +269,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let asks_to_pass = ask.flags.contains(Flags::NOORDER) || ask.flags.contains(Flags::HEADQUE);
         overtake > 0
             && pending.passed >= overtake
+            && !Mutant::OvertakesForEver.active()
             && !asks_to_pass
             && self.would_pass(from, ask.mode)
             && !pending.wanted.conflict(from, None)

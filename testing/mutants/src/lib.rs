@@ -44,7 +44,8 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::SetToldEarly
         | Mutant::TreeScattered
         | Mutant::ParentGoesFirst
-        | Mutant::TreeLeftBehind => Profile::Quiet,
+        | Mutant::TreeLeftBehind
+        | Mutant::OvertakesForEver => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

@@ -256,6 +256,7 @@ impl World {
                 hosts.len(),
                 params.profile == Profile::Quiet,
                 params.masters.moves,
+                params.fairness,
             ),
             now: 0,
             queue: BinaryHeap::new(),

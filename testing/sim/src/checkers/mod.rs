@@ -5,6 +5,7 @@ pub mod d1_nothing_lost;
 pub mod l1_deadlocks;
 pub mod l1_progress;
 pub mod l1_sets;
+pub mod l1_starvation;
 pub mod l1_trees;
 pub mod s1_exclusion;
 pub mod s1_ranges;
@@ -17,8 +18,8 @@ pub mod s5_agreement;
 use books::{Books, Claim, ClientNo, LifeNo, Res, Who};
 use l1_deadlocks::ToldWait;
 use mainstay_base::{
-    ByteRange, ClusterId, Epoch, Flags, Incarnation, Instant, LockMode, LockspaceId, LockspaceName,
-    NodeId, Token, Updated, Value, ValueBlock, ValueVersion,
+    ByteRange, ClusterId, Epoch, Fairness, Flags, Incarnation, Instant, LockMode, LockspaceId,
+    LockspaceName, NodeId, Token, Updated, Value, ValueBlock, ValueVersion,
 };
 use mainstay_wire::{event::Reason, lock::Refusal, report::ResourceReport};
 
@@ -382,9 +383,9 @@ impl std::fmt::Debug for Judge {
 
 impl Judge {
     /// A judge of all promises, for clusters of so many nodes; `quiet`: nothing goes wrong; `moves`: masters
-    /// move.
+    /// move; `fairness`: that of all lockspaces.
     #[must_use]
-    pub fn new(nodes: usize, quiet: bool, moves: bool) -> Judge {
+    pub fn new(nodes: usize, quiet: bool, moves: bool, fairness: Fairness) -> Judge {
         Judge {
             checkers: vec![
                 Box::new(s1_exclusion::Exclusion::default()),
@@ -397,6 +398,7 @@ impl Judge {
                 Box::new(d1_nothing_lost::NothingLost::default()),
                 Box::new(l1_deadlocks::Deadlocks::new(nodes, quiet)),
                 Box::new(l1_sets::Sets::default()),
+                Box::new(l1_starvation::Starvation::new(fairness, quiet)),
                 Box::new(l1_trees::Trees::new(moves || quiet)),
             ],
             progress: l1_progress::Progress::new(nodes),
