@@ -11,7 +11,7 @@ use crate::{
     table::{Pending, State},
     values::says_no_value,
 };
-use mainstay_base::{Instant, LockId, LockMode, SessionId};
+use mainstay_base::{Instant, LockId, LockMode, SessionId, ValueBlock};
 use mainstay_lock::{Invalid, check_unlock};
 use mainstay_recorder::Op;
 use mainstay_wire::{
@@ -120,13 +120,25 @@ impl Dlm {
         let Some(from) = owned.granted.filter(|mode| mode.writes_value()) else {
             return Ok(());
         };
+        self.may_publish(lock, from, call.flags, call.value.as_ref())
+    }
+
+    /// Checks what a call publishes from a mode that writes, as the master would.
+    pub(crate) fn may_publish(
+        &self,
+        lock: LockId,
+        from: LockMode,
+        flags: Flags,
+        value: Option<&ValueBlock>,
+    ) -> Result<(), Refusal> {
+        let owned = self.locks.get(&lock).expect("the caller found it");
         let max = self.value_len(&self.resources.peek(owned.place).id);
-        match &call.value {
+        match value {
             Some(value) if value.as_bytes().len() > max => {
                 let len = value.as_bytes().len();
                 Err(invalid(Invalid::ValueTooLong { len, max }))
             }
-            None if call.flags.contains(Flags::VALBLK) && !call.flags.contains(Flags::IVVALBLK) => {
+            None if flags.contains(Flags::VALBLK) && !flags.contains(Flags::IVVALBLK) => {
                 Err(invalid(Invalid::ValueMissing { from }))
             }
             _ => Ok(()),

@@ -16,7 +16,10 @@ use mainstay_base::{
     Instant, LockId, LockMode, LockspaceId, Mutant, NodeId, ResourceName, SessionId, Token,
     ValueBlock, ValueVersion,
 };
-use mainstay_lock::{Invalid, check_convert, check_request};
+use mainstay_lock::{
+    Invalid, check_convert, check_request,
+    mode_tables::{Transfer, transfer},
+};
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -264,11 +267,16 @@ impl Dlm {
             return Err(Refusal::Invalid(why));
         }
         self.may_persist(lock, call.flags)?;
-        let owned = self.locks.get_mut(&lock).expect("found above");
+        let owned = self.locks.get(&lock).expect("found above");
         let from = owned.granted.unwrap_or(LockMode::Nl);
         let space = self.resources.peek(owned.place).id.space;
         self.spaces.check_flags(space, call.flags)?;
         check_convert(from, call.mode, call.flags).map_err(invalid)?;
+        if transfer(Some(from), call.mode) == Transfer::Write {
+            // Before anything of the lock is changed: a call that is refused as wrong leaves nothing behind.
+            self.may_publish(lock, from, call.flags, call.value.as_ref())?;
+        }
+        let owned = self.locks.get_mut(&lock).expect("found above");
         if !from.covers(call.mode) {
             denied.map_or(Ok(()), Err)?;
             self.quotas.check(session, 0, call.flags)?;
@@ -452,12 +460,16 @@ impl Dlm {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
+        let gone = !self.sessions.contains_key(&owned.session) && !self.orphans.is_ending(lock);
+        let writer = owned.granted.is_some_and(LockMode::writes_value);
         match &owned.pending {
+            // The client was gone before: it writes nothing under this, but may have been writing under
+            // what it had.
+            Pending::Request { .. } | Pending::Convert { .. } if gone => owned.valblk &= writer,
             Pending::Request { .. } => {}
             // A copy that no value came with belongs to the mode only if it was fresh before and
             // this call did not publish another.
             Pending::Convert { flags, .. } => {
-                let writer = owned.granted.is_some_and(LockMode::writes_value);
                 let fresh = granted.value.is_some() || (owned.valblk && !writer);
                 owned.valblk = flags.contains(Flags::VALBLK) && fresh;
             }
@@ -541,8 +553,12 @@ impl Dlm {
         let Some(owned) = self.locks.get(&lock) else {
             return;
         };
-        if let Pending::Unlock { value, .. } = &owned.pending {
-            let published = value.is_some() && owned.granted.is_some_and(LockMode::writes_value);
+        if let Pending::Unlock { flags, value } = &owned.pending {
+            let wishes = flags.contains(Flags::VALBLK) || owned.valblk;
+            let published = value.is_some()
+                && owned.granted.is_some_and(LockMode::writes_value)
+                && wishes
+                && !flags.contains(Flags::IVVALBLK);
             let answer = Answer::Unlocked {
                 version: version.filter(|_| published),
             };
@@ -555,8 +571,9 @@ impl Dlm {
             return;
         };
         let blocks = owned.granted.is_some_and(|held| !held.compatible(mode));
-        if owned.blocking && blocks && !matches!(owned.pending, Pending::Unlock { .. }) {
-            let (session, handle) = (owned.session, owned.handle);
+        let (session, handle) = (owned.session, owned.handle);
+        let there = self.sessions.contains_key(&session);
+        if there && owned.blocking && blocks && !matches!(owned.pending, Pending::Unlock { .. }) {
             if self.sets.keep_notice(lock, mode) {
                 return;
             }

@@ -7,7 +7,7 @@ use crate::{
     table::State,
 };
 use mainstay_base::{
-    Flags, Instant, LockId, LockMode, LockspaceId, Mutant, ResourceName, SessionId,
+    Flags, Instant, LockId, LockMode, LockspaceId, Mutant, ResourceName, SessionId, Value,
 };
 use mainstay_lock::check_adopt;
 use mainstay_recorder::Op;
@@ -40,8 +40,14 @@ pub struct AdoptCall {
 impl Dlm {
     /// A client asks to take over an orphan.
     pub fn adopt(&mut self, now: Instant, session: SessionId, request: u64, call: &AdoptCall) {
-        let adopted = self.try_adopt(now, session, call);
-        self.done(session, request, adopted.map(Answer::Granted));
+        match self.try_adopt(now, session, call) {
+            Ok((lock, granted)) => {
+                // What the lock is in the way of is told after the answer.
+                self.done(session, request, Ok(Answer::Granted(granted)));
+                self.tell_adopted(now, lock);
+            }
+            Err(why) => self.done(session, request, Err(why)),
+        }
     }
 
     fn try_adopt(
@@ -49,7 +55,7 @@ impl Dlm {
         now: Instant,
         session: SessionId,
         call: &AdoptCall,
-    ) -> Result<Granted, Refusal> {
+    ) -> Result<(LockId, Granted), Refusal> {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_adopt(call.flags).map_err(invalid)?;
@@ -81,20 +87,27 @@ impl Dlm {
             .granted
             .is_some_and(|mode| !mode.compatible(LockMode::Pw) && owned.valblk && !owned.unsure);
         let wanted = exact && call.flags.contains(Flags::VALBLK);
-        let granted = Granted {
-            mode: call.mode,
-            token: owned.token,
-            value: owned.value.as_deref().filter(|_| wanted).cloned(),
-        };
+        let value = owned.value.as_deref().filter(|_| wanted).cloned();
+        let (mode, token) = (call.mode, owned.token);
+        let len = self.spaces.rules(call.space).value_len;
+        // Of a block that was never published no copy is kept.
+        let value = value.map(|value| Value {
+            block: value
+                .block
+                .clone()
+                .padded(len.into())
+                .unwrap_or(value.block),
+            ..value
+        });
+        let granted = Granted { mode, token, value };
         if let Some(handles) = self.sessions.get_mut(&session) {
             handles.insert(call.handle, lock);
         }
         self.quotas.lock_passes(from, session);
         self.note(now, Op::Adopted, lock, Some(call.mode));
-        self.tell_adopted(now, lock);
         // Those who wait for the lock may now be in a circle with what its owner waits for.
         self.deadlocks.rearm(now, session);
-        Ok(granted)
+        Ok((lock, granted))
     }
 
     /// The oldest orphan that a call may mean.

@@ -137,16 +137,24 @@ impl Dlm {
             return locks;
         }
         let process = Arc::new(self.deadlocks.process(session));
-        for lock in left {
+        for &lock in &left {
             self.promises.forget(lock);
             self.stop_watching(now, lock);
             let owned = self.locks.get_mut(&lock).expect("listed above");
             owned.blocking = false;
+            if owned.pending != Pending::None {
+                self.orphans.ending.insert(lock, Arc::clone(&process));
+            }
+        }
+        for lock in left {
+            let owned = self.locks.get_mut(&lock).expect("listed above");
+            if self.orphans.by_lock.contains_key(&lock) {
+                continue; // What took back another's call has ended this one's.
+            }
             if owned.pending == Pending::None {
                 self.orphan(now, lock, Arc::clone(&process));
                 continue;
             }
-            self.orphans.ending.insert(lock, Arc::clone(&process));
             if !matches!(owned.pending, Pending::Convert { .. }) {
                 continue; // It cannot be taken back, and ends soon.
             }

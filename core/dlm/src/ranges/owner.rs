@@ -239,7 +239,8 @@ impl Dlm {
         let (Some(owned), Some(set)) = (self.locks.get(&lock), self.ranges.get(&lock)) else {
             return;
         };
-        if owned.blocking && set.conflict(range, mode).is_some() {
+        let there = self.sessions.contains_key(&owned.session);
+        if there && owned.blocking && set.conflict(range, mode).is_some() {
             self.out.push(Out::RangeBlocking {
                 session: owned.session,
                 handle: owned.handle,
