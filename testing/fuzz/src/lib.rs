@@ -32,6 +32,7 @@
 //! | the client's framing and its protocol machine | `client` |
 //! | `mainstay_node`: frames of every kind, as a whole node takes them | `node-peers` |
 //! | requests of clients, as a whole node takes them | `node-clients` |
+//! | the same, beside a model that says what each client must be told | `client-protocol` |
 //! | the journal's records, as `Node::boot` takes them | `node-boot` |
 //!
 //! The daemon's framing of what clients send is tested over real sockets in `mainstay-daemon`, the
@@ -48,6 +49,7 @@ mod link;
 mod membership;
 pub mod memory;
 mod node;
+mod protocol;
 mod recorder;
 mod seeds;
 mod transport;
@@ -104,6 +106,7 @@ pub const TARGETS: &[Target] = &[
     target("client", client::daemon, 30_000, 4096),
     target("node-peers", node::peers, 800, 2048),
     target("node-clients", node::clients, 800, 2048),
+    target("client-protocol", protocol::run, 1_000, 1024),
     target("node-boot", node::boot, 3_000, 4096),
 ];
 

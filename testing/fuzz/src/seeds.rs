@@ -376,6 +376,17 @@ fn cibs() -> Seeds {
     vec![one("cib", text), one("heartbeat", heartbeat)]
 }
 
+/// Clients that do anything: whatever the bytes, they mean something.
+fn protocols() -> Seeds {
+    let one = |number: u64| {
+        let mut entropy = mainstay_base::Entropy::new(number);
+        let mut bytes: Vec<u8> = (0..640).map(|_| entropy.next_u64() as u8).collect();
+        bytes[1] = number as u8; // What they do most.
+        one(&format!("any-{number}"), bytes)
+    };
+    (1..=8).map(one).collect()
+}
+
 /// The decisions that make each kind of element, where it belongs, with attributes.
 fn elements() -> Seeds {
     use crate::cib::{ATTRIBUTES, ELEMENTS, VALUES};
@@ -653,6 +664,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "client" => clients(),
         "node-peers" => peers(),
         "node-clients" => callers(),
+        "client-protocol" => protocols(),
         "node-boot" => boots(),
         _ => Vec::new(),
     }

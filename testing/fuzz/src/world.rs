@@ -102,6 +102,16 @@ impl World {
     /// settled. Of three nodes or more, the true ones must be a majority: the impostor never votes.
     #[must_use]
     pub(crate) fn new(others: u16, impostor: bool) -> World {
+        World::configured(others, impostor, |_| {})
+    }
+
+    /// The same, with nodes that are configured a little differently.
+    #[must_use]
+    pub(crate) fn configured(
+        others: u16,
+        impostor: bool,
+        change: impl Fn(&mut NodeConfig),
+    ) -> World {
         let true_nodes = (1..=1 + others).map(NodeId);
         let ids: Vec<_> = true_nodes
             .clone()
@@ -128,6 +138,7 @@ impl World {
         for id in true_nodes {
             let mut config = config(&ids);
             config.me = id;
+            change(&mut config);
             let host = Host {
                 node: None,
                 config,
@@ -281,12 +292,11 @@ impl World {
                 .values()
                 .filter_map(|h| h.node.as_ref()?.deadline());
             let next = deadlines.fold(self.impostor.next_round, Instant::min);
-            let next = if self.flying.is_empty() {
-                next
-            } else {
-                Instant::ZERO
+            // Who waits for nothing but a time is woken at that time.
+            self.now = match self.flying.is_empty() && next > self.now {
+                true => next.min(end),
+                false => (self.now + HOP).min(end),
             };
-            self.now = next.max(self.now + HOP).min(end);
             for (from, to, mut bytes) in std::mem::take(&mut self.flying) {
                 if bytes.first() == Some(&LOG) {
                     if self.kept.len() == KEPT {

@@ -118,6 +118,7 @@ replays! {
     client: "client",
     node_peers: "node-peers",
     node_clients: "node-clients",
+    client_protocol: "client-protocol",
     node_boot: "node-boot",
 }
 

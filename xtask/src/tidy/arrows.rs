@@ -66,11 +66,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testing/compare", &["client"]),
     ("testing/scheduler", &["base", "cib", "policy"]),
     ("testing/policy-mutants", &["base", "policy", "scheduler"]),
+    ("testing/reference", &["base", "wire", "lock"]),
     (
         "testing/fuzz",
         &[
             "base",
             "wire",
+            "reference",
             "journal",
             "link",
             "cib",

@@ -3,28 +3,25 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "model/reference.rs"]
-mod reference;
-
 use mainstay_base::{LockMode, Order, Token, Updated, ValueBlock, ValueUpdate, ValueVersion};
 use mainstay_lock::{Effect, Flags, LockView, Resource, Restated, Rules, UpdateError};
+use mainstay_reference::resource::{Brief, Key, Reference};
 use proptest::prelude::*;
-use reference::Reference;
 
 const VALUE_LEN: usize = 10;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Request(u8, LockMode, Flags, bool),
-    Convert(u8, LockMode, Flags, bool, Option<u8>),
-    ConvertDemoted(u8, LockMode, Flags, bool),
-    Unlock(u8, Flags, Option<u8>),
-    ForceUnlock(u8, bool),
-    Cancel(u8),
+    Request(Key, LockMode, Flags, bool),
+    Convert(Key, LockMode, Flags, bool, Option<u8>),
+    ConvertDemoted(Key, LockMode, Flags, bool),
+    Unlock(Key, Flags, Option<u8>),
+    ForceUnlock(Key, bool),
+    Cancel(Key),
     /// Expect the version that is by so much older than the present one.
-    Swap(u8, u64, bool, u8),
-    Add(u8, i64),
-    Watch(u8, bool),
+    Swap(Key, u64, bool, u8),
+    Add(Key, i64),
+    Watch(Key, bool),
     RaiseFloor(u64),
     /// Bits choose by key who is lost and who has not heard of its ticket.
     Rebuild {
@@ -45,8 +42,8 @@ fn rules() -> impl Strategy<Value = Rules> {
     })
 }
 
-fn key() -> impl Strategy<Value = u8> {
-    0..7u8
+fn key() -> impl Strategy<Value = Key> {
+    0..7_u64
 }
 
 fn mode() -> impl Strategy<Value = LockMode> {
@@ -145,9 +142,9 @@ fn block(byte: Option<u8>) -> Option<ValueBlock> {
 
 /// An update on both; whether it is valid, and the same on both.
 fn updated(
-    engine: &mut Resource<u8>,
+    engine: &mut Resource<Key>,
     model: &mut Reference,
-    key: u8,
+    key: Key,
     update: &ValueUpdate,
 ) -> (bool, bool) {
     let expected = model.update(key, update);
@@ -161,10 +158,10 @@ fn updated(
 }
 
 /// Carries out a step on both and compares what they say and what they are.
-fn both(rules: Rules, engine: &mut Resource<u8>, model: &mut Reference, step: &Step) {
+fn both(rules: Rules, engine: &mut Resource<Key>, model: &mut Reference, step: &Step) {
     let before = (model.value.version, model.value.maybe_stale);
     let mut out = Vec::new();
-    let mut expected: Vec<Effect<u8>> = Vec::new();
+    let mut expected: Vec<Effect<Key>> = Vec::new();
     let (valid, model_valid) = match step.clone() {
         Step::Request(key, mode, flags, bast) => (
             engine.request(key, mode, flags, bast, &mut out).is_ok(),
@@ -220,7 +217,7 @@ fn both(rules: Rules, engine: &mut Resource<u8>, model: &mut Reference, step: &S
             forgotten,
         } => {
             *engine = Resource::new(model.last_token, rules);
-            let known: Vec<(u8, Restated)> = model.restatements(lost, forgotten);
+            let known: Vec<(Key, Restated)> = model.restatements(lost, forgotten);
             // The order of arrival must not matter.
             for (key, lock) in known.into_iter().rev() {
                 engine.restate(key, lock);
@@ -248,7 +245,7 @@ fn both(rules: Rules, engine: &mut Resource<u8>, model: &mut Reference, step: &S
         assert_eq!(engine.take_watching(), model.watching(), "after {step:?}");
         model.heard();
     }
-    fn brief(l: LockView<u8>) -> reference::Brief {
+    fn brief(l: LockView<Key>) -> Brief {
         (l.key, l.granted, l.requested, l.ticket, l.valblk)
     }
     assert_eq!(
@@ -291,7 +288,7 @@ proptest! {
 }
 
 /// The engine after these steps, as far as they are valid.
-fn after(rules: Rules, steps: &[Step]) -> Resource<u8> {
+fn after(rules: Rules, steps: &[Step]) -> Resource<Key> {
     let mut engine = Resource::new(Token::NONE, rules);
     let mut model = Reference::new(rules);
     for step in steps {
@@ -300,7 +297,7 @@ fn after(rules: Rules, steps: &[Step]) -> Resource<u8> {
     engine
 }
 
-fn waits(engine: &Resource<u8>, key: u8) -> bool {
+fn waits(engine: &Resource<Key>, key: Key) -> bool {
     engine.get(key).is_some_and(|lock| lock.requested.is_some())
 }
 
@@ -321,7 +318,7 @@ proptest! {
         steps in proptest::collection::vec(step().prop_map(counted), 1..40),
     ) {
         let engine = after(rules, &steps);
-        let queued: Vec<u8> = engine.converting().chain(engine.waiting()).map(|l| l.key).collect();
+        let queued: Vec<Key> = engine.converting().chain(engine.waiting()).map(|l| l.key).collect();
         for wait in queued {
             let blockers = engine.blockers(wait);
             let mut out = Vec::new();
@@ -351,7 +348,7 @@ proptest! {
                 }
                 // A conversion without order may get out of the way of what stands anywhere.
                 let unordered = |key| {
-                    let lock: LockView<u8> = engine.get(key).unwrap();
+                    let lock: LockView<Key> = engine.get(key).unwrap();
                     lock.requested.is_some() && lock.flags.contains(Flags::NOORDER)
                 };
                 let by_way = kept.via.is_some_and(|(via, _)| unordered(via));

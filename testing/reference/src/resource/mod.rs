@@ -1,14 +1,20 @@
-//! The plain model. Nothing here is shared with the engine but the words of its interface; the
-//! tables are written down once more.
+//! The plain model of one resource. Nothing here is shared with the engine but the words of its
+//! interface; the tables are written down once more.
 
-#[path = "order.rs"]
 mod order;
+mod rebuild;
 
 use mainstay_base::{LockMode, Token, Updated, Value, ValueBlock, ValueUpdate, ValueVersion};
-use mainstay_lock::{Effect, Flags, Grant, Refusal, Restated, Rules, Ticket};
+use mainstay_lock::{Effect, Flags, Grant, Refusal, Rules, Ticket};
 
-pub(crate) type Brief = (
-    u8,
+/// A lock, as its owner tells it from all others of the resource; those that come later have larger
+/// ones.
+pub type Key = u64;
+
+/// A lock in its queue: its mode and token, what it asks for, its ticket, and whether its owner's copy
+/// of the value block belongs to its mode.
+pub type Brief = (
+    Key,
     Option<(LockMode, Token)>,
     Option<LockMode>,
     Option<Ticket>,
@@ -17,7 +23,7 @@ pub(crate) type Brief = (
 
 #[derive(Clone, Debug)]
 struct Lock {
-    key: u8,
+    key: Key,
     granted: Option<(LockMode, Token)>,
     asked: Option<(LockMode, Flags)>,
     asked_bast: bool,
@@ -32,7 +38,9 @@ struct Lock {
     watches: bool,
 }
 
-pub(crate) struct Reference {
+/// One resource, as lists of locks.
+#[derive(Clone, Debug)]
+pub struct Reference {
     granted: Vec<Lock>,
     converting: Vec<Lock>,
     waiting: Vec<Lock>,
@@ -40,38 +48,40 @@ pub(crate) struct Reference {
     rules: Rules,
     passed: u8,
     wrote: bool,
-    pub(crate) value: Value,
-    pub(crate) last_token: Token,
+    /// The value block.
+    pub value: Value,
+    /// The last token that was issued.
+    pub last_token: Token,
 }
 
-type Out<'a> = &'a mut Vec<Effect<u8>>;
+type Out<'a> = &'a mut Vec<Effect<Key>>;
 
-fn compatible(a: LockMode, b: LockMode) -> bool {
+pub(crate) fn compatible(a: LockMode, b: LockMode) -> bool {
     const TABLE: [&str; 6] = ["yyyyyy", "yyyyyn", "yyynnn", "yynynn", "yynnnn", "ynnnnn"];
     TABLE[a as usize].as_bytes()[b as usize] == b'y'
 }
 
 /// `r`, `w` or `.`.
-fn way(from: LockMode, to: LockMode) -> u8 {
+pub(crate) fn way(from: LockMode, to: LockMode) -> u8 {
     const TABLE: [&str; 6] = ["rrrrrr", ".rrrrr", "..rrrr", "...rrr", "wwwwwr", "wwwwww"];
     TABLE[from as usize].as_bytes()[to as usize]
 }
 
 /// Whether a conversion gains anything: it does unless it goes down or stays.
-fn gains(from: LockMode, to: LockMode) -> bool {
+pub(crate) fn gains(from: LockMode, to: LockMode) -> bool {
     use LockMode::{Cw, Pr};
     to as u8 > from as u8 || (from, to) == (Pr, Cw)
 }
 
-fn writes(mode: LockMode) -> bool {
+pub(crate) fn writes(mode: LockMode) -> bool {
     matches!(mode, LockMode::Pw | LockMode::Ex)
 }
 
-fn excludes_writers(mode: LockMode) -> bool {
+pub(crate) fn excludes_writers(mode: LockMode) -> bool {
     !matches!(mode, LockMode::Nl | LockMode::Cr)
 }
 
-fn has(flags: Flags, flag: Flags) -> bool {
+pub(crate) fn has(flags: Flags, flag: Flags) -> bool {
     flags.bits() & flag.bits() != 0
 }
 
@@ -136,7 +146,8 @@ impl Lock {
 }
 
 impl Reference {
-    pub(crate) fn new(rules: Rules) -> Reference {
+    /// A resource without locks.
+    pub fn new(rules: Rules) -> Reference {
         let value_len = usize::from(rules.value_len);
         Reference {
             granted: Vec::new(),
@@ -155,15 +166,18 @@ impl Reference {
         }
     }
 
-    pub(crate) fn granted_briefs(&self) -> Vec<Brief> {
+    /// What is granted and waits for nothing, in the order of keys.
+    pub fn granted_briefs(&self) -> Vec<Brief> {
         self.granted.iter().map(|l| l.brief(false)).collect()
     }
 
-    pub(crate) fn converting_briefs(&self) -> Vec<Brief> {
+    /// What converts, in its queue.
+    pub fn converting_briefs(&self) -> Vec<Brief> {
         self.converting.iter().map(|l| l.brief(true)).collect()
     }
 
-    pub(crate) fn waiting_briefs(&self) -> Vec<Brief> {
+    /// New requests that wait, in their queue.
+    pub fn waiting_briefs(&self) -> Vec<Brief> {
         self.waiting.iter().map(|l| l.brief(true)).collect()
     }
 
@@ -295,7 +309,7 @@ impl Reference {
     }
 
     fn tell_converters(&mut self, out: Out<'_>) {
-        let all: Vec<(u8, LockMode)> = self
+        let all: Vec<(Key, LockMode)> = self
             .converting
             .iter()
             .chain(&self.waiting)
@@ -434,14 +448,19 @@ impl Reference {
     }
 
     fn publish(&mut self, block: ValueBlock) {
+        let mut version = self.value.version.0 + 1;
+        if self.value.maybe_stale {
+            // Above all versions that may have been lost.
+            version = version.max(Token::floor(self.last_token.epoch()).0);
+        }
         self.value = Value {
             block: block.padded(usize::from(self.rules.value_len)).unwrap(),
-            version: ValueVersion(self.value.version.0 + 1),
+            version: ValueVersion(version),
             maybe_stale: false,
         };
     }
 
-    fn known(&self, key: u8) -> bool {
+    fn known(&self, key: Key) -> bool {
         self.granted
             .iter()
             .chain(&self.converting)
@@ -458,21 +477,34 @@ impl Reference {
         (pr && (cw || !pr_fits)) || (cw && !cw_fits)
     }
 
-    pub(crate) fn request(
+    /// Whether flags do not go with a new lock, or not together.
+    pub(crate) fn request_is_wrong(mode: LockMode, flags: Flags) -> bool {
+        has(flags, Flags::QUECVT | Flags::IVVALBLK)
+            || has(flags, Flags::CONVDEADLK)
+            || Reference::alternate_is_wrong(None, mode, flags)
+            || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
+            || (has(flags, Flags::EXPEDITE) && (mode != LockMode::Nl || has(flags, Flags::NOQUEUE)))
+    }
+
+    /// Whether flags do not go with a conversion, not together, or not with these modes.
+    pub(crate) fn conversion_is_wrong(from: LockMode, to: LockMode, flags: Flags) -> bool {
+        has(flags, Flags::EXPEDITE)
+            || (has(flags, Flags::CONVDEADLK) && has(flags, Flags::NOQUEUE | Flags::NODLCKWT))
+            || Reference::alternate_is_wrong(Some(from), to, flags)
+            || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
+            || (has(flags, Flags::QUECVT) && !gains(from, to))
+    }
+
+    /// A new lock is asked for. Whether the call is one that may be.
+    pub fn request(
         &mut self,
-        key: u8,
+        key: Key,
         mode: LockMode,
         flags: Flags,
         bast: bool,
         out: Out<'_>,
     ) -> bool {
-        let wrong = has(flags, Flags::QUECVT | Flags::IVVALBLK)
-            || has(flags, Flags::CONVDEADLK)
-            || Reference::alternate_is_wrong(None, mode, flags)
-            || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
-            || (has(flags, Flags::EXPEDITE)
-                && (mode != LockMode::Nl || has(flags, Flags::NOQUEUE)));
-        if wrong || self.known(key) {
+        if Reference::request_is_wrong(mode, flags) || self.known(key) {
             return false;
         }
         let lock = Lock {
@@ -492,9 +524,10 @@ impl Reference {
         true
     }
 
-    pub(crate) fn convert(
+    /// Another mode of a lock is asked for. Whether the call is one that may be.
+    pub fn convert(
         &mut self,
-        key: u8,
+        key: Key,
         mode: LockMode,
         flags: Flags,
         bast: bool,
@@ -507,13 +540,7 @@ impl Reference {
         let from = lock.mode();
         let way = way(from, mode);
         let to_publish = way == b'w' && has(flags, Flags::VALBLK) && !has(flags, Flags::IVVALBLK);
-        if has(flags, Flags::EXPEDITE)
-            || (has(flags, Flags::CONVDEADLK) && has(flags, Flags::NOQUEUE | Flags::NODLCKWT))
-            || Reference::alternate_is_wrong(Some(from), mode, flags)
-            || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
-            || (has(flags, Flags::QUECVT) && !gains(from, mode))
-            || (to_publish && value.is_none())
-        {
+        if Reference::conversion_is_wrong(from, mode, flags) || (to_publish && value.is_none()) {
             return false;
         }
         // What publishes is never stopped by others, so it may be done first.
@@ -530,9 +557,9 @@ impl Reference {
     }
 
     /// Down to NL, the conversions may go on, and then this one is asked for from NL.
-    pub(crate) fn convert_demoted(
+    pub fn convert_demoted(
         &mut self,
-        key: u8,
+        key: Key,
         mode: LockMode,
         flags: Flags,
         bast: bool,
@@ -566,9 +593,10 @@ impl Reference {
         true
     }
 
-    pub(crate) fn unlock(
+    /// A lock is given up by its owner. Whether the call is one that may be.
+    pub fn unlock(
         &mut self,
-        key: u8,
+        key: Key,
         flags: Flags,
         value: Option<ValueBlock>,
         out: Out<'_>,
@@ -603,7 +631,7 @@ impl Reference {
 
     /// The change, if it can be made: nothing for a call that is wrong, and no value where others
     /// are in the way.
-    pub(crate) fn update(&mut self, key: u8, update: &ValueUpdate) -> Option<Option<Updated>> {
+    pub fn update(&mut self, key: Key, update: &ValueUpdate) -> Option<Option<Updated>> {
         let own = self.granted.iter().position(|l| l.key == key)?;
         let all = self.granted.iter().chain(&self.converting);
         let others = all
@@ -644,20 +672,21 @@ impl Reference {
         Some(Some(Updated { done: true, value }))
     }
 
-    pub(crate) fn watch(&mut self, key: u8, on: bool) -> bool {
+    /// A lock watches the value, or not any more. Whether it is known and granted.
+    pub fn watch(&mut self, key: Key, on: bool) -> bool {
         let mut all = self.granted.iter_mut().chain(&mut self.converting);
         let lock = all.find(|l| l.key == key);
         lock.map(|l| l.watches = on).is_some()
     }
 
     /// Who is to be told of a change.
-    pub(crate) fn watching(&self) -> Vec<u8> {
+    pub fn watching(&self) -> Vec<Key> {
         let all = self.granted.iter().chain(&self.converting);
         all.filter(|l| l.watches).map(|l| l.key).collect()
     }
 
     /// Those who watch have heard what the value is.
-    pub(crate) fn heard(&mut self) {
+    pub fn heard(&mut self) {
         let value = self.value.clone();
         let all = self.granted.iter_mut().chain(&mut self.converting);
         for lock in all.filter(|l| l.watches) {
@@ -665,7 +694,27 @@ impl Reference {
         }
     }
 
-    fn gone(&mut self, key: u8, out: Out<'_>) {
+    /// A granted lock has another owner, who knows nothing of earlier notices.
+    pub(crate) fn adopted(&mut self, key: Key, bast: bool, out: Out<'_>) {
+        for lock in self.granted.iter_mut().filter(|l| l.key == key) {
+            lock.bast = bast;
+            lock.told = None;
+        }
+        self.tell_holders(out);
+    }
+
+    /// Whether nobody has a lock, or waits for one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.granted.is_empty() && self.converting.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether a lock's owner has the value block as its mode entitles it to.
+    pub(crate) fn is_fresh(&self, key: Key) -> bool {
+        let mut all = self.granted.iter().chain(&self.converting);
+        all.any(|l| l.key == key && l.fresh)
+    }
+
+    fn gone(&mut self, key: Key, out: Out<'_>) {
         out.push(Effect::Unlocked {
             key,
             version: self.value.version,
@@ -673,7 +722,8 @@ impl Reference {
         self.sweep(out);
     }
 
-    pub(crate) fn force_unlock(&mut self, key: u8, invalidate: bool, out: Out<'_>) -> bool {
+    /// A lock is taken away. Whether it was known.
+    pub fn force_unlock(&mut self, key: Key, invalidate: bool, out: Out<'_>) -> bool {
         if !self.known(key) {
             return false;
         }
@@ -697,7 +747,8 @@ impl Reference {
         true
     }
 
-    pub(crate) fn cancel(&mut self, key: u8, out: Out<'_>) -> bool {
+    /// What waits is taken back. Whether anything was waiting.
+    pub fn cancel(&mut self, key: Key, out: Out<'_>) -> bool {
         if let Some(at) = self.converting.iter().position(|l| l.key == key) {
             self.leaves(&self.converting[at].clone());
             let mut lock = self.converting.remove(at);
@@ -717,117 +768,5 @@ impl Reference {
         });
         self.sweep(out);
         true
-    }
-
-    /// What the surviving owners say.
-    pub(crate) fn restatements(&self, lost: u8, forgotten: u8) -> Vec<(u8, Restated)> {
-        let all = self
-            .granted
-            .iter()
-            .chain(&self.converting)
-            .chain(&self.waiting);
-        all.filter(|l| lost >> l.key & 1 == 0)
-            .map(|l| {
-                let knows_ticket = l.asked.is_some() && forgotten >> l.key & 1 == 0;
-                let restated = Restated {
-                    granted: l.granted,
-                    pending: l.asked,
-                    ticket: knows_ticket.then_some(l.ticket),
-                    wants_bast: if l.asked.is_some() {
-                        l.asked_bast
-                    } else {
-                        l.bast
-                    },
-                    valblk: l.fresh,
-                    value: l.copy.clone(),
-                    publish: None,
-                    unsure: false,
-                    watches: l.watches,
-                };
-                (l.key, restated)
-            })
-            .collect()
-    }
-
-    pub(crate) fn rebuild(&mut self, died: bool, lost: u8, forgotten: u8, out: Out<'_>) {
-        (self.passed, self.wrote) = (0, false);
-        for queue in [&mut self.granted, &mut self.converting, &mut self.waiting] {
-            queue.iter_mut().for_each(|l| l.patient = false);
-            queue.retain(|l| lost >> l.key & 1 == 0);
-        }
-        if died {
-            self.value = self.surviving_value();
-        }
-        let forgot = |l: &Lock| forgotten >> l.key & 1 == 1;
-        let mut conversions: Vec<Lock> = self
-            .converting
-            .iter()
-            .filter(|l| forgot(l))
-            .cloned()
-            .collect();
-        let mut requests: Vec<Lock> = self.waiting.iter().filter(|l| forgot(l)).cloned().collect();
-        self.converting.retain(|l| !forgot(l));
-        self.waiting.retain(|l| !forgot(l));
-        for lock in &conversions {
-            let mut idle = lock.clone();
-            idle.asked = None;
-            // An owner states one wish for notices: its latest.
-            idle.bast = idle.asked_bast;
-            self.granted.push(idle);
-        }
-        self.granted.sort_by_key(|l| l.key);
-        for lock in self.granted.iter_mut().chain(&mut self.converting) {
-            lock.told = None;
-            if lock.asked.is_some() {
-                lock.bast = lock.asked_bast;
-            }
-        }
-        self.next_ticket = self
-            .converting
-            .iter()
-            .chain(&self.waiting)
-            .map(|l| l.ticket.0 + 1)
-            .max()
-            .unwrap_or(1)
-            .max(1);
-        self.sweep(out);
-        conversions.sort_by_key(|l| l.key);
-        requests.sort_by_key(|l| l.key);
-        for mut lock in conversions {
-            // Told, perhaps, since it was put back among the granted.
-            let put_back = self.granted.iter().find(|l| l.key == lock.key).unwrap();
-            lock.told = put_back.told;
-            lock.bast = put_back.bast;
-            self.arrive(lock, out);
-        }
-        for lock in requests {
-            self.arrive(lock, out);
-        }
-    }
-
-    /// Of the copies of survivors the newest; exact if one that excludes writers has it.
-    fn surviving_value(&self) -> Value {
-        let mut best = Reference::new(self.rules).value;
-        let locks = || {
-            self.granted
-                .iter()
-                .chain(&self.converting)
-                .chain(&self.waiting)
-        };
-        for copy in locks().filter_map(|l| l.copy.clone()) {
-            if copy.version > best.version {
-                best = copy;
-            }
-        }
-        let same =
-            || locks().filter(|l| l.copy.as_ref().is_some_and(|c| c.version == best.version));
-        let marked = same().any(|l| l.copy.as_ref().unwrap().maybe_stale);
-        let vouched = same().any(|l| {
-            let now = l.granted.map(|g| g.0);
-            let then = l.asked.map(|a| a.0).or(now);
-            l.fresh && [now, then].iter().all(|m| m.is_some_and(excludes_writers))
-        });
-        best.maybe_stale = marked || !vouched;
-        best
     }
 }
