@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod compat;
 mod config;
 mod entropy;
 mod fairness;
@@ -25,6 +26,7 @@ mod value;
 pub use access::{
     Access, AccessChange, AccessError, AccessRule, Caller, ModeSet, RULES_MAX, UserLimits, Whom,
 };
+pub use compat::{Compat, UnknownCompat};
 pub use config::{DeadlockConfig, FencePolicy, MastersConfig, NodeSpec, Timings, VictimPolicy};
 pub use entropy::Entropy;
 pub use fairness::{Fairness, Order, UnknownOrder};

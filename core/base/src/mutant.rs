@@ -94,11 +94,17 @@ pub enum Mutant {
     TreeLeftBehind,
     /// Conversions pass whoever waits, however often others have.
     OvertakesForEver,
+    /// A short value block of VMS clears the rest of a long one.
+    ShortValueClears,
+    /// With Linux' rules, only those mark a value by their death who have spoken of it.
+    OnlyValueWritersMark,
+    /// With the SA Forum's rules, who holds EX may wait for another EX of his own.
+    DuplicateWaits,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 44] = [
+    pub const ALL: [Mutant; 47] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -143,6 +149,9 @@ impl Mutant {
         Mutant::ParentGoesFirst,
         Mutant::TreeLeftBehind,
         Mutant::OvertakesForEver,
+        Mutant::ShortValueClears,
+        Mutant::OnlyValueWritersMark,
+        Mutant::DuplicateWaits,
     ];
 
     /// Whether this bug is switched on in this thread.

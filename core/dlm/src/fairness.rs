@@ -4,7 +4,8 @@
 use crate::{Dlm, owner::check_known};
 use core::time::Duration;
 use mainstay_base::{
-    Fairness, FixedMap, Flags, Instant, LockId, LockMode, LockspaceId, Order, VALUE_LEN_DEFAULT,
+    Compat, Fairness, FixedMap, Flags, Instant, LockId, LockMode, LockspaceId, Order,
+    VALUE_LEN_DEFAULT,
 };
 use mainstay_lock::Rules;
 use mainstay_wire::{dlm::ResourceId, lock::Refusal};
@@ -12,7 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The lockspaces that exist.
 #[derive(Debug, Default)]
-pub(crate) struct Spaces(BTreeMap<LockspaceId, Space>);
+pub(crate) struct Spaces {
+    by_id: BTreeMap<LockspaceId, Space>,
+    /// Some follow the SA Forum's rules.
+    some_saf: bool,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Space {
@@ -21,24 +26,29 @@ struct Space {
 }
 
 impl Spaces {
-    pub(crate) fn add(&mut self, space: LockspaceId, value_len: u16, fairness: Fairness) {
+    pub(crate) fn add(&mut self, space: LockspaceId, rules: Rules, fairness: Fairness) {
         let min_hold = Duration::from_millis(fairness.min_hold_ms.into());
-        let rules = Rules::new(value_len, fairness);
-        self.0.entry(space).or_insert(Space { rules, min_hold });
+        self.some_saf |= rules.compat == Compat::Saf;
+        self.by_id.entry(space).or_insert(Space { rules, min_hold });
+    }
+
+    /// Whether any follows the SA Forum's rules.
+    pub(crate) fn some_saf(&self) -> bool {
+        self.some_saf
     }
 
     pub(crate) fn has(&self, space: LockspaceId) -> bool {
-        self.0.contains_key(&space)
+        self.by_id.contains_key(&space)
     }
 
     /// What it says of its resources.
     pub(crate) fn rules(&self, space: LockspaceId) -> Rules {
-        let known = self.0.get(&space).map(|space| space.rules);
+        let known = self.by_id.get(&space).map(|space| space.rules);
         known.unwrap_or_else(|| Rules::from(VALUE_LEN_DEFAULT))
     }
 
     fn min_hold(&self, space: LockspaceId) -> Duration {
-        self.0
+        self.by_id
             .get(&space)
             .map(|space| space.min_hold)
             .unwrap_or_default()

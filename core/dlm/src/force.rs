@@ -6,13 +6,13 @@
 
 use crate::{
     Dlm, UnlockCall,
-    owner::{check_known, invalid},
+    owner::invalid,
     sets::{Entry, Fault},
     table::{Pending, State},
     values::says_no_value,
 };
 use mainstay_base::{Instant, LockId, LockMode, SessionId, ValueBlock};
-use mainstay_lock::{Invalid, check_unlock};
+use mainstay_lock::Invalid;
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::Answer,
@@ -104,15 +104,13 @@ impl Dlm {
         let end = Err(Fault::Refused(Refusal::Released));
         self.call_done(now, lock, (session, ended), end);
         if let Some(cancel) = cancel {
-            self.done(session, cancel, Err(Refusal::TooLate));
+            self.done(session, cancel, self.too_late(lock));
         }
     }
 
     /// Checks all that the master would, for the waiting call must not end before it is certain that
     /// the unlock is taken.
     fn may_force(&self, lock: LockId, call: &UnlockCall) -> Result<(), Refusal> {
-        check_known(call.flags)?;
-        check_unlock(call.flags).map_err(invalid)?;
         if self.is_on_ranges(lock) {
             return says_no_value(call);
         }
@@ -132,12 +130,9 @@ impl Dlm {
         value: Option<&ValueBlock>,
     ) -> Result<(), Refusal> {
         let owned = self.locks.get(&lock).expect("the caller found it");
-        let max = self.value_len(&self.resources.peek(owned.place).id);
+        let rules = self.rules(&self.resources.peek(owned.place).id);
         match value {
-            Some(value) if value.as_bytes().len() > max => {
-                let len = value.as_bytes().len();
-                Err(invalid(Invalid::ValueTooLong { len, max }))
-            }
+            Some(value) => rules.check_value(value).map_err(invalid),
             None if flags.contains(Flags::VALBLK) && !flags.contains(Flags::IVVALBLK) => {
                 Err(invalid(Invalid::ValueMissing { from }))
             }

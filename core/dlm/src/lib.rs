@@ -17,6 +17,7 @@
 
 mod astray;
 mod catch_up;
+mod compat;
 mod contention;
 mod deadlock;
 mod deferred;
@@ -46,9 +47,10 @@ mod values;
 mod work;
 
 use mainstay_base::{
-    BootId, ByteRange, Epoch, Fairness, FixedMap, Incarnation, Instant, LockId, LockMode,
+    BootId, ByteRange, Compat, Epoch, Fairness, FixedMap, Incarnation, Instant, LockId, LockMode,
     LockspaceId, NodeId, ResourceName, SessionId, Token, VALUE_LEN_MAX, Value, VictimPolicy,
 };
+use mainstay_lock::Rules;
 use mainstay_membership::View;
 use mainstay_recorder::Recorder;
 use mainstay_wire::{
@@ -246,6 +248,8 @@ pub struct Dlm {
     spaces: fairness::Spaces,
     /// Notices that holders shall not hear yet.
     kept: fairness::Kept,
+    /// Who holds what in EX in lockspaces where nobody takes that twice.
+    exclusive: BTreeSet<(SessionId, names::Place)>,
     resources: ResourceTable,
     locks: FixedMap<LockId, Owned>,
     ranges: ranges::RangeSets,
@@ -309,6 +313,7 @@ impl Dlm {
             leaving: false,
             spaces: fairness::Spaces::default(),
             kept: fairness::Kept::default(),
+            exclusive: BTreeSet::new(),
             resources: ResourceTable::default(),
             locks: FixedMap::new(),
             ranges: FixedMap::new(),
@@ -356,11 +361,26 @@ impl Dlm {
     /// # Panics
     /// If value blocks are to be longer than 4096 bytes.
     pub fn add_space(&mut self, space: LockspaceId, value_len: u16, fairness: Fairness) {
+        self.add_compat_space(space, value_len, fairness, Compat::Strict);
+    }
+
+    /// The same for a lockspace that follows others' rules.
+    ///
+    /// # Panics
+    /// If value blocks are to be longer than 4096 bytes.
+    pub fn add_compat_space(
+        &mut self,
+        space: LockspaceId,
+        value_len: u16,
+        fairness: Fairness,
+        compat: Compat,
+    ) {
         assert!(
             usize::from(value_len) <= VALUE_LEN_MAX,
             "blocks of {value_len} bytes"
         );
-        self.spaces.add(space, value_len, fairness);
+        let rules = Rules::new(value_len, fairness, compat);
+        self.spaces.add(space, rules, fairness);
     }
 
     /// This node may, or may not, grant from now on. While it may not, calls wait.

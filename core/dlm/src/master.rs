@@ -357,10 +357,6 @@ impl Dlm {
         }
     }
 
-    pub(crate) fn value_len(&self, resource: &ResourceId) -> usize {
-        usize::from(self.rules(resource).value_len)
-    }
-
     /// A resource without locks has been remembered for its time: forget it, unless it has been
     /// used again.
     pub(crate) fn idle_long_enough(&mut self, now: Instant, place: Place) {

@@ -17,7 +17,7 @@ use mainstay_base::{
     ValueBlock, ValueVersion,
 };
 use mainstay_lock::{
-    Invalid, check_convert, check_request,
+    Invalid, admit_convert,
     mode_tables::{Transfer, transfer},
 };
 use mainstay_recorder::Op;
@@ -137,7 +137,7 @@ impl Dlm {
         call: LockCall,
         parent: Option<LockId>,
     ) -> Result<(), Refusal> {
-        self.may_lock(session, &call)?;
+        let flags = self.may_lock(session, &call)?;
         let resource = ResourceId {
             space: call.space,
             name: call.name,
@@ -149,13 +149,14 @@ impl Dlm {
             resource,
             pending: Pending::Request {
                 mode: call.mode,
-                flags: call.flags,
+                flags,
             },
-            flags: call.flags,
+            flags,
             blocking: call.blocking,
             deadline: call.deadline,
             parent,
         };
+        self.check_duplicate(session, &lock.resource, call.mode)?;
         self.begin_lock(now, lock);
         Ok(())
     }
@@ -228,10 +229,11 @@ impl Dlm {
         }
     }
 
-    fn may_lock(&self, session: SessionId, call: &LockCall) -> Result<(), Refusal> {
+    /// The flags of a call that count, if it may be made.
+    fn may_lock(&self, session: SessionId, call: &LockCall) -> Result<Flags, Refusal> {
         self.may_come(session, call.space)?;
-        self.spaces.check_flags(call.space, call.flags)?;
-        check_request(call.mode, call.flags).map_err(invalid)?;
+        self.spaces.check_name(call.space, &call.name)?;
+        let flags = (self.spaces).admit_request(call.space, call.mode, call.flags)?;
         self.quotas.check(session, 1, call.flags)?;
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
             return Err(Refusal::NoQuorum);
@@ -239,7 +241,7 @@ impl Dlm {
         match self.sessions.get(&session) {
             Some(handles) if handles.contains(&call.handle) => Err(Refusal::HandleInUse),
             _ if self.sets.has_handle(session, call.handle) => Err(Refusal::HandleInUse),
-            Some(_) | None => Ok(()),
+            Some(_) | None => Ok(flags),
         }
     }
 
@@ -271,10 +273,11 @@ impl Dlm {
         let from = owned.granted.unwrap_or(LockMode::Nl);
         let space = self.resources.peek(owned.place).id.space;
         self.spaces.check_flags(space, call.flags)?;
-        check_convert(from, call.mode, call.flags).map_err(invalid)?;
+        let compat = self.spaces.compat(space);
+        let flags = admit_convert(compat, from, call.mode, call.flags).map_err(invalid)?;
         if transfer(Some(from), call.mode) == Transfer::Write {
             // Before anything of the lock is changed: a call that is refused as wrong leaves nothing behind.
-            self.may_publish(lock, from, call.flags, call.value.as_ref())?;
+            self.may_publish(lock, from, flags, call.value.as_ref())?;
         }
         let owned = self.locks.get_mut(&lock).expect("found above");
         if !from.covers(call.mode) {
@@ -285,11 +288,11 @@ impl Dlm {
             return Err(Refusal::NoQuorum);
         }
         owned.blocking = call.blocking;
-        owned.yields = call.flags.contains(Flags::NODLCKBLK);
-        owned.persistent = call.flags.contains(Flags::PERSISTENT);
+        owned.yields = flags.contains(Flags::NODLCKBLK);
+        owned.persistent = flags.contains(Flags::PERSISTENT);
         let pending = Pending::Convert {
             mode: call.mode,
-            flags: call.flags,
+            flags,
             value: call.value,
         };
         self.is_entry(lock, entry);
@@ -338,10 +341,11 @@ impl Dlm {
                 self.cancel_pending(now, lock);
             }
             Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_) => {
-                self.done(session, request, Err(Refusal::Busy));
+                let again = self.too_late(lock).map_err(|_| Refusal::Busy);
+                self.done(session, request, again);
             }
             Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => {
-                self.done(session, request, Err(Refusal::TooLate));
+                self.done(session, request, self.too_late(lock));
             }
         }
     }
@@ -496,6 +500,7 @@ impl Dlm {
             owned.keep(value);
         }
         owned.since = now;
+        self.note_exclusive(lock);
         self.begin_peace(now, lock, gains);
         self.note(now, Op::Granted, lock, Some(granted.mode));
         self.promises.heeded(lock);
@@ -662,7 +667,7 @@ impl Dlm {
             let answer = if cancelled {
                 Ok(Answer::Cancelled)
             } else {
-                Err(Refusal::TooLate)
+                self.too_late(lock)
             };
             self.done(session, request, answer);
         }
@@ -686,10 +691,7 @@ impl Dlm {
 
     /// The same, noted in another way.
     pub(crate) fn drop_as(&mut self, now: Instant, lock: LockId, invalidate: bool, op: Op) {
-        let Some(owned) = self.locks.get(&lock) else {
-            return;
-        };
-        let writer = owned.valblk && owned.granted.is_some_and(LockMode::writes_value);
+        let writer = self.dies_writing(lock);
         // Who was not told of it yet did not write under it.
         let told = !self.sets.gathers(lock);
         self.let_go(now, lock, invalidate && writer && told, op);
@@ -769,6 +771,7 @@ impl Dlm {
                 self.quotas.locks_go(owned.session, 1);
             }
         }
+        self.forget_exclusive(&owned);
         self.ranges.remove(&lock);
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);

@@ -2,13 +2,11 @@
 
 use crate::{
     Dlm, UnlockCall,
-    owner::{check_known, invalid},
     sets::Entry,
     table::{Pending, State},
     values::says_no_value,
 };
 use mainstay_base::{Instant, LockMode, SessionId};
-use mainstay_lock::check_unlock;
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::Answer,
@@ -37,8 +35,7 @@ impl Dlm {
     ) -> Result<Option<Answer>, Refusal> {
         let gone = Answer::Unlocked { version: None };
         if call.flags.contains(Flags::FORCEUNLOCK) {
-            check_known(call.flags)?;
-            check_unlock(call.flags).map_err(invalid)?;
+            self.check_unlock(session, &call)?;
             if self.end_set_of(now, session, call.handle, &Refusal::Released) {
                 return Ok(Some(gone));
             }
@@ -48,8 +45,7 @@ impl Dlm {
             return self.unlock_by_force(now, lock, request, call, entry);
         }
         let lock = self.idle_lock(session, call.handle)?;
-        check_known(call.flags)?;
-        check_unlock(call.flags).map_err(invalid)?;
+        self.check_unlock(session, &call)?;
         if self.is_on_ranges(lock) {
             says_no_value(&call)?;
             self.let_go(now, lock, false, Op::Unlocked);

@@ -7,6 +7,7 @@
 
 use crate::{
     Dlm, LockCall,
+    compat::Want,
     table::{Owned, Pending},
 };
 use mainstay_base::{FixedMap, Flags, Instant, LockId, LockMode, Mutant, ResourceName, SessionId};
@@ -164,6 +165,7 @@ impl Dlm {
         call: ChildCall,
     ) -> Result<(), Refusal> {
         let resource = self.resource_under(session, call.parent, &call.name)?;
+        self.spaces.check_has(resource.space, Want::Beneath)?;
         if call.flags.contains(Flags::PERSISTENT) {
             let why = "a lock beneath another ends with its session, and cannot be persistent";
             return Err(Refusal::Invalid(why.to_owned()));

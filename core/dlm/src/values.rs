@@ -60,8 +60,9 @@ impl Dlm {
         if self.is_on_ranges(lock) {
             return self.done(session, request, Err(no_value()));
         }
-        if let Err(why) = self.may_update(lock, &update) {
-            return self.done(session, request, Err(invalid(why)));
+        let may = self.check_has_value(lock);
+        if let Err(why) = may.and_then(|()| self.may_update(lock, &update).map_err(invalid)) {
+            return self.done(session, request, Err(why));
         }
         let owned = self.locks.get_mut(&lock).expect("found above");
         owned.pending = Pending::Update { update };
@@ -73,16 +74,14 @@ impl Dlm {
     /// Checks what follows from the length of value blocks, as the master would.
     fn may_update(&self, lock: LockId, update: &ValueUpdate) -> Result<(), Invalid> {
         let owned = self.locks.get(&lock).expect("the caller found it");
-        let max = self.value_len(&self.resources.peek(owned.place).id);
+        let rules = self.rules(&self.resources.peek(owned.place).id);
+        let max = usize::from(rules.value_len);
         match update {
-            ValueUpdate::Swap { block, .. } if block.as_bytes().len() > max => {
-                let len = block.as_bytes().len();
-                Err(Invalid::ValueTooLong { len, max })
-            }
+            ValueUpdate::Swap { block, .. } => rules.check_value(block),
             ValueUpdate::Add { .. } if max < size_of::<i64>() => {
                 Err(Invalid::NoRoomToCount { len: max })
             }
-            _ => Ok(()),
+            ValueUpdate::Add { .. } => Ok(()),
         }
     }
 
@@ -111,6 +110,7 @@ impl Dlm {
         if self.is_on_ranges(lock) {
             return Err(no_value());
         }
+        self.check_has_value(lock)?;
         let owned = self.locks.get_mut(&lock).expect("handles name locks");
         if owned.granted.is_none() || matches!(owned.pending, Pending::Unlock { .. }) {
             return Err(Refusal::Busy);

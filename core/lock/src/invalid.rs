@@ -1,7 +1,7 @@
 //! Operations that are wrong in themselves, and change nothing.
 
 use crate::{Flags, mode_tables};
-use mainstay_base::LockMode;
+use mainstay_base::{Compat, LockMode};
 
 /// Why an operation was not even tried. The resource is as before and no effect was emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +109,53 @@ pub enum Invalid {
     RangeGains {
         /// The mode that it was to have.
         mode: LockMode,
+    },
+    /// A flag that the system does not have whose rules the lockspace follows.
+    #[error(
+        "there is no {flags} in a lockspace with the rules of `{compat}`: leave it out, or use a \
+         lockspace that was made without `--compat`"
+    )]
+    CompatFlags {
+        /// Whose rules.
+        compat: Compat,
+        /// The flags.
+        flags: Flags,
+    },
+    /// A mode that it does not have.
+    #[error("there is no {mode} in a lockspace with the rules of `{compat}`, only pr and ex")]
+    CompatMode {
+        /// Whose rules.
+        compat: Compat,
+        /// The mode.
+        mode: LockMode,
+    },
+    /// A conversion where there are none.
+    #[error(
+        "a lockspace with the rules of `{compat}` has no conversions: take another lock, or release \
+         this one"
+    )]
+    CompatConversion {
+        /// Whose rules.
+        compat: Compat,
+    },
+    /// An adoption where there are none.
+    #[error(
+        "in a lockspace with the rules of `{compat}` nobody adopts a lock that another has left behind"
+    )]
+    CompatAdoption {
+        /// Whose rules.
+        compat: Compat,
+    },
+    /// A value block that is neither a short nor a long one of VMS.
+    #[error(
+        "the value block has {len} bytes; with the rules of `vms` it has 16, or all {max} of this \
+         lockspace's"
+    )]
+    CompatValue {
+        /// Bytes given.
+        len: usize,
+        /// Bytes of the lockspace's blocks.
+        max: usize,
     },
 }
 

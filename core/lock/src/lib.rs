@@ -46,6 +46,7 @@
 
 mod adopt;
 mod check;
+mod compat;
 mod deadlock;
 mod grant;
 mod invalid;
@@ -60,6 +61,7 @@ mod resource;
 mod update;
 mod value;
 
+pub use compat::{admit_adopt, admit_convert, admit_request, admit_unlock};
 pub use deadlock::Blocker;
 pub use invalid::{Invalid, check_adopt, check_convert, check_range, check_request, check_unlock};
 pub use mainstay_base::Flags;

@@ -12,7 +12,7 @@ use crate::{
     queue::{Ask, Converting, Pending, Waiting},
 };
 use core::fmt::Debug;
-use mainstay_base::{Fairness, LockMode, Mutant, Order, VALUE_LEN_DEFAULT, VALUE_LEN_MAX};
+use mainstay_base::{Compat, Fairness, LockMode, Mutant, Order, VALUE_LEN_DEFAULT, VALUE_LEN_MAX};
 
 /// By so many arrivals a call counts as earlier for each step of its priority.
 pub(crate) const ARRIVALS_PER_PRIORITY: i64 = 32;
@@ -28,6 +28,8 @@ pub struct Rules {
     pub order: Order,
     /// So many conversions may pass whoever waits foremost; with 0, any number.
     pub overtake: u8,
+    /// Whose rules hold where systems differ.
+    pub compat: Compat,
 }
 
 impl Default for Rules {
@@ -46,18 +48,19 @@ impl From<usize> for Rules {
             value_len <= VALUE_LEN_MAX,
             "value blocks of {value_len} bytes; a lockspace may ask for at most {VALUE_LEN_MAX}"
         );
-        Rules::new(value_len as u16, Fairness::default())
+        Rules::new(value_len as u16, Fairness::default(), Compat::Strict)
     }
 }
 
 impl Rules {
     /// Those of a lockspace.
     #[must_use]
-    pub const fn new(value_len: u16, fairness: Fairness) -> Rules {
+    pub const fn new(value_len: u16, fairness: Fairness, compat: Compat) -> Rules {
         Rules {
             value_len,
             order: fairness.order,
             overtake: fairness.overtake,
+            compat,
         }
     }
 }

@@ -11,7 +11,7 @@
 //!   granted at once, whatever waits.
 
 use crate::{
-    Effect, Flags, Grant, LockView, Resource, Ticket,
+    Effect, Flags, Grant, LockView, Resource, Rules, Ticket,
     mode_tables::{ModeCounts, Transfer, transfer, vouches_for_value},
     queue::{Ask, Converting, Held, Pending, Waiting},
     resource::Publication,
@@ -238,7 +238,14 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             self.raise_floor(token);
         }
         let floor = ValueVersion(Token::floor(self.last_token.epoch()).0);
-        let value = choose(&members, certain, master_died, lost_writer, floor);
+        let value = choose(
+            self.rules,
+            &members,
+            certain,
+            master_died,
+            lost_writer,
+            floor,
+        );
         self.value.restore(&value);
         if members.iter().any(|m| m.lock.watches) {
             self.value.watch();
@@ -376,7 +383,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     fn published_by(&self, lock: &Restated) -> bool {
         let now = self.value.read();
         let after = lock.value.as_ref().map(|v| ValueVersion(v.version.0 + 1));
-        let block = lock.publish.clone();
+        let over = lock.value.as_ref().map(|v| &v.block);
+        let block = lock.publish.as_ref().map(|b| self.rules.published(b, over));
         let block = block.and_then(|b| b.padded(now.block.as_bytes().len()).ok());
         after == Some(now.version) && block.as_ref() == Some(&now.block)
     }
@@ -435,7 +443,7 @@ struct Candidate {
 
 /// The copies that a lock speaks for: what it read, and what it published with a conversion whose
 /// answer it does not know, under the version `guess` if it cannot tell which.
-fn candidates<K>(member: &Member<K>, guess: ValueVersion) -> [Option<Candidate>; 2] {
+fn candidates<K>(rules: Rules, member: &Member<K>, guess: ValueVersion) -> [Option<Candidate>; 2] {
     let lock = &member.lock;
     let vouches = |mode: Option<LockMode>| mode.is_some_and(vouches_for_value);
     let from = lock.granted.map(|g| g.0);
@@ -469,8 +477,9 @@ fn candidates<K>(member: &Member<K>, guess: ValueVersion) -> [Option<Candidate>;
     } else {
         // Where the copy is marked, versions that are lost may have followed it.
         let exact = own.filter(|v| !v.maybe_stale);
-        let publish = lock.publish.clone().map(|block| Value {
-            block,
+        let over = lock.value.as_ref().map(|v| &v.block);
+        let publish = lock.publish.as_ref().map(|block| Value {
+            block: rules.published(block, over),
             version: exact.map_or(guess, |v| ValueVersion(v.version.0 + 1)),
             maybe_stale: false,
         });
@@ -497,6 +506,7 @@ fn candidates<K>(member: &Member<K>, guess: ValueVersion) -> [Option<Candidate>;
 /// `floor`, which is above all that an earlier master can have given: what it gave, and to which
 /// value, is not known.
 fn choose<K>(
+    rules: Rules,
     members: &[Member<K>],
     certain: Option<Value>,
     master_died: bool,
@@ -527,7 +537,7 @@ fn choose<K>(
     });
     let candidates: Vec<Candidate> = (guess.0..)
         .zip(by_token)
-        .flat_map(|(guess, m)| candidates(m, ValueVersion(guess)))
+        .flat_map(|(guess, m)| candidates(rules, m, ValueVersion(guess)))
         .flatten()
         .chain(certain)
         .collect();

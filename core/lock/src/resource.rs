@@ -1,7 +1,7 @@
 //! The operations of a live resource.
 
 use crate::{
-    Flags, Invalid, LockView, Ticket, check_convert, check_request, check_unlock,
+    Flags, Invalid, LockView, Ticket, admit_convert, admit_request, admit_unlock,
     mode_tables::{ModeCounts, Transfer, transfer},
     order::Rules,
     queue::{Ask, Converting, Granted, Held, Pending, Waiting},
@@ -154,7 +154,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         out: &mut Vec<Effect<K>>,
     ) -> Result<(), Invalid> {
         self.refuse_while_rebuilding()?;
-        check_request(mode, flags)?;
+        let flags = admit_request(self.rules.compat, mode, flags)?;
         if self.find_granted(key).is_ok() || self.converts(key) || self.waits(key) {
             return Err(Invalid::KeyInUse);
         }
@@ -187,7 +187,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         self.refuse_while_rebuilding()?;
         let index = self.idle(key)?;
         let from = self.granted[index].mode;
-        check_convert(from, mode, flags)?;
+        let flags = admit_convert(self.rules.compat, from, mode, flags)?;
         if transfer(Some(from), mode) == Transfer::Write {
             self.check_publication(from, flags, value)?;
         }
@@ -218,7 +218,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     ) -> Result<(), Invalid> {
         self.refuse_while_rebuilding()?;
         let index = self.idle(key)?;
-        check_convert(LockMode::Nl, mode, flags)?;
+        let flags = admit_convert(self.rules.compat, LockMode::Nl, mode, flags)?;
         let held = &mut self.granted[index];
         self.held.remove(held.mode);
         self.held.add(LockMode::Nl);
@@ -257,7 +257,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let (mode, valblk) = match self.idle(key) {
             Ok(index) => (self.granted[index].mode, self.granted[index].valblk),
             Err(Invalid::Busy) if flags.contains(Flags::FORCEUNLOCK) => {
-                check_unlock(flags)?;
+                admit_unlock(self.rules.compat, flags)?;
                 let Some(held) = self.held_while_converting(key) else {
                     self.force_unlock(key, false, out);
                     return Ok(());
@@ -266,7 +266,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             }
             Err(invalid) => return Err(invalid),
         };
-        check_unlock(flags)?;
+        admit_unlock(self.rules.compat, flags)?;
         if mode.writes_value() {
             self.check_publication(mode, flags, value)?;
             if flags.contains(Flags::IVVALBLK) {
@@ -274,7 +274,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             } else if let Some(value) = value
                 && (valblk || flags.contains(Flags::VALBLK))
             {
-                self.value.publish(value, self.last_token);
+                self.publish(value);
             }
         }
         self.force_unlock(key, false, out);
@@ -463,7 +463,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         } else if let Some(value) = value
             && ask.flags.contains(Flags::VALBLK)
         {
-            self.value.publish(value, self.last_token);
+            self.publish(value);
         }
     }
 
@@ -483,7 +483,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         value: Option<&ValueBlock>,
     ) -> Result<(), Invalid> {
         match value {
-            Some(value) => self.value.check(value),
+            Some(value) => self.rules.check_value(value),
             None if flags.contains(Flags::VALBLK) && !flags.contains(Flags::IVVALBLK) => {
                 Err(Invalid::ValueMissing { from })
             }

@@ -34,7 +34,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let own = self.granted[self.idle(key)?].mode;
         let now = self.value.read();
         match update {
-            ValueUpdate::Swap { block, .. } => self.value.check(block)?,
+            ValueUpdate::Swap { block, .. } => self.rules.check_value(block)?,
             ValueUpdate::Add { .. } if self.value.len() < size_of::<i64>() => {
                 let len = self.value.len();
                 return Err(Invalid::NoRoomToCount { len }.into());
@@ -55,7 +55,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                     let (done, value) = (false, now);
                     return Ok(Updated { done, value });
                 }
-                self.value.publish(block, self.last_token);
+                self.publish(block);
             }
             ValueUpdate::Add { delta } => {
                 let (count, delta) = (now.count(), *delta);

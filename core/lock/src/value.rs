@@ -1,6 +1,5 @@
 //! The resource's value block.
 
-use crate::Invalid;
 use mainstay_base::{Token, VALUE_LEN_MAX, Value, ValueBlock, ValueVersion};
 
 /// What is published on a resource. Most resources never carry a value, so the bytes live on the
@@ -52,13 +51,9 @@ impl Store {
         }
     }
 
-    /// Checks that a block fits, so that publishing it cannot fail later.
-    pub(crate) fn check(&self, block: &ValueBlock) -> Result<(), Invalid> {
-        let (len, max) = (block.as_bytes().len(), usize::from(self.len));
-        if len > max {
-            return Err(Invalid::ValueTooLong { len, max });
-        }
-        Ok(())
+    /// What was published last, if anything ever was.
+    pub(crate) fn block(&self) -> Option<&ValueBlock> {
+        self.written.as_ref().map(|written| &written.0)
     }
 
     /// Publishes a block under the next version and clears the mark. Where there was one, versions

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use mainstay_base::{
+    Compat,
     LockMode::{self, Cr, Cw, Ex, Nl, Pr, Pw},
     Order, Token,
 };
@@ -20,6 +21,7 @@ impl World {
             value_len: 8,
             order,
             overtake,
+            compat: Compat::Strict,
         };
         World {
             engine: Resource::new(Token::NONE, rules),

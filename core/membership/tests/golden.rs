@@ -127,6 +127,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::CreateLockspace {
                 access: Access::default(),
                 fairness: mainstay_base::Fairness::default(),
+                compat: mainstay_base::Compat::Strict,
                 name: LockspaceName::new("vg0").unwrap(),
                 value_len: 32,
                 origin: RequestOrigin {
@@ -270,6 +271,20 @@ fn states() -> Vec<(&'static str, ClusterState)> {
             .count(),
         1
     );
+    let mut foreign = fair.clone();
+    if let Command::CreateLockspace {
+        name,
+        value_len,
+        compat,
+        ..
+    } = &mut command
+    {
+        *name = LockspaceName::new("foreign").unwrap();
+        (*value_len, *compat) = (64, mainstay_base::Compat::Vms);
+    }
+    assert_eq!(foreign.apply(32, &command).len(), 1);
+    let follow = |l: &&mainstay_membership::Lockspace| l.compat == mainstay_base::Compat::Vms;
+    assert_eq!(foreign.lockspaces().filter(follow).count(), 1);
     assert_eq!(moved.moved(), 2);
     assert_eq!(proved.fenced().count(), 1);
     assert_eq!(pending.view().pending.len(), 1);
@@ -280,6 +295,7 @@ fn states() -> Vec<(&'static str, ClusterState)> {
         ("moved", moved),
         ("guarded", guarded),
         ("fair", fair),
+        ("foreign", foreign),
     ]
 }
 
@@ -347,13 +363,15 @@ fn states_keep_their_bytes() {
 }
 
 /// Protects disks of the builds before: states in the formats that knew no moves of masters, nothing of who may
-/// lock what, and nothing of fairness, are read.
+/// lock what, nothing of fairness, and nothing of others' rules, are read.
 #[test]
 fn states_of_the_formats_before_are_read() {
     let without_moves = include_str!("golden/states-1.txt").lines();
     let without_access = include_str!("golden/states-2.txt").lines();
     let without_fairness = include_str!("golden/states-3.txt").lines();
+    let without_compat = include_str!("golden/states-4.txt").lines();
     let lines = without_moves.chain(without_access).chain(without_fairness);
+    let lines = lines.chain(without_compat);
     let mut read = 0;
     for (name, digits) in lines.filter_map(|line| line.split_once(" = ")) {
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -363,5 +381,5 @@ fn states_of_the_formats_before_are_read() {
         assert_eq!(ClusterState::decode(&bytes).as_ref(), Ok(state), "{name}");
         read += 1;
     }
-    assert_eq!(read, 12);
+    assert_eq!(read, 18);
 }

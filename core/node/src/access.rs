@@ -3,8 +3,8 @@
 
 use crate::{Node, clients::fits, wish::Asker};
 use mainstay_base::{
-    AccessChange, Caller, Fairness, Instant, LockMode, LockspaceId, LockspaceName, ResourceName,
-    SessionId, UserLimits, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
+    AccessChange, Caller, Compat, Fairness, Instant, LockMode, LockspaceId, LockspaceName,
+    ResourceName, SessionId, UserLimits, VALUE_LEN_MAX,
 };
 use mainstay_dlm::ChildCall;
 use mainstay_membership::{AccessRefused, Command, Lockspace, RequestOrigin};
@@ -230,13 +230,11 @@ impl Node {
         name: LockspaceName,
         value_len: Option<u16>,
         change: &AccessChange,
-        fairness: Fairness,
+        (fairness, compat): (Fairness, Compat),
     ) {
-        let len = value_len.map_or(VALUE_LEN_DEFAULT, usize::from);
-        let possible = (1..=VALUE_LEN_MAX).contains(&len);
-        let Some(value_len) = u16::try_from(len).ok().filter(|_| possible) else {
-            let text = format!("a value block of {len} bytes; 1 to {VALUE_LEN_MAX} are possible");
-            return self.refuse(session, request, Refusal::Invalid(text));
+        let value_len = match value_len_of(compat, value_len) {
+            Ok(value_len) => value_len,
+            Err(text) => return self.refuse(session, request, Refusal::Invalid(text)),
         };
         if !fairness.is_valid() {
             let max = Fairness::MIN_HOLD_MS_MAX;
@@ -264,6 +262,7 @@ impl Node {
             origin: self.origin(),
             access,
             fairness,
+            compat,
         };
         self.makers.insert((session, request));
         let asker = Asker {
@@ -426,7 +425,29 @@ fn told(lockspace: &Lockspace) -> LockspaceAccess {
         value_len: lockspace.value_len,
         access: lockspace.access.clone(),
         fairness: lockspace.fairness,
+        compat: lockspace.compat,
     }
+}
+
+/// How long value blocks are, or why they cannot be so long.
+fn value_len_of(compat: Compat, wanted: Option<u16>) -> Result<u16, String> {
+    let usual = u16::try_from(compat.value_len()).expect("small");
+    let len = wanted.unwrap_or(usual);
+    let possible = match compat {
+        Compat::Saf if wanted.is_some() => {
+            return Err(
+                "a lockspace with the rules of `saf` has no value blocks; leave their length out"
+                    .to_owned(),
+            );
+        }
+        _ if compat.allows_value_len(len.into()) => return Ok(len),
+        Compat::Strict | Compat::Saf => format!("1 to {VALUE_LEN_MAX} are possible"),
+        Compat::Linux => {
+            format!("with the rules of `linux` multiples of 8 up to {VALUE_LEN_MAX} are")
+        }
+        Compat::Vms => "with the rules of `vms` 16 and 64 are possible".to_owned(),
+    };
+    Err(format!("a value block of {len} bytes; {possible}"))
 }
 
 fn exists(name: &LockspaceName) -> Refusal {

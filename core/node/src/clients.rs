@@ -3,7 +3,8 @@
 use crate::{Node, wish::Asker};
 use core::time::Duration;
 use mainstay_base::{
-    Access, Fairness, Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX,
+    Access, Compat, Fairness, Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT,
+    VALUE_LEN_MAX,
 };
 use mainstay_dlm::{ChildCall, ConvertCall, LockCall, RangeCall, UnlockCall};
 use mainstay_fencing::Proof;
@@ -212,7 +213,11 @@ impl Node {
                 value_len,
                 access,
                 fairness,
-            } => self.create_lockspace(now, session, request, name, value_len, &access, fairness),
+                compat,
+            } => {
+                let manner = (fairness, compat);
+                self.create_lockspace(now, session, request, name, value_len, &access, manner);
+            }
             Ask::SetLockspace { name, access } => {
                 self.set_lockspace(now, session, request, name, access);
             }
@@ -278,6 +283,7 @@ impl Node {
             origin,
             access,
             fairness: Fairness::default(),
+            compat: Compat::Strict,
         };
         self.wish(now, command, Some(asker));
     }

@@ -326,7 +326,8 @@ impl Node {
                     origin,
                 } => {
                     let (id, value_len) = (lockspace.id, lockspace.value_len);
-                    self.dlm.add_space(id, value_len, lockspace.fairness);
+                    let (fairness, compat) = (lockspace.fairness, lockspace.compat);
+                    self.dlm.add_compat_space(id, value_len, fairness, compat);
                     if origin.is_some() || !Mutant::RulesOfSnapshotForgotten.active() {
                         self.guard(&lockspace);
                     }

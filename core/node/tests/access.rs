@@ -67,6 +67,7 @@ fn create(w: &mut World, access: AccessChange) -> LockspaceAccess {
         value_len: Some(48),
         access,
         fairness: mainstay_base::Fairness::default(),
+        compat: mainstay_base::Compat::Strict,
     };
     match ask(w, N1, 10, make) {
         Ok(Answer::LockspaceSet(made)) => *made,
@@ -155,6 +156,7 @@ fn a_lockspace_belongs_to_its_maker() {
         value_len: None,
         access: AccessChange::default(),
         fairness: mainstay_base::Fairness::default(),
+        compat: mainstay_base::Compat::Strict,
     };
     let refused = ask(&mut w, N1, 1, again).unwrap_err();
     assert!(refused.to_string().contains("exists already"), "{refused}");

@@ -179,6 +179,7 @@ fn orphans_are_their_users() {
         value_len: None,
         access: AccessChange::default(),
         fairness: mainstay_base::Fairness::default(),
+        compat: mainstay_base::Compat::Strict,
     };
     let request = w.ask(N1, 10, make);
     let space = match w.wait(N1, request) {

@@ -16,9 +16,9 @@ use crate::{
     sets::{ConvertOne, OneDone, SetMember, UnlockOne},
 };
 use mainstay_base::{
-    AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Fairness, Incarnation, Instant,
-    LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token,
-    Value, ValueBlock, ValueVersion,
+    AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Compat, Fairness, Incarnation,
+    Instant, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName,
+    SessionId, Token, Value, ValueBlock, ValueVersion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -239,6 +239,8 @@ pub enum Ask {
         access: AccessChange,
         /// How it shares out its resources.
         fairness: Fairness,
+        /// Whose rules it follows where systems differ.
+        compat: Compat,
     },
     /// Change who may lock what in a lockspace. Its owner, root and the daemon's user only. Answered by
     /// [`Answer::LockspaceSet`].

@@ -113,6 +113,9 @@ pub enum Refusal {
         "the lock has locks beneath it ({0} right beneath): release those first, or all together"
     )]
     HasSubLocks(u32),
+    /// In a lockspace with the rules of the SA Forum: the session holds that resource in EX already.
+    #[error("this session holds the resource in ex already, and would wait for itself")]
+    Duplicate,
 }
 
 impl Refusal {
@@ -155,6 +158,7 @@ impl Refusal {
             Refusal::OrphanInMode(_) => "orphan-in-mode",
             Refusal::ParentNotGranted => "parent-not-granted",
             Refusal::HasSubLocks(_) => "has-sub-locks",
+            Refusal::Duplicate => "duplicate",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::event::Reason;
 use mainstay_base::{
-    Access, ByteRange, ClusterId, Epoch, Fairness, Incarnation, LinkId, LockId, LockMode,
+    Access, ByteRange, ClusterId, Compat, Epoch, Fairness, Incarnation, LinkId, LockId, LockMode,
     LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
 };
 use serde::{Deserialize, Serialize};
@@ -129,6 +129,8 @@ pub struct LockspaceAccess {
     pub access: Access,
     /// How it shares out its resources.
     pub fairness: Fairness,
+    /// Whose rules it follows where systems differ.
+    pub compat: Compat,
 }
 
 /// Which resources a report shall show.

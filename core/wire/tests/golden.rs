@@ -440,6 +440,7 @@ fn asks() -> Vec<(&'static str, Ask)> {
                     overtake: 7,
                     min_hold_ms: 300,
                 },
+                compat: mainstay_base::Compat::Vms,
             },
         ),
         (
@@ -478,6 +479,7 @@ fn access() -> LockspaceAccess {
             ..Access::open_to_all(1000, 100)
         },
         fairness: mainstay_base::Fairness::default(),
+        compat: mainstay_base::Compat::Linux,
     }
 }
 
@@ -585,6 +587,13 @@ fn answers() -> Vec<(&'static str, ToClient)> {
             }),
         ),
         ("demoted", ToClient::Demoted { handle: Handle(11) }),
+        (
+            "duplicate",
+            ToClient::Done {
+                request: 4,
+                result: Err(Refusal::Duplicate),
+            },
+        ),
         (
             "refused-after-demotion",
             ToClient::Done {

@@ -85,6 +85,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::CreateLockspace {
                 access: Access::open_to_all(1000, 100),
                 fairness: mainstay_base::Fairness::default(),
+                compat: mainstay_base::Compat::Strict,
                 name: LockspaceName::new("default").expect("a name"),
                 value_len: 32,
                 origin,

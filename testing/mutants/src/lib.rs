@@ -45,7 +45,10 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::TreeScattered
         | Mutant::ParentGoesFirst
         | Mutant::TreeLeftBehind
-        | Mutant::OvertakesForEver => Profile::Quiet,
+        | Mutant::OvertakesForEver
+        | Mutant::ShortValueClears
+        | Mutant::OnlyValueWritersMark
+        | Mutant::DuplicateWaits => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

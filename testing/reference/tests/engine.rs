@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use mainstay_base::{LockMode, Order, Token, Updated, ValueBlock, ValueUpdate, ValueVersion};
+use mainstay_base::{
+    Compat, LockMode, Order, Token, Updated, ValueBlock, ValueUpdate, ValueVersion,
+};
 use mainstay_lock::{Effect, Flags, LockView, Resource, Restated, Rules, UpdateError};
 use mainstay_reference::resource::{Brief, Key, Reference};
 use proptest::prelude::*;
@@ -35,10 +37,17 @@ enum Step {
 fn rules() -> impl Strategy<Value = Rules> {
     let order = proptest::sample::select(Order::ALL.to_vec());
     let overtake = prop_oneof![2 => Just(64), 1 => Just(0), 1 => Just(1), 1 => Just(2)];
-    (order, overtake).prop_map(|(order, overtake)| Rules {
-        value_len: VALUE_LEN as u16,
+    let compat = prop_oneof![
+        3 => Just(Compat::Strict), 2 => Just(Compat::Linux), 2 => Just(Compat::Vms), 1 => Just(Compat::Saf),
+    ];
+    (order, overtake, compat).prop_map(|(order, overtake, compat)| Rules {
+        value_len: match compat {
+            Compat::Vms => 64,
+            _ => VALUE_LEN as u16,
+        },
         order,
         overtake,
+        compat,
     })
 }
 
@@ -136,8 +145,12 @@ fn counted(mut step: Step) -> Step {
     step
 }
 
-fn block(byte: Option<u8>) -> Option<ValueBlock> {
-    byte.map(|b| ValueBlock::new([b, 1]).unwrap())
+/// Of a length that the lockspace has, or sometimes not.
+fn block(rules: Rules, byte: Option<u8>) -> Option<ValueBlock> {
+    byte.map(|b| match rules.compat {
+        Compat::Vms => ValueBlock::new(vec![b; [16, 16, 64, 15][usize::from(b % 4)]]).unwrap(),
+        _ => ValueBlock::new([b, 1]).unwrap(),
+    })
 }
 
 /// An update on both; whether it is valid, and the same on both.
@@ -168,7 +181,7 @@ fn both(rules: Rules, engine: &mut Resource<Key>, model: &mut Reference, step: &
             model.request(key, mode, flags, bast, &mut expected),
         ),
         Step::Convert(key, mode, flags, bast, value) => {
-            let value = block(value);
+            let value = block(rules, value);
             let valid = engine.convert(key, mode, flags, bast, value.as_ref(), &mut out);
             let model_valid = model.convert(key, mode, flags, bast, value, &mut expected);
             (valid.is_ok(), model_valid)
@@ -180,7 +193,7 @@ fn both(rules: Rules, engine: &mut Resource<Key>, model: &mut Reference, step: &
             model.convert_demoted(key, mode, flags, bast, &mut expected),
         ),
         Step::Unlock(key, flags, value) => {
-            let value = block(value);
+            let value = block(rules, value);
             let valid = engine.unlock(key, flags, value.as_ref(), &mut out);
             (
                 valid.is_ok(),
@@ -200,7 +213,7 @@ fn both(rules: Rules, engine: &mut Resource<Key>, model: &mut Reference, step: &
             let update = ValueUpdate::Swap {
                 expect,
                 expect_stale,
-                block: block(Some(byte)).unwrap(),
+                block: block(rules, Some(byte)).unwrap(),
             };
             updated(engine, model, key, &update)
         }

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod dice;
 pub mod disk;
 pub mod faults;
+mod foreign;
 mod links;
 pub mod machine;
 pub mod network;

@@ -112,6 +112,7 @@ impl World {
             known.unwrap_or(valblk),
         );
         self.books.set_persistent(who, flags);
+        self.has_read(who, res, &granted, publish);
         let here = &self.books.lives[life as usize];
         let gone = here
             .incarnation

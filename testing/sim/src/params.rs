@@ -7,8 +7,8 @@ use crate::{
     workloads::Kind,
 };
 use mainstay_base::{
-    DeadlockConfig, Entropy, Fairness, FencePolicy, MastersConfig, NodeId, NodeName, NodeSpec,
-    Order, Timings, VictimPolicy,
+    Compat, DeadlockConfig, Entropy, Fairness, FencePolicy, MastersConfig, NodeId, NodeName,
+    NodeSpec, Order, Timings, VictimPolicy,
 };
 use std::time::Duration;
 
@@ -99,6 +99,8 @@ pub struct Params {
     pub resources: [u32; 12],
     /// How the lockspaces share out their resources.
     pub fairness: Fairness,
+    /// Whose rules another lockspace follows, if there is one.
+    pub compat: Compat,
     /// How long orphans are kept.
     pub orphan_expiry: Option<Duration>,
     /// How long faults last, in nanoseconds.
@@ -125,6 +127,7 @@ impl Params {
         let mut gathered = Entropy::new(seed ^ 0x7365_7473);
         let mut shared = Entropy::new(seed ^ 0x6372_6f77_6473);
         let mut grown = Entropy::new(seed ^ 0x0074_7265_6573);
+        let mut foreign = Entropy::new(seed ^ 0x666f_7265_6967);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -247,6 +250,19 @@ impl Params {
         // Nor trees.
         let trees = *grown.pick(&[0, 0, 1, 2]) * u64::from(count > 1);
         clients.extend((0..trees).map(|_| Kind::Trees));
+        // Nor others' rules.
+        let compat = match count {
+            1 => Compat::Strict,
+            _ => *foreign.pick(&[
+                Compat::Strict,
+                Compat::Strict,
+                Compat::Linux,
+                Compat::Vms,
+                Compat::Saf,
+            ]),
+        };
+        let foreigners = u64::from(compat != Compat::Strict) * foreign.between(1, 2);
+        clients.extend((0..foreigners).map(|_| Kind::Foreign));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {
@@ -274,6 +290,7 @@ impl Params {
             clients,
             resources,
             fairness,
+            compat,
             orphan_expiry,
             fire,
             gap,

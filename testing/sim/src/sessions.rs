@@ -6,6 +6,7 @@ use crate::{
     dice::{Dice, MS},
     shares,
     trace::mix_bytes,
+    users,
     workloads::{Brain, Hands, Happened},
     world::{Ev, Up, World},
 };
@@ -374,6 +375,7 @@ impl World {
             client: no,
             request,
         });
+        self.judge_foreign(slot, &call, &result);
         match &result {
             Ok(
                 Answer::Granted(_)
@@ -386,7 +388,7 @@ impl World {
         }
         match (call, result) {
             (Call::Create(space), Ok(Answer::LockspaceSet(_))) => {
-                self.has_rules = true;
+                self.has_rules |= users::has_rules(&self.terrain, &self.terrain.spaces[space]);
                 self.open_existing(slot, space);
             }
             (Call::Create(space), Err(Refusal::Invalid(_))) => {
@@ -635,7 +637,7 @@ impl World {
                 let Some(lockspace) = client.spaces[space] else {
                     return;
                 };
-                let flags = shares::with_priority(&self.terrain, &mut self.dice.client, flags);
+                let flags = shares::with_priority(&self.terrain, &mut self.dice.client, res, flags);
                 let phase = Phase::Asking;
                 let demoted = false;
                 let lock = Lock {
@@ -728,10 +730,11 @@ impl World {
             self.fact(&Fact::MayInvalidate { res });
         }
         if let Some(block) = &value {
+            let block = &self.in_full(who, res, block);
             self.judge
                 .observe(self.now, &Fact::Publishing { who, res, block }, &self.books);
         }
-        let flags = shares::with_priority(&self.terrain, &mut self.dice.client, flags);
+        let flags = shares::with_priority(&self.terrain, &mut self.dice.client, res, flags);
         // Who agrees to be demoted relies on no more than NL from now on.
         let left = match flags.contains(Flags::CONVDEADLK) {
             true => LockMode::Nl,
@@ -782,6 +785,7 @@ impl World {
             flags = flags.without(Flags::VALBLK);
         }
         if let Some(block) = &value {
+            let block = &self.in_full(who, res, block);
             self.judge
                 .observe(self.now, &Fact::Publishing { who, res, block }, &self.books);
         }

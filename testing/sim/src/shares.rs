@@ -1,11 +1,15 @@
 //! How the lockspaces of a run share out their resources, and who has priority in them.
 
-use crate::{dice::Dice, users, workloads::Terrain};
-use mainstay_base::{AccessChange, Entropy, Fairness, Flags, LockspaceName, Order};
+use crate::{checkers::books::Res, dice::Dice, foreign, users, workloads::Terrain};
+use mainstay_base::{AccessChange, Compat, Entropy, Fairness, Flags, LockspaceName, Order};
 use mainstay_wire::client::Ask;
 
 /// What makes a lockspace, if it is not as it would be when it is opened.
 pub(crate) fn make(terrain: &Terrain, name: &LockspaceName) -> Option<Ask> {
+    let foreign = foreign::make(terrain, name);
+    if foreign.is_some() {
+        return foreign;
+    }
     let ruled = users::has_rules(terrain, name);
     let fairness = terrain.fairness;
     let access = match ruled {
@@ -17,11 +21,20 @@ pub(crate) fn make(terrain: &Terrain, name: &LockspaceName) -> Option<Ask> {
         value_len: None,
         access,
         fairness,
+        compat: Compat::Strict,
     })
 }
 
 /// A call's flags, with a priority where there are any.
-pub(crate) fn with_priority(terrain: &Terrain, dice: &mut Entropy, flags: Flags) -> Flags {
+pub(crate) fn with_priority(
+    terrain: &Terrain,
+    dice: &mut Entropy,
+    res: Res,
+    flags: Flags,
+) -> Flags {
+    if foreign::compat(terrain, res) != Compat::Strict {
+        return flags;
+    }
     if terrain.fairness.order == Order::Priority && dice.percent(40) {
         return flags.with_priority(dice.between(1, 7) as u8);
     }

@@ -236,6 +236,7 @@ impl World {
         let ended = self
             .books
             .end_standing(|who, claim| who.client == no && !claim.persistent);
+        self.linux_writers_died(&ended);
         self.tell_ended(&ended);
         // What was asked and never answered may have been granted and dropped again.
         for res in self.touched.remove(&no).unwrap_or_default() {

@@ -3,7 +3,7 @@
 use crate::{
     checkers::{
         Fact, Judge,
-        books::{Books, ClientNo, PageNo, Res},
+        books::{Books, ClientNo, PageNo, Res, Who},
     },
     client::{Client, Mail},
     clock::Clock,
@@ -19,7 +19,7 @@ use crate::{
     trace::Trace,
     workloads::Terrain,
 };
-use mainstay_base::{DiskId, Entropy, Incarnation, Instant, NodeId, NodeName};
+use mainstay_base::{DiskId, Entropy, Incarnation, Instant, NodeId, NodeName, ValueBlock};
 use mainstay_wire::client::Ask;
 use std::{
     cmp::Reverse,
@@ -196,6 +196,8 @@ pub struct World {
     pub(crate) adopting: BTreeMap<ClientNo, Adopting>,
     /// Connections whose sessions their nodes have closed.
     pub(crate) ended: BTreeSet<u64>,
+    /// What locks with VMS' rules have read last.
+    pub(crate) read_by: BTreeMap<Who, ValueBlock>,
     /// A lockspace was made with rules.
     pub(crate) has_rules: bool,
     /// Answers to audits, not yet looked at.
@@ -248,7 +250,7 @@ impl World {
             .collect();
         let terrain = Terrain {
             fairness: params.fairness,
-            ..Terrain::new(params.resources)
+            ..Terrain::new(params.resources).with_compat(params.compat)
         };
         let net = Network::new(hosts.len(), params.links, params.net.clone());
         let mut world = World {
@@ -285,6 +287,7 @@ impl World {
             touched: BTreeMap::new(),
             adopting: BTreeMap::new(),
             ended: BTreeSet::new(),
+            read_by: BTreeMap::new(),
             has_rules: false,
             audits: Vec::new(),
             params,

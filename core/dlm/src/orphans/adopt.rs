@@ -9,7 +9,7 @@ use crate::{
 use mainstay_base::{
     Flags, Instant, LockId, LockMode, LockspaceId, Mutant, ResourceName, SessionId, Value,
 };
-use mainstay_lock::check_adopt;
+use mainstay_lock::admit_adopt;
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -58,7 +58,8 @@ impl Dlm {
     ) -> Result<(LockId, Granted), Refusal> {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
-        check_adopt(call.flags).map_err(invalid)?;
+        let compat = self.spaces.compat(call.space);
+        let flags = admit_adopt(compat, call.mode, call.flags).map_err(invalid)?;
         if !call.name.is_root() {
             let why =
                 "locks on sub-resources end with their sessions, so there are no orphans of them";
@@ -79,14 +80,14 @@ impl Dlm {
         owned.session = session;
         owned.handle = call.handle;
         owned.blocking = call.blocking;
-        owned.persistent = call.flags.contains(Flags::PERSISTENT);
-        owned.yields = call.flags.contains(Flags::NODLCKBLK);
+        owned.persistent = flags.contains(Flags::PERSISTENT);
+        owned.yields = flags.contains(Flags::NODLCKBLK);
         owned.asked = now;
         // Under a weaker mode the block may be another by now, and the copy is of the last grant.
         let exact = owned
             .granted
             .is_some_and(|mode| !mode.compatible(LockMode::Pw) && owned.valblk && !owned.unsure);
-        let wanted = exact && call.flags.contains(Flags::VALBLK);
+        let wanted = exact && flags.contains(Flags::VALBLK);
         let value = owned.value.as_deref().filter(|_| wanted).cloned();
         let (mode, token) = (call.mode, owned.token);
         let len = self.spaces.rules(call.space).value_len;

@@ -176,7 +176,8 @@ impl Dlm {
     }
 
     fn orphan(&mut self, now: Instant, lock: LockId, process: Arc<OwnerReport>) {
-        let expires = self.orphans.expiry.map(|expiry| now + expiry);
+        let expiry = self.orphans.expiry.filter(|_| self.may_expire(lock));
+        let expires = expiry.map(|expiry| now + expiry);
         if let Some(at) = expires {
             self.orphans.due.insert((at, lock));
         }

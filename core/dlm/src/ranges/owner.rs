@@ -2,6 +2,7 @@
 
 use crate::{
     Dlm, Out,
+    compat::Want,
     owner::{NewLock, check_known, invalid},
     table::{Pending, State},
 };
@@ -58,6 +59,7 @@ impl Dlm {
     ) -> Result<Option<Answer>, Refusal> {
         let (range, mode) = (call.range, call.mode);
         self.may_come(session, call.space)?;
+        self.spaces.check_has(call.space, Want::Range)?;
         check_known(call.flags)?;
         check_range(call.flags).map_err(invalid)?;
         if !call.name.is_root() {

@@ -9,12 +9,11 @@ use super::{Fault, News, Number, PATIENCE, Part, check_count};
 use crate::{
     Dlm,
     deadlock::Verdict,
-    owner::{NewLock, check_known, invalid},
+    owner::{NewLock, check_known},
     table::Pending,
     tree::needs_parent,
 };
 use mainstay_base::{Flags, Instant, LockId, LockspaceId, Mutant, SessionId, Token};
-use mainstay_lock::check_request;
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -121,15 +120,17 @@ impl Gathering {
 impl Dlm {
     /// A client asks for a set.
     pub fn lock_set(&mut self, now: Instant, session: SessionId, request: u64, call: SetCall) {
-        if let Err(why) = self.may_gather(session, &call) {
-            return self.done(session, request, Err(why));
-        }
-        let member = |(place, call)| Member {
+        let flags = match self.may_gather(session, &call) {
+            Ok(flags) => flags,
+            Err(why) => return self.done(session, request, Err(why)),
+        };
+        let member = |(place, (call, flags))| Member {
             place,
-            call,
+            call: SetMember { flags, ..call },
             state: State::Away,
         };
-        let mut members: Vec<Member> = call.members.into_iter().enumerate().map(member).collect();
+        let members = call.members.into_iter().zip(flags).enumerate();
+        let mut members: Vec<Member> = members.map(member).collect();
         if !Mutant::SetOrderAsAsked.active() {
             members.sort_by(|a, b| a.call.name.cmp(&b.call.name));
         }
@@ -160,7 +161,8 @@ impl Dlm {
         self.pursue_sets(now);
     }
 
-    fn may_gather(&self, session: SessionId, call: &SetCall) -> Result<(), Refusal> {
+    /// The flags of each member that count, if the call may be made.
+    fn may_gather(&self, session: SessionId, call: &SetCall) -> Result<Vec<Flags>, Refusal> {
         self.may_come(session, call.space)?;
         check_known(call.flags)?;
         check_count("a set", call.members.len())?;
@@ -173,15 +175,18 @@ impl Dlm {
                 call.flags
             )));
         }
+        let mut flags = Vec::new();
         for (place, member) in call.members.iter().enumerate() {
-            self.may_be_member((session, call.space), &call.members[..place], member)
+            let counts = self
+                .may_be_member((session, call.space), &call.members[..place], member)
                 .map_err(|why| MemberRefusal::at(place, member.name.clone(), why))?;
+            flags.push(counts);
         }
         let count = call.members.len() as u64;
         self.quotas.check(session, count, call.flags)?;
         match call.flags.contains(Flags::NOQUEUE) && !self.active {
             true => Err(Refusal::NoQuorum),
-            false => Ok(()),
+            false => Ok(flags),
         }
     }
 
@@ -190,10 +195,12 @@ impl Dlm {
         (session, space): (SessionId, LockspaceId),
         before: &[SetMember],
         member: &SetMember,
-    ) -> Result<(), Refusal> {
-        self.spaces.check_flags(space, member.flags)?;
-        check_request(member.mode, member.flags).map_err(invalid)?;
-        let other = member.flags.without(FOR_MEMBERS);
+    ) -> Result<Flags, Refusal> {
+        self.spaces.check_name(space, &member.name)?;
+        let flags = self
+            .spaces
+            .admit_request(space, member.mode, member.flags)?;
+        let other = flags.without(FOR_MEMBERS);
         if other != Flags::NONE {
             return Err(Refusal::Invalid(format!(
                 "a lock of a set does not take {other}; it takes {FOR_MEMBERS}"
@@ -212,7 +219,12 @@ impl Dlm {
             true => Err(Refusal::Invalid(
                 "the set names it twice; a set takes each resource once".to_owned(),
             )),
-            false => Ok(()),
+            false => {
+                let name = member.name.clone();
+                let resource = ResourceId { space, name };
+                self.check_duplicate(session, &resource, member.mode)?;
+                Ok(flags)
+            }
         }
     }
 

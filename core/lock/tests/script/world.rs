@@ -1,8 +1,10 @@
 //! One resource driven by lines of text.
 
-use mainstay_base::{Epoch, LockMode, Token, Value, ValueBlock, ValueUpdate, ValueVersion};
+use mainstay_base::{
+    Compat, Epoch, Fairness, LockMode, Token, Value, ValueBlock, ValueUpdate, ValueVersion,
+};
 use mainstay_lock::{
-    Effect, Flags, Invalid, LockView, Refusal, Resource, Restated, Ticket, UpdateError,
+    Effect, Flags, Invalid, LockView, Refusal, Resource, Restated, Rules, Ticket, UpdateError,
 };
 
 pub(crate) struct World {
@@ -202,9 +204,19 @@ impl World {
         let mut valid: Result<(), Invalid> = Ok(());
         match command {
             "new" => {
-                let len = words.take("len").map_or(Ok(VALUE_LEN), |l| number(&l))?;
+                let len = words
+                    .take("len")
+                    .map_or(Ok(VALUE_LEN as u16), |l| number(&l))?;
                 let floor = words.take("floor").map_or(Ok(Token::NONE), |f| token(&f))?;
-                self.resource = Resource::new(floor, len);
+                let compat = words.take("compat");
+                let compat = compat.map_or(Ok(Compat::Strict), |c| c.parse());
+                let compat = compat.map_err(|e| format!("{e}"))?;
+                let overtake = words.take("overtake");
+                let fairness = Fairness {
+                    overtake: overtake.map_or(Ok(compat.fairness().overtake), |n| number(&n))?,
+                    ..compat.fairness()
+                };
+                self.resource = Resource::new(floor, Rules::new(len, fairness, compat));
             }
             "request" => {
                 let mode = words.mode()?;

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{Member, Pending, View};
 use mainstay_base::{
-    Access, AccessChange, BootId, DiskId, Epoch, Fairness, Incarnation, LOCKSPACES_MAX,
-    LockspaceId, LockspaceName, Mutant, NodeId, VALUE_LEN_MAX,
+    Access, AccessChange, BootId, Compat, DiskId, Epoch, Fairness, Incarnation, LOCKSPACES_MAX,
+    LockspaceId, LockspaceName, Mutant, NodeId,
 };
 use mainstay_fencing::{FencedRecord, Proof};
 use mainstay_wire::event::Reason;
@@ -59,7 +59,10 @@ impl ClusterState {
                 origin,
                 access,
                 fairness,
-            } => vec![self.create_lockspace(name, *value_len, *origin, access, *fairness)],
+                compat,
+            } => {
+                vec![self.create_lockspace(name, *value_len, *origin, access, *fairness, *compat)]
+            }
             Command::SetAccess {
                 name,
                 change,
@@ -188,6 +191,7 @@ impl ClusterState {
         origin: super::RequestOrigin,
         access: &Access,
         fairness: Fairness,
+        compat: Compat,
     ) -> Change {
         let known = self.lockspaces.get(name).cloned();
         let created = known.is_none();
@@ -198,13 +202,13 @@ impl ClusterState {
             value_len,
             access: access.clone(),
             fairness,
+            compat,
         });
         if created
             && (self.lockspaces.len() >= LOCKSPACES_MAX
                 || access.check().is_err()
                 || !fairness.is_valid()
-                || value_len == 0
-                || usize::from(value_len) > VALUE_LEN_MAX
+                || !compat.allows_value_len(value_len.into())
                 || !self.has_room_for(&lockspace))
         {
             return Change::LockspaceRefused { origin };
@@ -213,6 +217,9 @@ impl ClusterState {
         self.note_access(&lockspace);
         if lockspace.fairness != Fairness::default() {
             self.fairness.insert(name.clone(), lockspace.fairness);
+        }
+        if lockspace.compat != Compat::Strict {
+            self.compat.insert(name.clone(), lockspace.compat);
         }
         Change::Lockspace {
             lockspace,

@@ -3,7 +3,8 @@
 use super::Lockspace;
 use crate::{Founding, Pending, View};
 use mainstay_base::{
-    Access, AccessChange, BootId, DiskId, Epoch, Fairness, Incarnation, LockspaceName, NodeId,
+    Access, AccessChange, BootId, Compat, DiskId, Epoch, Fairness, Incarnation, LockspaceName,
+    NodeId,
 };
 use mainstay_fencing::{FencedRecord, Proof};
 use mainstay_wire::{
@@ -82,6 +83,8 @@ pub enum Command {
         access: Access,
         /// How it shares out its resources.
         fairness: Fairness,
+        /// Whose rules it follows where systems differ.
+        compat: Compat,
     },
     /// A node lost its disk and is known by another from now on.
     ReplaceDisk {

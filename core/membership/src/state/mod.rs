@@ -12,8 +12,8 @@ pub use snapshot::StateError;
 
 use crate::{Founding, View};
 use mainstay_base::{
-    Access, BootId, ClusterId, DiskId, Epoch, Fairness, FencePolicy, Incarnation, LockspaceId,
-    LockspaceName, NodeId, NodeSpec, Timings,
+    Access, BootId, ClusterId, Compat, DiskId, Epoch, Fairness, FencePolicy, Incarnation,
+    LockspaceId, LockspaceName, NodeId, NodeSpec, Timings,
 };
 use mainstay_fencing::Proof;
 use serde::{Deserialize, Serialize};
@@ -48,15 +48,19 @@ pub struct Lockspace {
     /// How it shares out its resources. In a snapshot it stands apart, too.
     #[serde(skip)]
     pub fairness: Fairness,
+    /// Whose rules it follows where systems differ. In a snapshot it stands apart, too.
+    #[serde(skip)]
+    pub compat: Compat,
 }
 
 impl Lockspace {
-    /// Bytes that it takes in a snapshot at most: its name stands there four times, and no number
-    /// takes more than ten.
+    /// Bytes that it takes in a snapshot at most: its name stands there four times, or five if it follows
+    /// others' rules, and no number takes more than ten.
     fn len_max(&self) -> usize {
         let rules = self.access.rules.iter();
         let rules: usize = rules.map(|rule| rule.prefix.len() + 10).sum();
-        4 * (self.name.as_str().len() + 1) + 48 + rules
+        let names = 4 + usize::from(self.compat != Compat::Strict);
+        names * (self.name.as_str().len() + 1) + 48 + rules
     }
 }
 
@@ -92,6 +96,8 @@ pub struct ClusterState {
     access: BTreeMap<LockspaceName, Access>,
     /// How they share out their resources, where it is not as usual.
     fairness: BTreeMap<LockspaceName, Fairness>,
+    /// Whose rules they follow, where not their own.
+    compat: BTreeMap<LockspaceName, Compat>,
 }
 
 impl ClusterState {

@@ -3,15 +3,17 @@
 use super::ClusterState;
 use crate::View;
 use mainstay_base::{
-    Access, Fairness, Incarnation, LOCKSPACES_MAX, LockspaceName, NODES_MAX, NodeId, Token,
-    VALUE_LEN_MAX, VOTES_MAX,
+    Access, Compat, Fairness, Incarnation, LOCKSPACES_MAX, LockspaceName, NODES_MAX, NodeId, Token,
+    VOTES_MAX,
 };
 use mainstay_wire::codec::{self, DecodeError};
 use std::collections::BTreeMap;
 
 /// The format that this build writes.
-const VERSION: u8 = 4;
-/// The one before: all lockspaces were fair in the same way.
+const VERSION: u8 = 5;
+/// The one before: all lockspaces followed the same rules.
+const WITHOUT_COMPAT: u8 = 4;
+/// The one before that: all lockspaces were fair in the same way.
 const WITHOUT_FAIRNESS: u8 = 3;
 /// The one before that: everybody might lock everything.
 const WITHOUT_ACCESS: u8 = 2;
@@ -61,7 +63,8 @@ impl ClusterState {
         match bytes {
             [] => Err(StateError::Empty),
             [
-                version @ (VERSION | WITHOUT_FAIRNESS | WITHOUT_ACCESS | WITHOUT_MOVES),
+                version @ (VERSION | WITHOUT_COMPAT | WITHOUT_FAIRNESS | WITHOUT_ACCESS
+                | WITHOUT_MOVES),
                 state @ ..,
             ] => {
                 let mut state = state.to_vec();
@@ -71,8 +74,11 @@ impl ClusterState {
                 if *version < WITHOUT_FAIRNESS {
                     codec::encode(&BTreeMap::<LockspaceName, Access>::new(), &mut state);
                 }
-                if *version < VERSION {
+                if *version < WITHOUT_COMPAT {
                     codec::encode(&BTreeMap::<LockspaceName, Fairness>::new(), &mut state);
+                }
+                if *version < VERSION {
+                    codec::encode(&BTreeMap::<LockspaceName, Compat>::new(), &mut state);
                 }
                 let mut state: ClusterState =
                     codec::decode("cluster state", STATE_LEN_MAX, &state)?;
@@ -89,6 +95,13 @@ impl ClusterState {
                         "it says how a lockspace shares out its resources that it does not have",
                     ))?;
                     lockspace.fairness = *fairness;
+                }
+                for (name, compat) in &state.compat {
+                    let lockspace = state.lockspaces.get_mut(name);
+                    let lockspace = lockspace.ok_or(StateError::Impossible(
+                        "it says whose rules a lockspace follows that it does not have",
+                    ))?;
+                    lockspace.compat = *compat;
                 }
                 state.check().map_err(StateError::Impossible)?;
                 Ok(state)
@@ -123,7 +136,7 @@ impl ClusterState {
         for (name, space) in &self.lockspaces {
             let len = usize::from(space.value_len);
             let counted = (1..=LOCKSPACES_MAX).contains(&(space.id.0 as usize));
-            if *name != space.name || !counted || !(1..=VALUE_LEN_MAX).contains(&len) {
+            if *name != space.name || !counted || !space.compat.allows_value_len(len) {
                 return Err(
                     "it has a lockspace whose name, number or value length is out of range",
                 );

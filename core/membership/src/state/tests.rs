@@ -181,6 +181,7 @@ fn a_lockspace_is_created_once_per_name() {
     let mut log = Log::founded(&[1]);
     let create = |name: &str, value_len| Command::CreateLockspace {
         fairness: mainstay_base::Fairness::default(),
+        compat: mainstay_base::Compat::Strict,
         access: mainstay_base::Access::open_to_all(0, 0),
         name: LockspaceName::new(name).expect("a valid name"),
         value_len,
@@ -206,6 +207,37 @@ fn a_lockspace_is_created_once_per_name() {
         refused.as_slice(),
         [Change::LockspaceRefused { .. }]
     ));
+    let follow = |name, value_len, compat| match create(name, value_len) {
+        Command::CreateLockspace {
+            name,
+            value_len,
+            origin,
+            access,
+            fairness,
+            ..
+        } => Command::CreateLockspace {
+            name,
+            value_len,
+            origin,
+            access,
+            fairness,
+            compat,
+        },
+        other => other,
+    };
+    let vms = mainstay_base::Compat::Vms;
+    assert_eq!(created(log.add(follow("vms", 16, vms))), (3, 16, true));
+    for len in [15, 32] {
+        let refused = log.add(follow("vms-2", len, vms));
+        assert!(
+            matches!(refused.as_slice(), [Change::LockspaceRefused { .. }]),
+            "{len}"
+        );
+    }
+    let kept = ClusterState::decode(&log.state.encode()).expect("just encoded");
+    let name = LockspaceName::new("vms").expect("a valid name");
+    assert_eq!(kept.lockspace(&name).map(|l| l.compat), Some(vms));
+    assert_eq!(kept, log.state);
 }
 
 /// Protects the log's replay after a restart: what is applied again changes nothing.
@@ -341,6 +373,7 @@ fn only_the_owner_changes_access() {
     let name = LockspaceName::new("vms").expect("a valid name");
     log.add(Command::CreateLockspace {
         fairness: mainstay_base::Fairness::default(),
+        compat: mainstay_base::Compat::Strict,
         access: Access::open_to_all(1000, 100),
         name: name.clone(),
         value_len: 32,
@@ -422,6 +455,7 @@ fn lockspaces_fit_a_snapshot() {
     let create = |log: &mut Log, i: usize, access: &Access| {
         let changes = log.add(Command::CreateLockspace {
             fairness: mainstay_base::Fairness::default(),
+            compat: mainstay_base::Compat::Strict,
             name: name(i),
             value_len: 32,
             origin: origin(i as u64),
@@ -470,6 +504,7 @@ fn a_change_of_access_is_made_once() {
     let name = LockspaceName::new("vms").expect("a valid name");
     log.add(Command::CreateLockspace {
         fairness: mainstay_base::Fairness::default(),
+        compat: mainstay_base::Compat::Strict,
         access: Access::open_to_all(0, 0),
         name: name.clone(),
         value_len: 32,

@@ -8,7 +8,7 @@ use crate::{
     output::{self, Table},
 };
 use clap::{Args, Subcommand};
-use mainstay_base::{AccessChange, AccessRule, Fairness, LockMode, ModeSet, Order, Whom};
+use mainstay_base::{AccessChange, AccessRule, Compat, Fairness, LockMode, ModeSet, Order, Whom};
 use mainstay_wire::report::LockspaceAccess;
 use serde_json::{Value, json};
 
@@ -44,27 +44,38 @@ pub(crate) struct Wanted {
 #[derive(Debug, Args)]
 #[command(
     after_help = "A lockspace is also created when it is first opened: owned by who opens it, mode 666, so \
-    that everybody may do everything until the owner says otherwise. Order, overtake and min-hold are what they are \
-    for as long as the lockspace exists.\n\nExamples:\n  \
+    that everybody may do everything until the owner says otherwise. Order, overtake, min-hold and compat are what \
+    they are for as long as the lockspace exists.\n\n\
+    With --compat a lockspace is as programs know it that were written for another system. linux: flags without \
+    effect are accepted, a cancel that comes too late is answered like any other, the value block is marked whenever \
+    a holder of pw or ex dies. vms: names of at most 31 bytes, value blocks of 16 or 64, and only the flags of $ENQ. \
+    saf: locks in pr and ex only, without conversions and value blocks; persistent ones stay until they are purged. \
+    All of it is in docs/protocol/compat.md.\n\nExamples:\n  \
     mainstay lockspace create vms --mode 660\n  mainstay lockspace create jobs --value-len 64\n  \
-    mainstay lockspace create index --order phase-fair --min-hold-ms 20"
+    mainstay lockspace create index --order phase-fair --min-hold-ms 20\n  \
+    mainstay lockspace create lvm_global --compat linux"
 )]
 pub(crate) struct CreateArgs {
     /// Its name
     pub(crate) name: String,
-    /// Length of its value blocks, in bytes; 32 without this
+    /// Length of its value blocks, in bytes; 32 without this, or 16 with `--compat vms`
     #[arg(long, value_name = "BYTES")]
     pub(crate) value_len: Option<u16>,
     /// In which order what waits for a resource is granted: `fifo`, as it came; `phase-fair`, readers and
     /// writers by turns; `priority`, where each step of a call's priority (0 to 7) counts as 32 arrivals
     #[arg(long, value_name = "ORDER", default_value = "fifo")]
     pub(crate) order: Order,
-    /// So many conversions may pass whoever waits foremost; 0 for any number, as in VMS and Linux
-    #[arg(long, value_name = "NUMBER", default_value_t = Fairness::OVERTAKE_DEFAULT)]
-    pub(crate) overtake: u8,
+    /// So many conversions may pass whoever waits foremost; 0 for any number, as in VMS and Linux. 64
+    /// without this, or 0 with `--compat vms` or `linux`
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) overtake: Option<u8>,
     /// For so many milliseconds after a grant its holder is not told that it is in the way; at most 10000
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub(crate) min_hold_ms: u16,
+    /// Whose rules it follows where systems differ: `strict`, its own; `linux`, `vms`, or `saf`, the SA
+    /// Forum's lock service
+    #[arg(long, value_name = "SYSTEM", default_value = "strict")]
+    pub(crate) compat: Compat,
     #[command(flatten)]
     pub(crate) wanted: Wanted,
     /// A rule, as for `lockspace rules`; may be given several times
@@ -220,12 +231,12 @@ async fn create(global: &Global, args: CreateArgs) -> Outcome {
     let change = change(args.wanted, Some(args.rule))?;
     let fairness = Fairness {
         order: args.order,
-        overtake: args.overtake,
+        overtake: args.overtake.unwrap_or(args.compat.fairness().overtake),
         min_hold_ms: args.min_hold_ms,
     };
     let client = connect(global).await?;
     let made = client
-        .create_lockspace(name, args.value_len, change, fairness)
+        .create_lockspace(name, args.value_len, change, fairness, args.compat)
         .await?;
     show(global, &made)
 }
@@ -322,7 +333,7 @@ fn as_json(lockspace: &LockspaceAccess) -> Value {
     json!({
         "id": lockspace.id,
         "name": lockspace.name,
-        "value_len": lockspace.value_len,
+        "value_len": value_len(lockspace),
         "owner": access.owner,
         "group": access.group,
         "mode": format!("{:03o}", access.mode),
@@ -330,7 +341,13 @@ fn as_json(lockspace: &LockspaceAccess) -> Value {
         "order": lockspace.fairness.order.name(),
         "overtake": lockspace.fairness.overtake,
         "min_hold_ms": lockspace.fairness.min_hold_ms,
+        "compat": lockspace.compat.name(),
     })
+}
+
+/// How long its value blocks are, if it has any.
+fn value_len(lockspace: &LockspaceAccess) -> Option<u16> {
+    Some(lockspace.value_len).filter(|_| lockspace.compat != Compat::Saf)
 }
 
 fn render(lockspaces: &[LockspaceAccess]) -> String {
@@ -343,6 +360,7 @@ fn render(lockspaces: &[LockspaceAccess]) -> String {
         "ORDER",
         "OVERTAKE",
         "MIN HOLD",
+        "COMPAT",
         "RULES",
     ]);
     for lockspace in lockspaces {
@@ -353,7 +371,7 @@ fn render(lockspaces: &[LockspaceAccess]) -> String {
             .map(|rule| format!("{}:{}", of(rule.whom, &rule.prefix), modes(rule.modes)));
         table.row([
             lockspace.name.to_string(),
-            lockspace.value_len.to_string(),
+            value_len(lockspace).map_or_else(|| "-".to_owned(), |len| len.to_string()),
             access.owner.to_string(),
             access.group.to_string(),
             format!("{:03o}", access.mode),
@@ -366,12 +384,13 @@ fn render(lockspaces: &[LockspaceAccess]) -> String {
                 0 => "-".to_owned(),
                 ms => format!("{ms} ms"),
             },
+            lockspace.compat.to_string(),
             rules.next().unwrap_or_else(|| "-".to_owned()),
         ]);
         for rule in rules {
             let none = String::new;
-            let mut row = [(); 9].map(|()| none());
-            row[8] = rule;
+            let mut row = [(); 10].map(|()| none());
+            row[9] = rule;
             table.row(row);
         }
     }

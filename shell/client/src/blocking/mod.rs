@@ -28,7 +28,7 @@ use crate::{
     session::Owned,
 };
 use mainstay_base::{
-    AccessChange, ByteRange, Fairness, Flags, LockId, LockspaceId, LockspaceName, NodeName,
+    AccessChange, ByteRange, Compat, Fairness, Flags, LockId, LockspaceId, LockspaceName, NodeName,
     ResourceName, SessionId, Updated, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
@@ -308,7 +308,8 @@ impl Client {
 
     /// Creates a lockspace that does not exist yet: owned by the caller, open to all, but for what
     /// `access` names. Value blocks have `value_len` bytes, or the default. It shares out its resources as
-    /// `fairness` says, for as long as it exists.
+    /// `fairness` says, and follows the rules of `compat` where systems differ, for as long as it exists.
+    /// What is usual with those rules is [`Compat::fairness`].
     ///
     /// # Errors
     /// If it exists, the daemon refuses, or the session is lost.
@@ -318,12 +319,14 @@ impl Client {
         value_len: Option<u16>,
         access: AccessChange,
         fairness: Fairness,
+        compat: Compat,
     ) -> Result<LockspaceAccess, LockError> {
         let ask = Ask::CreateLockspace {
             name,
             value_len,
             access,
             fairness,
+            compat,
         };
         self.call(ask, answer::lockspace_set)
     }

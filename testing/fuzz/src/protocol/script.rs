@@ -2,8 +2,8 @@
 
 use crate::Feed;
 use mainstay_base::{
-    AccessChange, AccessRule, ByteRange, Fairness, Flags, LockMode, LockspaceId, LockspaceName,
-    ModeSet, Order, ResourceName, ValueBlock, ValueUpdate, ValueVersion, Whom,
+    AccessChange, AccessRule, ByteRange, Compat, Fairness, Flags, LockMode, LockspaceId,
+    LockspaceName, ModeSet, Order, ResourceName, ValueBlock, ValueUpdate, ValueVersion, Whom,
 };
 use mainstay_wire::{
     client::{Ask, FromClient, Handle, MESSAGE_LEN_MAX},
@@ -79,6 +79,7 @@ pub(super) fn first(rules: Option<Action>) -> Vec<Action> {
         value_len: Some([4, 8, 10, 32][usize::from(choice >> 6)]),
         access: AccessChange::default(),
         fairness,
+        compat: Compat::Strict,
     };
     vec![Action::Ask(3, open), Action::Ask(0, create)]
 }
@@ -436,6 +437,7 @@ fn lockspace(feed: &mut Feed<'_>) -> Ask {
                 min_hold_ms: [0, 10, 10_001][usize::from(feed.byte() % 3)],
                 ..Fairness::default()
             },
+            compat: Compat::Strict,
         },
         _ => Ask::SetLockspace {
             name,

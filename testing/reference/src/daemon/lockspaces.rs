@@ -3,8 +3,8 @@
 use super::{Daemon, invalid, root};
 use crate::resource::has;
 use mainstay_base::{
-    Access, AccessChange, Caller, Fairness, LockMode, LockspaceId, LockspaceName, ResourceName,
-    SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX, Whom,
+    Access, AccessChange, Caller, Compat, Fairness, LockMode, LockspaceId, LockspaceName,
+    ResourceName, SessionId, VALUE_LEN_DEFAULT, VALUE_LEN_MAX, Whom,
 };
 use mainstay_lock::Rules;
 use mainstay_wire::{
@@ -145,6 +145,7 @@ impl Daemon {
             value_len: value_len.unwrap_or(VALUE_LEN_DEFAULT as u16),
             order: fairness.order,
             overtake: fairness.overtake,
+            compat: Compat::Strict,
         };
         let space = Space {
             name,
@@ -165,6 +166,7 @@ impl Daemon {
             value_len: space.rules.value_len,
             access: space.access.clone(),
             fairness: space.fairness,
+            compat: space.rules.compat,
         }))
     }
 

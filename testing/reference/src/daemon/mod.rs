@@ -17,6 +17,7 @@
 //!   each other is modelled.
 //! * What is in reports (`Status`, `Locks`, `Why`, `Graph`, `Contention`, `Masters`, `Lockspaces`, `Orphans`):
 //!   only that each is answered once, in time and by its kind.
+//! * Lockspaces that follow the rules of other systems (the model of one resource knows those).
 //! * Limits per user, orphans that expire, and patterns and processes of a purge.
 //! * What only a privileged client may do to the node (`Leave`, `Vouch`, `DumpRecorder`): only that others
 //!   may not.
@@ -39,7 +40,7 @@ pub use said::Said;
 use crate::resource::{Key, Reference};
 use lockspaces::Space;
 use mainstay_base::{
-    Caller, Instant, LockMode, LockspaceId, ResourceName, SessionId, Token, ValueVersion,
+    Caller, Compat, Instant, LockMode, LockspaceId, ResourceName, SessionId, Token, ValueVersion,
 };
 use mainstay_lock::Effect;
 use mainstay_wire::{
@@ -182,6 +183,7 @@ impl Daemon {
             Ask::PurgeOrphans { wish } => {
                 wish.pattern.is_none() && wish.pid.is_none() && wish.node.is_none()
             }
+            Ask::CreateLockspace { compat, .. } => *compat == Compat::Strict,
             Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping => false,
             _ => true,
         }
@@ -227,6 +229,7 @@ impl Daemon {
                 value_len,
                 access,
                 fairness,
+                compat: _,
             } => {
                 let made = self.create_lockspace(session, name, value_len, &access, fairness);
                 self.answer(session, request, made);

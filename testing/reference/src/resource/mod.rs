@@ -1,6 +1,7 @@
 //! The plain model of one resource. Nothing here is shared with the engine but the words of its
 //! interface; the tables are written down once more.
 
+mod compat;
 mod order;
 mod rebuild;
 
@@ -454,7 +455,7 @@ impl Reference {
             version = version.max(Token::floor(self.last_token.epoch()).0);
         }
         self.value = Value {
-            block: block.padded(usize::from(self.rules.value_len)).unwrap(),
+            block: self.in_full(&block),
             version: ValueVersion(version),
             maybe_stale: false,
         };
@@ -504,6 +505,9 @@ impl Reference {
         bast: bool,
         out: Out<'_>,
     ) -> bool {
+        let Some(flags) = self.counts(None, mode, flags) else {
+            return false;
+        };
         if Reference::request_is_wrong(mode, flags) || self.known(key) {
             return false;
         }
@@ -538,9 +542,18 @@ impl Reference {
             return false;
         };
         let from = lock.mode();
+        let Some(flags) = self.counts(Some(from), mode, flags) else {
+            return false;
+        };
         let way = way(from, mode);
+        let unfit = value
+            .as_ref()
+            .is_some_and(|block| self.value_is_wrong(block));
         let to_publish = way == b'w' && has(flags, Flags::VALBLK) && !has(flags, Flags::IVVALBLK);
-        if Reference::conversion_is_wrong(from, mode, flags) || (to_publish && value.is_none()) {
+        if Reference::conversion_is_wrong(from, mode, flags)
+            || (way == b'w' && unfit)
+            || (to_publish && value.is_none())
+        {
             return false;
         }
         // What publishes is never stopped by others, so it may be done first.
@@ -565,6 +578,9 @@ impl Reference {
         bast: bool,
         out: Out<'_>,
     ) -> bool {
+        let Some(flags) = self.counts(Some(LockMode::Nl), mode, flags) else {
+            return false;
+        };
         let wrong = (has(flags, Flags::QUECVT) && mode == LockMode::Nl)
             || (has(flags, Flags::CONVDEADLK) && has(flags, Flags::NOQUEUE | Flags::NODLCKWT))
             || (has(flags, Flags::NOQUEUEBAST) && !has(flags, Flags::NOQUEUE))
@@ -607,10 +623,16 @@ impl Reference {
         let Some(lock) = all.find(|l| l.key == key).cloned() else {
             return false;
         };
-        if has(flags, Flags::NOQUEUE) {
+        if has(flags, Flags::NOQUEUE) || self.unlock_is_wrong(flags) {
             return false;
         }
         if lock.granted.is_some_and(|(mode, _)| writes(mode)) {
+            if value
+                .as_ref()
+                .is_some_and(|block| self.value_is_wrong(block))
+            {
+                return false;
+            }
             if has(flags, Flags::IVVALBLK) {
                 self.value.maybe_stale = true;
             } else if has(flags, Flags::VALBLK) && value.is_none() {
@@ -638,11 +660,7 @@ impl Reference {
             .filter(|l| l.key != key)
             .any(|l| excludes_writers(l.mode()));
         let (block, stale) = match update {
-            ValueUpdate::Swap { block, .. }
-                if block.as_bytes().len() > usize::from(self.rules.value_len) =>
-            {
-                return None;
-            }
+            ValueUpdate::Swap { block, .. } if self.value_is_wrong(block) => return None,
             _ if others => return Some(None),
             ValueUpdate::Swap {
                 expect,

@@ -119,6 +119,11 @@ pub enum Fact<'a> {
         /// The lock as it was.
         claim: &'a Claim,
     },
+    /// A lock in PW or EX ended with its session, in a lockspace where that alone marks the value.
+    WriterDied {
+        /// On what.
+        res: Res,
+    },
     /// No lock stands on a resource any more.
     Emptied {
         /// Which.

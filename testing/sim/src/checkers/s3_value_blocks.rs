@@ -42,6 +42,9 @@ struct Cell {
     pending: BTreeMap<Who, Pending>,
     /// A writer was lost since `last` was handed in: readers must be told.
     lost: bool,
+    /// So did one that was in PW or EX, where that alone is enough; forgotten with any node, since nobody may
+    /// have heard of it.
+    ended: bool,
     /// Something happened since the last acknowledged write that excuses a mark.
     excuse: bool,
     /// When something that excuses a mark last happened, in nanoseconds.
@@ -199,7 +202,7 @@ impl Cell {
                 self.last
             ));
         }
-        if self.lost {
+        if self.lost || self.ended {
             return Err("the value is not marked although its last writer was lost".to_owned());
         }
         if let Some((_, version)) = &mut self.last {
@@ -250,6 +253,7 @@ impl Checker for ValueBlocks {
                 let block = trimmed(block);
                 cell.written.insert(block.clone());
                 cell.earlier = None;
+                cell.ended = false;
                 let pending = Pending {
                     block: block.clone(),
                     at: now,
@@ -304,11 +308,22 @@ impl Checker for ValueBlocks {
                 }
                 Ok(())
             }
+            Fact::WriterDied { res } => {
+                let cell = self.cell(res);
+                cell.excuse(now);
+                cell.ended = true;
+                Ok(())
+            }
+            Fact::Proved { .. } => {
+                self.cells.values_mut().for_each(|cell| cell.ended = false);
+                Ok(())
+            }
             // A lost master may have taken values with it that only weak locks remember.
             Fact::Left { .. } | Fact::LifeEnded { .. } => {
                 self.lost_master_at = Some(now);
                 for cell in self.cells.values_mut() {
                     cell.excuse(now);
+                    cell.ended = false;
                 }
                 Ok(())
             }
@@ -316,6 +331,7 @@ impl Checker for ValueBlocks {
                 let cell = self.cell(res);
                 cell.forgotten = true;
                 cell.forgotten_at = Some(now);
+                cell.ended = false;
                 cell.copies.clear();
                 Ok(())
             }

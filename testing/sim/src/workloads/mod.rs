@@ -6,6 +6,7 @@ pub mod circles;
 pub mod conversions;
 pub mod counters;
 pub mod crowds;
+pub mod foreign;
 pub mod locks;
 pub mod orphans;
 pub mod ranges;
@@ -20,7 +21,8 @@ use crate::{
     client::Command,
 };
 use mainstay_base::{
-    ByteRange, Entropy, Fairness, LockMode, LockspaceName, NodeName, ResourceName, Updated, Value,
+    ByteRange, Compat, Entropy, Fairness, LockMode, LockspaceName, NodeName, ResourceName, Updated,
+    Value,
 };
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -61,6 +63,10 @@ pub struct Terrain {
     pub fairness: Fairness,
     /// Roots of trees, which have others beneath them.
     pub roots: Vec<Res>,
+    /// What is locked in the lockspace that follows others' rules; the last one, if there is one.
+    pub foreign: Range<Res>,
+    /// Whose.
+    pub compat: Compat,
 }
 
 impl Terrain {
@@ -132,7 +138,24 @@ impl Terrain {
             crowded,
             fairness: Fairness::default(),
             roots,
+            foreign: 0..0,
+            compat: Compat::Strict,
         }
+    }
+
+    /// The same, with another lockspace that follows these rules, if they are others'.
+    #[must_use]
+    pub fn with_compat(mut self, compat: Compat) -> Terrain {
+        if compat != Compat::Strict {
+            let start = self.resources.len() as Res;
+            let name = ResourceName::new("foreign-0").expect("short");
+            self.resources.push((self.spaces.len(), name));
+            self.foreign = start..start + 1;
+            self.spaces
+                .push(LockspaceName::new("foreign").expect("valid"));
+            self.compat = compat;
+        }
+        self
     }
 
     /// What is right beneath a resource.
@@ -280,11 +303,13 @@ pub enum Kind {
     Crowds,
     /// [`trees`]
     Trees,
+    /// [`foreign`]
+    Foreign,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -299,6 +324,7 @@ impl Kind {
         Kind::Sets,
         Kind::Crowds,
         Kind::Trees,
+        Kind::Foreign,
     ];
 
     /// A new brain of this kind.
@@ -319,6 +345,7 @@ impl Kind {
             Kind::Sets => Box::new(sets::Sets::default()),
             Kind::Crowds => Box::new(crowds::Crowds::default()),
             Kind::Trees => Box::new(trees::Trees::default()),
+            Kind::Foreign => Box::new(foreign::Foreign::default()),
         }
     }
 }
