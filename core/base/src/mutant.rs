@@ -100,11 +100,15 @@ pub enum Mutant {
     OnlyValueWritersMark,
     /// With the SA Forum's rules, who holds EX may wait for another EX of his own.
     DuplicateWaits,
+    /// A search goes on with the waits of a transaction only where it met one of its locks.
+    TransactionChasedHereOnly,
+    /// Users who name the same number have one transaction together.
+    TransactionOfAnybody,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 47] = [
+    pub const ALL: [Mutant; 49] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -152,6 +156,8 @@ impl Mutant {
         Mutant::ShortValueClears,
         Mutant::OnlyValueWritersMark,
         Mutant::DuplicateWaits,
+        Mutant::TransactionChasedHereOnly,
+        Mutant::TransactionOfAnybody,
     ];
 
     /// Whether this bug is switched on in this thread.

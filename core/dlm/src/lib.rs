@@ -33,6 +33,7 @@ mod names;
 mod orphans;
 mod overdue;
 mod owner;
+mod owners;
 mod plausible;
 mod quota;
 mod ranges;
@@ -286,6 +287,7 @@ pub struct Dlm {
     demoted: VecDeque<LockId>,
     promises: overdue::Promises,
     orphans: orphans::Orphans,
+    owners: owners::Owners,
     sets: Sets,
     trees: tree::Trees,
     moves: Moves,
@@ -339,6 +341,7 @@ impl Dlm {
             demoted: VecDeque::new(),
             promises: overdue::Promises::default(),
             orphans: orphans::Orphans::default(),
+            owners: owners::Owners::default(),
             sets: Sets::default(),
             trees: tree::Trees::default(),
             moves: Moves::default(),
@@ -558,7 +561,12 @@ impl Dlm {
             | Body::Check { .. }
             | Body::Checked { .. }
             | Body::Testimony { .. }
-            | Body::Condemn { .. }) => {
+            | Body::Condemn { .. }
+            | Body::Pursue { .. }
+            | Body::Awaits { .. }
+            | Body::Stir { .. }
+            | Body::Attest { .. }
+            | Body::Attested { .. }) => {
                 // What is found in one view says nothing in another; whoever waits searches again.
                 if current {
                     self.on_search(now, from, search);

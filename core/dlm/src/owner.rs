@@ -23,6 +23,7 @@ use mainstay_lock::{
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
+    deadlock::OwnerId,
     dlm::{Body, ResourceId},
     lock::{Flags, Granted, Refusal},
 };
@@ -86,6 +87,8 @@ pub(crate) struct NewLock {
     pub(crate) deadline: Option<Instant>,
     /// The lock that it is beneath.
     pub(crate) parent: Option<LockId>,
+    /// Whose it is, if not its session's.
+    pub(crate) owner: Option<OwnerId>,
 }
 
 impl Dlm {
@@ -109,6 +112,7 @@ impl Dlm {
         self.begin_release(now, locks);
         self.quotas.close(session);
         self.deadlocks.forget_session(session);
+        self.owners.forget_session(session);
     }
 
     /// How many sessions there are.
@@ -155,6 +159,7 @@ impl Dlm {
             blocking: call.blocking,
             deadline: call.deadline,
             parent,
+            owner: self.owners.chosen(session),
         };
         self.check_duplicate(session, &lock.resource, call.mode)?;
         self.begin_lock(now, lock);
@@ -209,6 +214,7 @@ impl Dlm {
             },
         );
         self.is_beneath(lock, call.parent);
+        self.owners.add(lock, session, call.owner);
         if let Some(at) = call.deadline {
             self.timers.insert((at, lock));
         }
@@ -661,7 +667,7 @@ impl Dlm {
         self.call_done(now, lock, (session, request), end);
         if !ends {
             // Those who wait for it may now be in a circle with what its owner still waits for.
-            self.deadlocks.rearm(now, session);
+            self.owner_stirs(now, self.owner_of(lock, session));
         }
         if let Some(request) = cancel {
             let answer = if cancelled {
@@ -777,6 +783,7 @@ impl Dlm {
         self.promises.forget(lock);
         self.kept.forget(lock);
         self.orphans.forget(lock);
+        self.owners.remove(lock);
         self.sets.forget(lock);
         if let Some(at) = owned.deadline {
             self.timers.remove(&(at, lock));

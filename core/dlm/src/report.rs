@@ -107,6 +107,7 @@ impl Dlm {
     /// If something does not fit.
     pub fn check_at_rest(&self) {
         self.check();
+        self.check_owners();
         for resource in self.resources.iter() {
             let State::Mine(master) = &resource.state else {
                 continue;

@@ -30,6 +30,7 @@ fn process(pid: u32, uid: u32) -> OwnerReport {
         uid,
         command: format!("job {pid}"),
         orphan_ms: None,
+        owner: mainstay_base::Owner::Session,
     }
 }
 

@@ -179,6 +179,10 @@ impl Node {
                 self.dlm.set_deadlock_priority(session, priority);
                 self.answer(session, request, Answer::PrioritySet);
             }
+            Ask::SetOwner { owner } => {
+                self.dlm.set_owner(session, owner);
+                self.answer(session, request, Answer::OwnerSet);
+            }
             Ask::SetResponseTime {
                 handle,
                 within_ms,

@@ -1,11 +1,16 @@
 //! The wait-for graph, drawn from the queues of all masters.
 
 use crate::{Node, query::Kind, ranges};
-use mainstay_base::{CLIENT_MESSAGE_LEN_MAX, Instant, LockMode, LockspaceName, NodeId, SessionId};
+use mainstay_base::{
+    CLIENT_MESSAGE_LEN_MAX, Instant, LockMode, LockspaceName, NodeId, Owner, SessionId,
+};
 use mainstay_wire::{
     codec,
+    deadlock::OwnerId,
     dlm::{MasteredLock, MasteredResource},
-    report::{GraphBlocker, GraphOwner, GraphReport, GraphWait, LockReport, ResourceReport},
+    report::{
+        GraphBlocker, GraphOwner, GraphReport, GraphWait, LockReport, OwnerReport, ResourceReport,
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,11 +31,22 @@ impl Node {
     }
 }
 
-/// Who owns a lock: its session, or only the lock where its node did not tell.
+/// Who owns a lock: as in the search for deadlocks, or only the lock where its node did not tell.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Owner {
-    Session(NodeId, SessionId),
+enum Whose {
+    Owner(OwnerId),
     Lock(NodeId, u64),
+}
+
+/// Whose the lock of a session is.
+fn owner_of(node: NodeId, session: SessionId, who: &OwnerReport) -> OwnerId {
+    let (uid, pid) = (who.uid, who.pid);
+    match who.owner {
+        Owner::Session => OwnerId::Session { node, session },
+        Owner::Process => OwnerId::Process { node, uid, pid },
+        Owner::Group(number) => OwnerId::Group { node, uid, number },
+        Owner::Transaction(xid) => OwnerId::Transaction { uid, xid },
+    }
 }
 
 /// A lock, as its master and its owner tell of it.
@@ -42,7 +58,7 @@ struct Seen<'a> {
 #[derive(Default)]
 struct Drawing {
     graph: GraphReport,
-    numbers: BTreeMap<Owner, u32>,
+    numbers: BTreeMap<Whose, u32>,
     /// Who waits for whom, also by way of others in a queue.
     edges: BTreeMap<u32, BTreeSet<u32>>,
 }
@@ -163,9 +179,15 @@ impl Drawing {
             let range = None;
             blockers.push(GraphBlocker { owner, held, range });
         }
+        // What another of its owner's locks stops, that owner may let in.
+        let by_owner = |h: &&Seen<'_>| {
+            let conflict = |held: LockMode| !held.compatible(asked);
+            !same(h) && h.owner == wait.owner && h.report.granted.is_some_and(conflict)
+        };
+        let stuck = !holders.iter().any(|holder| by_owner(&holder));
         // Those ahead that suit it will be granted with it, but what stops them stops it too.
         let mut wanted = vec![asked];
-        let edges = self.edges.entry(wait.owner).or_default();
+        let mut edges = BTreeSet::new();
         for other in ahead.iter().rev() {
             let Some(mode) = other.report.requested else {
                 continue;
@@ -194,6 +216,9 @@ impl Drawing {
             }
         }
         edges.remove(&wait.owner);
+        if stuck {
+            self.edges.entry(wait.owner).or_default().extend(edges);
+        }
         self.graph.waits.push(GraphWait {
             waiter: wait.owner,
             lockspace: resource.lockspace.clone(),
@@ -234,11 +259,14 @@ impl Drawing {
         let blockers = held.chain(last).map(blocker).collect();
         let all = holders.iter().filter(in_way);
         let all = all.chain(ahead.iter().filter(before));
-        let edges = self.edges.entry(wait.owner).or_default();
-        edges.extend(
-            all.map(|seen| seen.owner)
-                .filter(|owner| *owner != wait.owner),
-        );
+        let others = all
+            .map(|seen| seen.owner)
+            .filter(|owner| *owner != wait.owner);
+        // As with whole locks: another lock of its owner is in its way.
+        let by_owner = |h: &&Seen<'_>| h.owner == wait.owner && in_way(h);
+        if !holders.iter().any(|holder| by_owner(&holder)) {
+            self.edges.entry(wait.owner).or_default().extend(others);
+        }
         self.graph.waits.push(GraphWait {
             waiter: wait.owner,
             lockspace: resource.lockspace.clone(),
@@ -261,8 +289,8 @@ impl Drawing {
         let id = lock.lock.0;
         let session = sessions.get(&(lock.node, id)).copied();
         let owner = match session {
-            Some(session) => Owner::Session(lock.node, session),
-            None => Owner::Lock(lock.node, id),
+            Some(session) => Whose::Owner(owner_of(lock.node, session, &report.owner)),
+            None => Whose::Lock(lock.node, id),
         };
         let owners = &mut self.graph.owners;
         *self.numbers.entry(owner).or_insert_with(|| {
@@ -330,6 +358,7 @@ fn visit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainstay_base::{LockId, NodeName, Token};
 
     /// Protects `mainstay graph` and `why`: a circle is shown with all in it and nobody else.
     #[test]
@@ -342,5 +371,98 @@ mod tests {
         assert_eq!(circles(&map), [vec![1, 2, 3], vec![6, 7]]);
         map.get_mut(&3).expect("it waits").remove(&1);
         assert_eq!(circles(&map), [vec![6, 7]]);
+    }
+
+    /// A lock on node 1 or 2 by its number: 1 to 3 are of transaction 7, on both nodes, others of
+    /// sessions of their own.
+    fn lock(
+        id: u64,
+        held: Option<LockMode>,
+        asked: Option<LockMode>,
+    ) -> (MasteredLock, LockReport) {
+        let node = NodeId(1 + (id % 2) as u16);
+        let mastered = MasteredLock {
+            node,
+            incarnation: mainstay_base::Incarnation(1),
+            lock: LockId(id),
+            granted: held,
+            requested: asked,
+            token: Token::NONE,
+            range: None,
+        };
+        let owner = match id <= 3 {
+            true => Owner::Transaction(7),
+            false => Owner::Session,
+        };
+        let report = LockReport {
+            node: NodeName::new(format!("n{node}")).expect("valid"),
+            id: LockId(id),
+            granted: held,
+            requested: asked,
+            token: Token::NONE,
+            owner: OwnerReport {
+                pid: id as u32,
+                uid: 1000,
+                owner,
+                ..OwnerReport::default()
+            },
+            age_ms: 5,
+            range: None,
+        };
+        (mastered, report)
+    }
+
+    /// Draws resources, each with who holds it and who waits, by numbers of locks.
+    fn drawn(resources: &[(&[u64], &[u64])]) -> GraphReport {
+        let mut found = Vec::new();
+        let mut reports = Vec::new();
+        for (at, (held, waiting)) in resources.iter().enumerate() {
+            let ex = Some(LockMode::Ex);
+            let (granted, holders) = held.iter().map(|id| lock(*id, ex, None)).unzip();
+            let (queue, waiters) = waiting.iter().map(|id| lock(*id, None, ex)).unzip();
+            let name = mainstay_base::ResourceName::new(format!("r{at}")).expect("valid");
+            let mastered = MasteredResource {
+                resource: mainstay_wire::dlm::ResourceId {
+                    space: mainstay_base::LockspaceId(1),
+                    name: name.clone(),
+                },
+                recovering: false,
+                token: Token::NONE,
+                value: None,
+                granted,
+                converting: Vec::new(),
+                waiting: queue,
+            };
+            found.push((NodeId(1), mastered));
+            reports.push(ResourceReport {
+                lockspace: LockspaceName::new("default").expect("valid"),
+                name,
+                master: NodeName::new("n1").expect("valid"),
+                recovering: false,
+                token: Token::NONE,
+                value: None,
+                holders,
+                converters: Vec::new(),
+                waiters,
+            });
+        }
+        // Each lock has a session of its own.
+        let sessions = (1..10).map(|id| ((NodeId(1 + (id % 2) as u16), id), SessionId(id)));
+        draw(&found, &reports, &sessions.collect())
+    }
+
+    /// Protects `mainstay graph` and `why`: circles are of owners, whose locks may be on several nodes,
+    /// and none is drawn where an owner's wait is in its own way, or two of its sessions wait for others.
+    #[test]
+    fn circles_are_of_owners() {
+        let through = drawn(&[(&[1], &[4]), (&[4], &[2])]);
+        assert_eq!(through.circles, [vec![0, 1]], "{through:?}");
+        assert_eq!(through.owners.len(), 2);
+        let own = drawn(&[(&[1], &[4, 2])]);
+        assert!(own.circles.is_empty(), "{own:?}");
+        let between = drawn(&[(&[1], &[2]), (&[2], &[3])]);
+        assert!(between.circles.is_empty(), "{between:?}");
+        let line = drawn(&[(&[4], &[1]), (&[2], &[5])]);
+        assert!(line.circles.is_empty(), "{line:?}");
     }
 }

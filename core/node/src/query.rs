@@ -291,7 +291,10 @@ impl Node {
                 Some(orphan) => gone(orphan.process, now, orphan.since),
                 None => {
                     let session = self.sessions.get(&view.session);
-                    session.map(|s| s.owner.clone()).unwrap_or_default()
+                    OwnerReport {
+                        owner: self.dlm.owner_named(view.lock),
+                        ..session.map(|s| s.owner.clone()).unwrap_or_default()
+                    }
                 }
             },
             age_ms: millis(now.since(view.since)),

@@ -94,6 +94,9 @@ pub(crate) fn explain_circles(report: &mut WhyReport, graph: &GraphReport) {
             let owner = graph.owners.get(wait.waiter as usize)?;
             let name = format!("{}{}", wait.name, bytes(wait.range));
             let mode = wait.requested;
+            if let Some(owner) = owner.owner.together(&owner.node) {
+                return Some(format!("{owner} for {mode} on {name}"));
+            }
             Some(match owner.owner.pid {
                 0 => format!("lock {} of {} for {mode} on {name}", wait.lock, owner.node),
                 pid => {
@@ -251,7 +254,12 @@ fn who(lock: &LockReport) -> String {
             span(lock.owner.orphan_ms.unwrap_or_default())
         ),
         0 => format!("lock {} of {}", lock.id, lock.node),
-        pid => format!("process {pid} ({}) on {}", lock.owner.command, lock.node),
+        pid => format!(
+            "process {pid} ({}) on {}{}",
+            lock.owner.command,
+            lock.node,
+            lock.owner.as_owner()
+        ),
     }
 }
 
@@ -291,6 +299,7 @@ mod tests {
                 uid: 0,
                 command: format!("job{id}"),
                 orphan_ms: None,
+                owner: mainstay_base::Owner::Session,
             },
             age_ms: 1500,
             range: None,

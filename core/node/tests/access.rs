@@ -29,6 +29,7 @@ fn user(w: &mut World, node: NodeId, session: u64, uid: u32, group: u32) {
         uid,
         command: "user".to_owned(),
         orphan_ms: None,
+        owner: mainstay_base::Owner::Session,
     };
     let session = SessionId(session);
     let opened = Input::SessionOpened {

@@ -17,7 +17,7 @@ use crate::{
 };
 use mainstay_base::{
     AccessChange, ByteRange, CLIENT_MESSAGE_LEN_MAX, ClusterId, Compat, Fairness, Incarnation,
-    Instant, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, ResourceName,
+    Instant, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, Owner, ResourceName,
     SessionId, Token, Value, ValueBlock, ValueVersion,
 };
 use serde::{Deserialize, Serialize};
@@ -345,6 +345,13 @@ pub enum Ask {
         /// That lock itself, too.
         itself: bool,
     },
+    /// Locks that this session asks for from now on belong to this owner, in the search for deadlocks
+    /// and for people; those that it has stay whose they are. Its own until then. Answered by
+    /// [`Answer::OwnerSet`].
+    SetOwner {
+        /// For whom.
+        owner: Owner,
+    },
 }
 
 /// From daemon to client.
@@ -520,6 +527,8 @@ pub enum Answer {
         /// How many locks are gone.
         released: u64,
     },
+    /// To [`Ask::SetOwner`].
+    OwnerSet,
 }
 
 /// Whom the client is talking to.

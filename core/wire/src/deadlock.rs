@@ -4,7 +4,7 @@
 use crate::{dlm::ResourceId, report::OwnerReport};
 use core::fmt;
 use mainstay_base::{
-    ByteRange, LockId, LockMode, LockspaceName, NodeId, NodeName, ResourceName, SessionId,
+    ByteRange, LockId, LockMode, LockspaceName, NodeId, NodeName, Owner, ResourceName, SessionId,
     VictimPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -12,18 +12,68 @@ use serde::{Deserialize, Serialize};
 /// Most waits on a path: a longer circle is not found.
 pub const PATH_MAX: usize = 64;
 
-/// Who holds and waits: all locks of an owner are released by one will. Today a client session.
+/// Who holds and waits: all locks of an owner are released by one will. Whatever clients name is
+/// named for their user only, so that nobody can make himself part of another user's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct OwnerId {
-    /// Its node.
-    pub node: NodeId,
-    /// The session on that node.
-    pub session: SessionId,
+pub enum OwnerId {
+    /// A session.
+    Session {
+        /// Its node.
+        node: NodeId,
+        /// Its number there.
+        session: SessionId,
+    },
+    /// All sessions of a process that say so.
+    Process {
+        /// Its node.
+        node: NodeId,
+        /// Its user.
+        uid: u32,
+        /// Its number there.
+        pid: u32,
+    },
+    /// Sessions on one node.
+    Group {
+        /// Their node.
+        node: NodeId,
+        /// Their user.
+        uid: u32,
+        /// The number that they named.
+        number: u64,
+    },
+    /// Sessions on any nodes.
+    Transaction {
+        /// Their user.
+        uid: u32,
+        /// The number that they named.
+        xid: u64,
+    },
+}
+
+impl OwnerId {
+    /// Whether its locks may be on several nodes.
+    #[must_use]
+    pub fn is_anywhere(&self) -> bool {
+        matches!(self, OwnerId::Transaction { .. })
+    }
+
+    /// What its sessions have named.
+    #[must_use]
+    pub fn named(&self) -> Owner {
+        match *self {
+            OwnerId::Session { .. } => Owner::Session,
+            OwnerId::Process { .. } => Owner::Process,
+            OwnerId::Group { number, .. } => Owner::Group(number),
+            OwnerId::Transaction { xid, .. } => Owner::Transaction(xid),
+        }
+    }
 }
 
 /// One search: begun by an owner that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProbeId {
+    /// The node on which it began.
+    pub node: NodeId,
     /// The owner with whom it began.
     pub owner: OwnerId,
     /// Counted up on that node.
@@ -46,6 +96,8 @@ pub struct WaitId {
 pub struct Hop {
     /// The wait.
     pub wait: WaitId,
+    /// Node of the lock in its way: of one owner, locks and waits may be on several.
+    pub blocker_node: NodeId,
     /// The lock in its way, as its owner numbers it.
     pub blocker: LockId,
     /// The blocker's token, or its place in the queue.
@@ -66,6 +118,21 @@ pub struct Found {
     pub via: Option<(WaitId, i64)>,
 }
 
+/// A lock by which a search has met an owner, for that owner's other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// Its node.
+    pub node: NodeId,
+    /// The lock.
+    pub lock: LockId,
+    /// It is in the way by the mode it holds, not only by what it waits for.
+    pub held: bool,
+    /// On what.
+    pub resource: ResourceId,
+    /// The mode by which it is in the way, if the resource is not locked in ranges.
+    pub mode: Option<LockMode>,
+}
+
 /// What is asked about one wait of an alleged circle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
@@ -77,7 +144,9 @@ pub struct Charge {
     pub place: u16,
     /// The wait.
     pub wait: WaitId,
-    /// The lock by which its owner is in the way of the one before.
+    /// Node of the lock by which its owner is in the way of the one before.
+    pub holds_node: NodeId,
+    /// That lock.
     pub holds: LockId,
     /// Node of the lock in its own way.
     pub blocker_node: NodeId,
@@ -150,6 +219,7 @@ impl fmt::Display for CycleWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pid = self.owner.pid;
         write!(f, "process {pid} ({}) on {}", self.owner.command, self.node)?;
+        f.write_str(&self.owner.as_owner())?;
         let (name, asked) = (&self.name, self.requested);
         match self.granted {
             Some(held) => write!(f, " which converts {name} from {held} to {asked}")?,
@@ -193,6 +263,11 @@ mod tests {
                 uid: 0,
                 command: format!("job{pid}"),
                 orphan_ms: None,
+                owner: if pid == 2 {
+                    Owner::Transaction(7)
+                } else {
+                    Owner::Session
+                },
             },
             lockspace: LockspaceName::new("default").expect("valid"),
             name: ResourceName::new(name).expect("valid"),
@@ -213,7 +288,7 @@ mod tests {
         assert_eq!(
             report.to_string(),
             "deadlock: process 1 (job1) on n1 which waits for ex on a (lockspace default, 60 ms), behind \
-             process 2 (job2) on n2 which converts b from pr to ex (lockspace default, 60 ms), \
+             process 2 (job2) on n2 as xid 7 which converts b from pr to ex (lockspace default, 60 ms), \
              behind the first, which was refused (it began to wait last)"
         );
     }

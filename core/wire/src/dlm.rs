@@ -3,7 +3,7 @@
 
 use crate::{
     contention::{HotResource, OpenWait, SpaceTimes},
-    deadlock::{Charge, Found, Hop, ProbeId, WaitId, Waiter},
+    deadlock::{Charge, Found, Hop, Met, OwnerId, ProbeId, WaitId, Waiter},
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
     orphan::{OrphanFilter, OwnedOrphan},
     report::{LockspaceFilter, OwnerReport},
@@ -263,6 +263,8 @@ pub enum Body {
         resource: ResourceId,
         /// The wait.
         wait: WaitId,
+        /// Whose wait.
+        owner: OwnerId,
         /// How the search came here.
         path: Vec<Hop>,
     },
@@ -272,6 +274,8 @@ pub enum Body {
         probe: ProbeId,
         /// The wait.
         wait: WaitId,
+        /// Whose wait.
+        owner: OwnerId,
         /// How the search came there.
         path: Vec<Hop>,
         /// The locks.
@@ -589,6 +593,47 @@ pub enum Body {
         purged: u64,
         /// How many were left alone, since they are others'.
         denied: u64,
+    },
+    /// Node of a lock to others: a search has come to this transaction by it. Go on with its waits
+    /// on your node.
+    Pursue {
+        /// The search.
+        probe: ProbeId,
+        /// The transaction.
+        owner: OwnerId,
+        /// Its lock.
+        met: Met,
+        /// How the search came to it.
+        path: Vec<Hop>,
+    },
+    /// To all: this transaction waits on my node. Counts for some seconds.
+    Awaits {
+        /// The transaction.
+        owner: OwnerId,
+    },
+    /// To a node on which this transaction waits: it has had an answer on mine.
+    Stir {
+        /// The transaction.
+        owner: OwnerId,
+    },
+    /// Judge to the node of a lock that belongs to the owner of a wait on another node: is it in the
+    /// way of others, and whose is it?
+    Attest {
+        /// The judge's number.
+        trial: u64,
+        /// The wait's place in the circle.
+        place: u16,
+        /// The lock.
+        lock: LockId,
+    },
+    /// To the judge: it is, or is not.
+    Attested {
+        /// The judge's number.
+        trial: u64,
+        /// The wait's place in the circle.
+        place: u16,
+        /// Whose it is, if it is in the way, and how many locks that owner has on this node.
+        owner: Option<(OwnerId, u64)>,
     },
 }
 

@@ -3,7 +3,7 @@
 use crate::event::Reason;
 use mainstay_base::{
     Access, ByteRange, ClusterId, Compat, Epoch, Fairness, Incarnation, LinkId, LockId, LockMode,
-    LockspaceId, LockspaceName, NodeId, NodeName, ResourceName, SessionId, Token, Value,
+    LockspaceId, LockspaceName, NodeId, NodeName, Owner, ResourceName, SessionId, Token, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -266,6 +266,30 @@ pub struct OwnerReport {
     pub command: String,
     /// Milliseconds since its session ended, if it has: its locks are orphans.
     pub orphan_ms: Option<u64>,
+    /// For whom it asked for the lock that this is about.
+    #[serde(rename = "as")]
+    pub owner: Owner,
+}
+
+impl OwnerReport {
+    /// The owner, for people, if it is another than the session: ` as xid 7`.
+    #[must_use]
+    pub fn as_owner(&self) -> String {
+        match self.owner {
+            Owner::Session => String::new(),
+            owner => format!(" as {owner}"),
+        }
+    }
+
+    /// An owner of several sessions, for people, as far as it is more than this process.
+    #[must_use]
+    pub fn together(&self, node: &NodeName) -> Option<String> {
+        match self.owner {
+            Owner::Session | Owner::Process => None,
+            Owner::Group(_) => Some(format!("{} of user {} on {node}", self.owner, self.uid)),
+            Owner::Transaction(_) => Some(format!("{} of user {}", self.owner, self.uid)),
+        }
+    }
 }
 
 /// Who waits for whom on one resource.

@@ -87,6 +87,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         uid: 1000,
         command: "job".to_owned(),
         orphan_ms: None,
+        owner: mainstay_base::Owner::Session,
     };
     let mastered = MasteredLock {
         node,
@@ -387,6 +388,12 @@ fn asks() -> Vec<(&'static str, Ask)> {
             Ask::SetDeadlockPriority { priority: 3 },
         ),
         (
+            "set-owner",
+            Ask::SetOwner {
+                owner: mainstay_base::Owner::Transaction(7),
+            },
+        ),
+        (
             "set-response-time",
             Ask::SetResponseTime {
                 handle,
@@ -571,6 +578,7 @@ fn answers() -> Vec<(&'static str, ToClient)> {
         ("events-missed", ToClient::EventsMissed(3)),
         ("graph", done(Answer::Graph(Box::new(reports::graph())))),
         ("priority-set", done(Answer::PrioritySet)),
+        ("owner-set", done(Answer::OwnerSet)),
         (
             "deadlock-cycle",
             ToClient::Done {

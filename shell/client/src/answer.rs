@@ -188,6 +188,7 @@ pub(crate) fn done(answer: Answer) -> Option<()> {
             | Answer::Left
             | Answer::Pong
             | Answer::PrioritySet
+            | Answer::OwnerSet
             | Answer::ResponseTimeSet
             | Answer::Watching
     )

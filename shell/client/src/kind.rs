@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     UnlockMany,
     /// As for a set.
     UnlockTree,
+    Owner,
 }
 
 pub(crate) type HasValue = bool;
@@ -82,6 +83,7 @@ impl Kind {
             Ask::UnlockMany { .. } => Kind::UnlockMany,
             Ask::LockUnder { handle, .. } => Kind::Lock(*handle),
             Ask::UnlockTree { .. } => Kind::UnlockTree,
+            Ask::SetOwner { .. } => Kind::Owner,
         }
     }
 
@@ -112,6 +114,7 @@ impl Kind {
                 | (Kind::Set, Answer::SetGranted { .. })
                 | (Kind::ConvertMany | Kind::UnlockMany, Answer::Many { .. })
                 | (Kind::UnlockTree, Answer::TreeUnlocked { .. })
+                | (Kind::Owner, Answer::OwnerSet)
                 | (Kind::Status, Answer::Status(_))
                 | (Kind::Locks, Answer::Locks(_))
                 | (Kind::Why, Answer::Why(_))

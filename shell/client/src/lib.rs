@@ -125,7 +125,7 @@ pub use error::{ConnectError, LeaseLost, LockError};
 pub use guard::Guard;
 pub use held::Held;
 pub use mainstay_base::{
-    ByteRange, Flags, Instant, LockMode, LockspaceId, LockspaceName, NodeName, RangeError,
+    ByteRange, Flags, Instant, LockMode, LockspaceId, LockspaceName, NodeName, Owner, RangeError,
     ResourceName, SessionId, Token, Updated, Value, ValueBlock, ValueUpdate, ValueVersion,
 };
 pub use mainstay_lease::now;

@@ -30,6 +30,7 @@ fn open(world: &mut World, session: u64, privileged: bool) {
         uid: 0,
         command: "fuzz".to_owned(),
         orphan_ms: None,
+        owner: mainstay_base::Owner::Session,
     };
     let session = SessionId(session);
     world.input(
@@ -235,7 +236,12 @@ fn fit(world: &World, message: &mut dlm::Message) {
         | Body::Updated { lock, .. }
         | Body::ValueChanged { lock, .. }
         | Body::RangeBlocking { lock, .. }
+        | Body::Attest { lock, .. }
         | Body::Blocking { lock, .. } => lock.0 = lock.0 % NAMES.len() as u64 + 1,
+        Body::Pursue { met, .. } => {
+            met.node = IMPOSTOR;
+            met.resource.space = LockspaceId(1);
+        }
         Body::NotMaster { resource, lock } => {
             resource.space = LockspaceId(1);
             lock.0 = lock.0 % NAMES.len() as u64 + 1;

@@ -48,7 +48,9 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::OvertakesForEver
         | Mutant::ShortValueClears
         | Mutant::OnlyValueWritersMark
-        | Mutant::DuplicateWaits => Profile::Quiet,
+        | Mutant::DuplicateWaits
+        | Mutant::TransactionChasedHereOnly
+        | Mutant::TransactionOfAnybody => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

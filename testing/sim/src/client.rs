@@ -510,6 +510,7 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::Pong => "pong",
         Answer::Graph(_) => "graph",
         Answer::PrioritySet => "priority set",
+        Answer::OwnerSet => "owner set",
         Answer::ResponseTimeSet => "response time set",
         Answer::GrantedOtherwise { .. } => "granted otherwise",
         Answer::Contention(_) => "contention",

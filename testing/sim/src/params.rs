@@ -96,7 +96,7 @@ pub struct Params {
     pub clients: Vec<Kind>,
     /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies,
     /// ranges, persistent locks, sets, crowds and trees.
-    pub resources: [u32; 12],
+    pub resources: [u32; 13],
     /// How the lockspaces share out their resources.
     pub fairness: Fairness,
     /// Whose rules another lockspace follows, if there is one.
@@ -128,6 +128,7 @@ impl Params {
         let mut shared = Entropy::new(seed ^ 0x6372_6f77_6473);
         let mut grown = Entropy::new(seed ^ 0x0074_7265_6573);
         let mut foreign = Entropy::new(seed ^ 0x666f_7265_6967);
+        let mut named = Entropy::new(seed ^ 0x006f_776e_6572);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -212,6 +213,7 @@ impl Params {
             gathered.between(4, 12) as u32,
             shared.between(1, 2) as u32,
             grown.between(1, 3) as u32,
+            named.between(2, 4) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -263,6 +265,9 @@ impl Params {
         };
         let foreigners = u64::from(compat != Compat::Strict) * foreign.between(1, 2);
         clients.extend((0..foreigners).map(|_| Kind::Foreign));
+        // Nor other owners than sessions. Four of them dance.
+        let transactions = *named.pick(&[0, 0, 4, 5]) * u64::from(count > 1);
+        clients.extend((0..transactions).map(|_| Kind::Transactions));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {

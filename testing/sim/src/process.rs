@@ -432,6 +432,7 @@ impl World {
                         uid: caller.uid,
                         command: String::new(),
                         orphan_ms: None,
+                        owner: mainstay_base::Owner::Session,
                     },
                     privileged: caller.privileged,
                 })

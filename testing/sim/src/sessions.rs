@@ -696,7 +696,12 @@ impl World {
                 let ask = Ask::WatchValue { handle, on: true };
                 self.ask(slot, ask, Call::Watch { handle });
             }
-            Command::Ask(ask) => self.ask(slot, ask, Call::Question),
+            Command::Ask(ask) => {
+                if let Ask::SetOwner { owner } = ask {
+                    self.owner_chosen(slot, owner);
+                }
+                self.ask(slot, ask, Call::Question);
+            }
         }
     }
 

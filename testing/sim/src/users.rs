@@ -2,13 +2,17 @@
 //! in a mode that writes, or write their values otherwise.
 
 use crate::{
-    checkers::books::{ClientNo, Res},
+    checkers::{
+        Fact,
+        books::{ClientNo, Res},
+        l1_deadlocks::Team,
+    },
     client::{Call, Client, Phase},
     workloads::Terrain,
     world::World,
 };
 use mainstay_base::{
-    AccessChange, AccessRule, Caller, Flags, LockMode, LockspaceName, ModeSet, ResourceName,
+    AccessChange, AccessRule, Caller, Flags, LockMode, LockspaceName, ModeSet, Owner, ResourceName,
     UserLimits, Whom,
 };
 
@@ -118,6 +122,21 @@ impl Client {
 }
 
 impl World {
+    /// A client names the owner of the locks that it will ask for.
+    pub(crate) fn owner_chosen(&mut self, slot: usize, owner: Owner) {
+        let client = &self.clients[slot];
+        let (no, host) = (client.no, client.host);
+        let uid = caller(no, client.brain.name()).uid;
+        let team = match owner {
+            // No two clients are one process.
+            Owner::Session | Owner::Process => Team::Alone(no),
+            Owner::Group(number) => Team::Group(host, uid, number),
+            Owner::Transaction(xid) => Team::Transaction(uid, xid),
+        };
+        self.stats.count("owners named");
+        self.fact(&Fact::Owner { client: no, team });
+    }
+
     /// What a user may not do is refused, and nothing else. `denied`: it was.
     pub(crate) fn judge_access(&mut self, slot: usize, call: &Call, denied: bool) {
         let client = &self.clients[slot];

@@ -1,10 +1,12 @@
 //! Owners that wait for each other over several resources and nodes: found by probes that follow
 //! the waits ([`probe`]), confirmed and broken by one member, the judge ([`trial`]).
 //!
-//! The rules are in `docs/protocol/deadlocks.md`. An owner is a client session. What does not wait
-//! costs nothing: only waits are remembered here, and a search begins only where something new
-//! happened to an owner that waits.
+//! The rules are in `docs/protocol/deadlocks.md`. An owner is a client session, or what sessions have
+//! named instead ([`crate::owners`]); what is said for transactions, whose sessions may be on several
+//! nodes, is in [`elsewhere`]. What does not wait costs nothing: only waits are remembered here, and a
+//! search begins only where something new happened to an owner that waits.
 
+mod elsewhere;
 mod probe;
 mod trial;
 
@@ -21,6 +23,7 @@ use mainstay_wire::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+use elsewhere::Elsewhere;
 use probe::Visited;
 use trial::Court;
 
@@ -33,14 +36,15 @@ pub(crate) struct Deadlocks {
     pub(crate) config: DeadlockConfig,
     /// Waits of own clients that count in a search.
     waits: BTreeMap<LockId, Wait>,
-    /// Own clients that wait.
-    owners: BTreeMap<SessionId, Waiting>,
+    /// Owners that wait here.
+    owners: BTreeMap<OwnerId, Waiting>,
     /// When a search begins with whom.
-    timers: BTreeSet<(Instant, SessionId)>,
+    timers: BTreeSet<(Instant, OwnerId)>,
     profiles: BTreeMap<SessionId, Profile>,
     last_wait: u64,
     last_round: u64,
     visited: Visited,
+    elsewhere: Elsewhere,
     court: Court,
 }
 
@@ -49,6 +53,7 @@ pub(crate) struct Deadlocks {
 struct Wait {
     number: u64,
     session: SessionId,
+    owner: OwnerId,
     since: Instant,
     /// It is being refused for this circle.
     condemned: Option<Verdict>,
@@ -61,7 +66,7 @@ pub(crate) struct Verdict {
     pub(crate) circle: Vec<Waiter>,
 }
 
-/// An own client that waits.
+/// An owner that waits here.
 #[derive(Debug)]
 struct Waiting {
     locks: BTreeSet<LockId>,
@@ -90,19 +95,19 @@ impl Deadlocks {
             return None;
         }
         let wait = self.waits.remove(&lock)?;
-        if let Some(waiting) = self.owners.get_mut(&wait.session) {
+        if let Some(waiting) = self.owners.get_mut(&wait.owner) {
             waiting.locks.remove(&lock);
             if waiting.locks.is_empty() {
-                self.timers.remove(&(waiting.at, wait.session));
-                self.owners.remove(&wait.session);
+                self.timers.remove(&(waiting.at, wait.owner));
+                self.owners.remove(&wait.owner);
             }
         }
         wait.condemned
     }
 
-    /// The waits of an own client.
-    fn waits_of(&self, session: SessionId) -> impl Iterator<Item = LockId> + '_ {
-        let waiting = self.owners.get(&session);
+    /// The waits of an owner on this node.
+    fn waits_of(&self, owner: OwnerId) -> impl Iterator<Item = LockId> + '_ {
+        let waiting = self.owners.get(&owner);
         waiting.into_iter().flat_map(|w| &w.locks).copied()
     }
 
@@ -113,16 +118,16 @@ impl Deadlocks {
     }
 
     /// Something new happened to an owner that waits: a search begins soon.
-    pub(crate) fn rearm(&mut self, now: Instant, session: SessionId) {
+    fn rearm(&mut self, now: Instant, owner: OwnerId) {
         let at = now + self.config.delay;
-        let Some(waiting) = self.owners.get_mut(&session) else {
+        let Some(waiting) = self.owners.get_mut(&owner) else {
             return;
         };
         waiting.searches = 0;
         if at < waiting.at {
-            self.timers.remove(&(waiting.at, session));
+            self.timers.remove(&(waiting.at, owner));
             waiting.at = at;
-            self.timers.insert((at, session));
+            self.timers.insert((at, owner));
         }
     }
 
@@ -130,14 +135,15 @@ impl Deadlocks {
     pub(crate) fn start_over(&mut self, now: Instant) {
         self.visited.clear();
         self.court.clear();
+        self.elsewhere.clear();
         self.rearm_all(now);
     }
 
     /// Something new happened to everyone that waits.
     pub(crate) fn rearm_all(&mut self, now: Instant) {
-        let owners: Vec<SessionId> = self.owners.keys().copied().collect();
-        for session in owners {
-            self.rearm(now, session);
+        let owners: Vec<OwnerId> = self.owners.keys().copied().collect();
+        for owner in owners {
+            self.rearm(now, owner);
         }
     }
 
@@ -181,6 +187,7 @@ impl Dlm {
             return;
         }
         let session = owned.session;
+        let owner = self.owner_of(lock, session);
         let deadlocks = &mut self.deadlocks;
         deadlocks.last_wait += 1;
         deadlocks.waits.insert(
@@ -188,14 +195,15 @@ impl Dlm {
             Wait {
                 number: deadlocks.last_wait,
                 session,
+                owner,
                 since: now,
                 condemned: None,
             },
         );
         let at = now + deadlocks.config.delay;
         let timers = &mut deadlocks.timers;
-        let waiting = deadlocks.owners.entry(session).or_insert_with(|| {
-            timers.insert((at, session));
+        let waiting = deadlocks.owners.entry(owner).or_insert_with(|| {
+            timers.insert((at, owner));
             Waiting {
                 locks: BTreeSet::new(),
                 at,
@@ -203,36 +211,45 @@ impl Dlm {
             }
         });
         waiting.locks.insert(lock);
-        deadlocks.rearm(now, session);
+        deadlocks.rearm(now, owner);
+    }
+
+    /// An owner has had an answer, or got a lock otherwise: those who wait for its locks may now be in
+    /// a circle with what it still waits for, here or elsewhere.
+    pub(crate) fn owner_stirs(&mut self, now: Instant, owner: OwnerId) {
+        self.deadlocks.rearm(now, owner);
+        if owner.is_anywhere() {
+            self.stir_elsewhere(now, owner);
+        }
     }
 
     /// Begins the searches that are due.
     pub(crate) fn search_deadlocks(&mut self, now: Instant) {
-        while let Some(&(at, session)) = self.deadlocks.timers.first() {
+        while let Some(&(at, owner)) = self.deadlocks.timers.first() {
             if at > now {
                 return;
             }
             let delay = self.deadlocks.config.delay;
             self.deadlocks.timers.pop_first();
-            let Some(waiting) = self.deadlocks.owners.get_mut(&session) else {
+            let Some(waiting) = self.deadlocks.owners.get_mut(&owner) else {
                 continue;
             };
             waiting.searches = (waiting.searches + 1).min(16);
             let pause = delay.saturating_mul(1 << waiting.searches);
             waiting.at = now + pause.min(REPEAT_MAX.max(delay));
-            self.deadlocks.timers.insert((waiting.at, session));
-            if self.active && !self.leaving && self.may_be_in_circle(session) {
-                self.begin_search(now, session);
+            self.deadlocks.timers.insert((waiting.at, owner));
+            if self.active && !self.leaving && self.may_be_in_circle(owner) {
+                self.begin_search(now, owner);
             }
         }
     }
 
     /// An owner with a single lock that waits is in nobody's way, but for those behind it in the
     /// same queue: what stops it stops them too, without it; unless it came after them, to the head of
-    /// the queue or by its priority.
-    fn may_be_in_circle(&self, session: SessionId) -> bool {
-        let locks = self.sessions.get(&session).map_or(0, |locks| locks.len());
-        let mut waits = self.deadlocks.waits_of(session);
+    /// the queue or by its priority. Of a transaction it is not known here what it has elsewhere.
+    fn may_be_in_circle(&self, owner: OwnerId) -> bool {
+        let locks = self.locks_of(owner);
+        let mut waits = self.deadlocks.waits_of(owner);
         let more = waits.any(|lock| {
             self.locks.get(&lock).is_some_and(|owned| {
                 let flags = pending_flags(owned);
@@ -240,19 +257,20 @@ impl Dlm {
                 owned.granted.is_some() || ahead
             })
         });
-        locks > 1 || more
+        locks > 1 || more || owner.is_anywhere()
     }
 
-    fn begin_search(&mut self, now: Instant, session: SessionId) {
+    fn begin_search(&mut self, now: Instant, owner: OwnerId) {
         self.deadlocks.last_round += 1;
         let probe = ProbeId {
-            owner: OwnerId {
-                node: self.me,
-                session,
-            },
+            node: self.me,
+            owner,
             round: self.deadlocks.last_round,
         };
-        let waits = self.deadlocks.waits_of(session).collect();
+        if owner.is_anywhere() {
+            self.say_awaits(owner);
+        }
+        let waits = self.deadlocks.waits_of(owner).collect();
         self.follow_waits(now, probe, waits, &[]);
     }
 
@@ -275,8 +293,8 @@ impl Dlm {
 
     /// Whether a lock of an own client is in others' way: not where it is being released or given
     /// another mode, may be counted upon to go, only waits and is about to be refused, or was left
-    /// behind by a client that is gone.
-    fn in_the_way(&self, lock: LockId, held: bool) -> Option<SessionId> {
+    /// behind by a client that is gone. Tells whose it is.
+    fn in_the_way(&self, lock: LockId, held: bool) -> Option<OwnerId> {
         let owned = self.locks.get(&lock)?;
         let stays = match held {
             true => owned.granted.is_some() && (stays(&owned.pending) || queued(owned)),
@@ -284,7 +302,7 @@ impl Dlm {
             false => self.standing_wait(lock).is_some() || waits_uncounted(owned),
         };
         let stays = stays && !owned.yields && self.sessions.contains_key(&owned.session);
-        stays.then_some(owned.session)
+        stays.then(|| self.owner_of(lock, owned.session))
     }
 
     /// The member that judges.
@@ -303,16 +321,41 @@ impl Dlm {
                 probe,
                 resource,
                 wait,
+                owner,
                 path,
             } if wait.node == from && path.len() <= PATH_MAX => {
-                self.on_probe(now, probe, &resource, wait, &path);
+                self.on_probe(now, probe, &resource, (wait, owner), &path);
             }
             Body::Chase {
                 probe,
                 wait,
+                owner,
                 path,
                 found,
-            } if path.len() <= PATH_MAX => self.on_chase(now, probe, wait, &path, &found),
+            } if path.len() <= PATH_MAX => {
+                self.on_chase(now, probe, (wait, owner), &path, &found);
+            }
+            Body::Pursue {
+                probe,
+                owner,
+                met,
+                path,
+            } if owner.is_anywhere()
+                && met.node == from
+                && (1..=PATH_MAX).contains(&path.len()) =>
+            {
+                self.on_meeting(now, probe, owner, &met, &path);
+            }
+            Body::Awaits { owner } if owner.is_anywhere() => self.on_awaits(now, from, owner),
+            Body::Stir { owner } if owner.is_anywhere() => self.deadlocks.rearm(now, owner),
+            Body::Attest { trial, place, lock } if judge => {
+                self.on_attest(now, from, trial, place, lock);
+            }
+            Body::Attested {
+                trial,
+                place,
+                owner,
+            } => self.on_attested(now, from, trial, place, owner),
             Body::Accuse { circle } => self.on_accuse(now, circle),
             Body::Examine { charge } if judge && charge.judge == from => {
                 self.on_examine(now, charge);

@@ -1,11 +1,15 @@
 //! Following the waits: from an owner to the masters of what it waits for, from there to the owners
 //! of the locks in its way, and on, until the search comes back or ends.
 
-use crate::{Dlm, Life, master::Key, table::State};
+use crate::{
+    Dlm, Life,
+    master::Key,
+    table::{Pending, State},
+};
 use core::time::Duration;
-use mainstay_base::{Instant, LockId, LockMode, NodeId, SessionId};
+use mainstay_base::{Instant, LockId, LockMode, NodeId};
 use mainstay_wire::{
-    deadlock::{Found, Hop, PATH_MAX, ProbeId, WaitId},
+    deadlock::{Found, Hop, Met, OwnerId, PATH_MAX, ProbeId, WaitId},
     dlm::{Body, ResourceId},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,11 +21,14 @@ const SEARCHES_MAX: usize = 1 << 16;
 /// Most locks in one message.
 const FOUND_PER_MESSAGE: usize = 1024;
 
-/// Which owners of this node a search has met, so that it follows each once; those that it could not
+/// An owner that a search has met, and the lock by which it came if it did not follow it wholly.
+type Visit = (OwnerId, Option<(NodeId, LockId)>);
+
+/// Which owners a search has met on this node, so that it follows each once; those that it could not
 /// follow wholly, with the lock by which it came.
 #[derive(Debug, Default)]
 pub(super) struct Visited {
-    searches: BTreeMap<ProbeId, BTreeSet<(SessionId, Option<LockId>)>>,
+    searches: BTreeMap<ProbeId, BTreeSet<Visit>>,
     order: VecDeque<(Instant, ProbeId)>,
 }
 
@@ -36,11 +43,11 @@ impl Visited {
         &mut self,
         now: Instant,
         probe: ProbeId,
-        session: SessionId,
-        by: Option<LockId>,
+        owner: OwnerId,
+        by: Option<(NodeId, LockId)>,
     ) -> bool {
         if let Some(met) = self.searches.get_mut(&probe) {
-            return !met.contains(&(session, None)) && met.insert((session, by));
+            return !met.contains(&(owner, None)) && met.insert((owner, by));
         }
         while let Some(&(at, old)) = self.order.front() {
             if now.since(at) < REMEMBER && self.order.len() < SEARCHES_MAX {
@@ -50,7 +57,7 @@ impl Visited {
             self.searches.remove(&old);
         }
         self.order.push_back((now, probe));
-        self.searches.insert(probe, BTreeSet::from([(session, by)]));
+        self.searches.insert(probe, BTreeSet::from([(owner, by)]));
         true
     }
 }
@@ -65,10 +72,10 @@ impl Dlm {
         path: &[Hop],
     ) {
         for lock in waits {
-            let Some((wait, _, owned)) = self.standing_wait(lock) else {
+            let Some((wait, standing, owned)) = self.standing_wait(lock) else {
                 continue;
             };
-            let place = owned.place;
+            let (place, owner) = (owned.place, standing.owner);
             let entry = self.resources.get(place);
             let resource = entry.id.clone();
             match entry.state {
@@ -78,10 +85,11 @@ impl Dlm {
                         probe,
                         resource,
                         wait,
+                        owner,
                         path: path.to_vec(),
                     },
                 ),
-                State::Mine(_) => self.on_probe(now, probe, &resource, wait, path),
+                State::Mine(_) => self.on_probe(now, probe, &resource, (wait, owner), path),
                 State::LookingUp | State::Forgetting | State::Lost(_) | State::Moving(_) => {}
             }
         }
@@ -93,7 +101,7 @@ impl Dlm {
         now: Instant,
         probe: ProbeId,
         resource: &ResourceId,
-        wait: WaitId,
+        (wait, owner): (WaitId, OwnerId),
         path: &[Hop],
     ) {
         let Some(life) = self.member_life(wait.node) else {
@@ -124,7 +132,7 @@ impl Dlm {
         }
         for (node, found) in by_node {
             if node == self.me {
-                self.on_chase(now, probe, wait, path, &found);
+                self.on_chase(now, probe, (wait, owner), path, &found);
                 continue;
             }
             for found in found.chunks(FOUND_PER_MESSAGE) {
@@ -134,6 +142,7 @@ impl Dlm {
                     Body::Chase {
                         probe,
                         wait,
+                        owner,
                         path,
                         found,
                     },
@@ -142,67 +151,117 @@ impl Dlm {
         }
     }
 
-    /// A master tells that locks of own clients are in the way of a wait.
+    /// A master tells that locks of own clients are in the way of an owner's wait.
     pub(crate) fn on_chase(
         &mut self,
         now: Instant,
         probe: ProbeId,
-        wait: WaitId,
+        (wait, waiter): (WaitId, OwnerId),
         path: &[Hop],
         found: &[Found],
     ) {
-        let own_wait = (wait.node == self.me).then_some(wait.lock);
-        let waiter = own_wait.and_then(|lock| self.locks.get(&lock).map(|owned| owned.session));
         for found in found {
-            let Some(session) = self.in_the_way(found.lock, found.held) else {
+            let Some(owner) = self.in_the_way(found.lock, found.held) else {
                 continue;
             };
-            if found.via.is_none() && waiter == Some(session) {
+            if found.via.is_none() && waiter == owner {
                 continue; // What an owner does to itself it can undo.
             }
             if path.len() + 1 + usize::from(found.via.is_some()) > PATH_MAX {
                 continue;
             }
-            let (onward, aside): (Vec<LockId>, Vec<LockId>) = self
-                .deadlocks
-                .waits_of(session)
-                .partition(|wait| self.leads_on(found, *wait));
-            if probe.owner.node == self.me && probe.owner.session == session {
-                let path = extended(path, wait, found);
-                if onward.contains(&path[0].wait.lock) {
-                    self.accuse(now, path);
-                }
+            let path = self.extended(path, wait, found);
+            let Some(met) = self.met_by(found) else {
                 continue;
-            }
-            // What stops a place in a queue has been named as stopping those behind it.
-            let followed = |lock: &LockId| found.held || *lock != found.lock;
-            let wholly = aside.is_empty() && onward.iter().all(followed);
-            let by = (!wholly).then_some(found.lock);
-            if self.deadlocks.visited.first(now, probe, session, by) {
-                let onward = onward.into_iter().filter(followed).collect();
-                self.follow_waits(now, probe, onward, &extended(path, wait, found));
+            };
+            if self.on_meeting(now, probe, owner, &met, &path) && owner.is_anywhere() {
+                self.pursue(probe, owner, &met, &path);
             }
         }
+    }
+
+    /// A search has met an owner by a lock, of this node or, if it is a transaction, another one: goes
+    /// on with its waits on this node. False if the search has been here before by that lock, or wholly.
+    pub(super) fn on_meeting(
+        &mut self,
+        now: Instant,
+        probe: ProbeId,
+        owner: OwnerId,
+        met: &Met,
+        path: &[Hop],
+    ) -> bool {
+        let waits = self.deadlocks.waits_of(owner);
+        let (onward, aside): (Vec<LockId>, Vec<LockId>) =
+            waits.partition(|wait| self.leads_on(met, *wait));
+        if probe.owner == owner {
+            // It is back. The wait that it began with may be on another node.
+            let first = path.first().map(|hop| hop.wait);
+            if first.is_some_and(|first| first.node == self.me && onward.contains(&first.lock)) {
+                self.accuse(now, path.to_vec());
+            }
+            return true;
+        }
+        // What stops a place in a queue has been named as stopping those behind it.
+        let own = |lock: &LockId| met.node == self.me && *lock == met.lock;
+        let followed = |lock: &LockId| met.held || !own(lock);
+        // What becomes of the waits of a transaction on other nodes is not known here.
+        let here = !owner.is_anywhere() && aside.is_empty();
+        let wholly = here && onward.iter().all(followed);
+        let by = (!wholly).then_some((met.node, met.lock));
+        let first = self.deadlocks.visited.first(now, probe, owner, by);
+        if first {
+            let onward = onward.into_iter().filter(followed).collect();
+            self.follow_waits(now, probe, onward, path);
+        }
+        first
+    }
+
+    /// A lock of this node, as other nodes are told of it.
+    fn met_by(&self, found: &Found) -> Option<Met> {
+        let owned = self.locks.get(&found.lock)?;
+        let mode = match found.held {
+            true => owned.granted,
+            false => owned.requested(),
+        };
+        Some(Met {
+            node: self.me,
+            lock: found.lock,
+            held: found.held,
+            resource: self.resources.peek(owned.place).id.clone(),
+            mode: mode.filter(|_| !self.is_on_ranges(found.lock)),
+        })
     }
 
     /// Whether a search that met an owner by one lock goes on with one of its waits. Not if the lock
     /// is in the way of that very wait: then it is another task of the owner that waits, and the one
     /// that has the lock goes on.
-    fn leads_on(&self, by: &Found, wait: LockId) -> bool {
-        if by.lock == wait {
+    fn leads_on(&self, by: &Met, wait: LockId) -> bool {
+        let here = by.node == self.me;
+        if here && by.lock == wait {
             return true;
         }
-        let (Some(lock), Some(wait)) = (self.locks.get(&by.lock), self.locks.get(&wait)) else {
+        let Some(waiting) = self.locks.get(&wait) else {
             return false;
         };
-        let mode = match by.held {
-            true => lock.granted,
-            false => lock.requested(),
-        };
+        if self.resources.peek(waiting.place).id != by.resource {
+            return true;
+        }
         let apart = |(mode, asked): (LockMode, LockMode)| mode.compatible(asked);
-        // Of ranges of one resource it is not known here which meet.
-        let ranges = self.is_on_ranges(by.lock) || lock.place != wait.place;
-        ranges || mode.zip(wait.requested()).is_none_or(apart)
+        match &waiting.pending {
+            // Of another node's ranges it is not known here which meet: the master is asked in time.
+            Pending::Range(_) if !here => true,
+            Pending::Range(ask) if by.held => {
+                let set = self.ranges.get(&by.lock);
+                set.is_none_or(|set| set.conflict(ask.range, ask.mode).is_none())
+            }
+            Pending::Range(ask) => match self.locks.get(&by.lock).map(|owned| &owned.pending) {
+                Some(Pending::Range(ahead)) => {
+                    !ahead.range.overlaps(ask.range) || apart((ahead.mode, ask.mode))
+                }
+                _ => true,
+            },
+            _ => by.mode.zip(waiting.requested()).is_none_or(apart),
+        }
     }
 
     /// A member's node, with its incarnation.
@@ -221,24 +280,26 @@ impl Dlm {
             _ => None,
         }
     }
-}
 
-/// A path with what has been found in the way of a wait.
-fn extended(path: &[Hop], wait: WaitId, found: &Found) -> Vec<Hop> {
-    let mut path = path.to_vec();
-    let mut hop = |wait, blocker, stamp| {
-        path.push(Hop {
-            wait,
-            blocker,
-            stamp,
-        });
-    };
-    match found.via {
-        None => hop(wait, found.lock, found.stamp),
-        Some((via, place)) => {
-            hop(wait, via.lock, place);
-            hop(via, found.lock, found.stamp);
+    /// A path with what has been found in the way of a wait: a lock of this node.
+    fn extended(&self, path: &[Hop], wait: WaitId, found: &Found) -> Vec<Hop> {
+        let mut path = path.to_vec();
+        let mut hop = |wait, (blocker_node, blocker), stamp| {
+            path.push(Hop {
+                wait,
+                blocker_node,
+                blocker,
+                stamp,
+            });
+        };
+        let blocker = (self.me, found.lock);
+        match found.via {
+            None => hop(wait, blocker, found.stamp),
+            Some((via, place)) => {
+                hop(wait, (via.node, via.lock), place);
+                hop(via, blocker, found.stamp);
+            }
         }
+        path
     }
-    path
 }

@@ -8,6 +8,7 @@ use mainstay_base::{Instant, LockId, Mutant, NodeId, VictimPolicy};
 use mainstay_wire::{
     deadlock::{Charge, Hop, OwnerId, PATH_MAX, WaitId, Waiter},
     dlm::{Body, ResourceId},
+    report::OwnerReport,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -35,6 +36,40 @@ pub(super) struct Court {
 struct Trial {
     circle: Vec<Hop>,
     waiters: Vec<Option<Waiter>>,
+    /// By place in the circle: the lock by which the owner of the wait there is in the way of the one
+    /// before, if it is on another node than the wait.
+    links: BTreeMap<usize, Link>,
+}
+
+/// A lock of an owner that waits on another node.
+#[derive(Debug)]
+struct Link {
+    node: NodeId,
+    lock: LockId,
+    /// Whose it is and how many locks that owner has there, once the node has said so.
+    owner: Option<(OwnerId, u64)>,
+}
+
+impl Trial {
+    /// The circle, if all of it has been confirmed. Otherwise whether anything is still awaited.
+    fn confirmed(&self) -> Result<Vec<Waiter>, bool> {
+        let links = self.links.values();
+        let awaited = links.clone().any(|link| link.owner.is_none());
+        if awaited || self.waiters.iter().any(Option::is_none) {
+            return Err(true);
+        }
+        let mut waiters: Vec<Waiter> = self.waiters.iter().flatten().cloned().collect();
+        for (place, link) in &self.links {
+            let (Some(waiter), Some((owner, locks))) = (waiters.get_mut(*place), link.owner) else {
+                return Err(false);
+            };
+            if waiter.owner != owner {
+                return Err(false);
+            }
+            waiter.locks = waiter.locks.saturating_add(locks);
+        }
+        Ok(waiters)
+    }
 }
 
 impl Court {
@@ -62,6 +97,7 @@ impl Court {
         let trial = Trial {
             circle: circle.to_vec(),
             waiters: vec![None; circle.len()],
+            links: links_of(circle),
         };
         self.trials.insert(self.last_trial, trial);
         self.last_trial
@@ -76,6 +112,26 @@ impl Court {
         }
         Some(trial)
     }
+}
+
+/// The locks of a circle whose owners wait on other nodes than those have them on.
+fn links_of(circle: &[Hop]) -> BTreeMap<usize, Link> {
+    let link = |(place, hop): (usize, &Hop)| {
+        let before = &circle[before(place, circle.len())];
+        let elsewhere = before.blocker_node != hop.wait.node;
+        let link = || Link {
+            node: before.blocker_node,
+            lock: before.blocker,
+            owner: None,
+        };
+        elsewhere.then(|| (place, link()))
+    };
+    circle.iter().enumerate().filter_map(link).collect()
+}
+
+/// The place before one in a circle of so many.
+fn before(place: usize, len: usize) -> usize {
+    (place + len - 1) % len
 }
 
 fn lock_of(hop: &Hop) -> (NodeId, LockId) {
@@ -98,7 +154,10 @@ impl Dlm {
 
     /// A node has found a circle.
     pub(super) fn on_accuse(&mut self, now: Instant, circle: Vec<Hop>) {
-        let known = circle.iter().all(|hop| self.ids.contains(&hop.wait.node));
+        let member = |node: &NodeId| self.ids.contains(node);
+        let known = circle
+            .iter()
+            .all(|hop| member(&hop.wait.node) && member(&hop.blocker_node));
         let sound = known && (2..=PATH_MAX).contains(&circle.len());
         let competent = self.active && self.judge() == Some(self.me);
         let court = &mut self.deadlocks.court;
@@ -127,15 +186,15 @@ impl Dlm {
             .iter()
             .enumerate()
             .map(|(place, hop)| {
-                let before = &circle[(place + circle.len() - 1) % circle.len()];
-                let after = &circle[(place + 1) % circle.len()];
+                let before = &circle[before(place, circle.len())];
                 Charge {
                     judge: self.me,
                     trial,
                     place: u16::try_from(place).unwrap_or(u16::MAX),
                     wait: hop.wait,
+                    holds_node: before.blocker_node,
                     holds: before.blocker,
-                    blocker_node: after.wait.node,
+                    blocker_node: hop.blocker_node,
                     blocker: hop.blocker,
                     stamp: hop.stamp,
                 }
@@ -150,6 +209,67 @@ impl Dlm {
                 node => self.send(node, Body::Examine { charge }),
             }
         }
+        let trials = &self.deadlocks.court.trials;
+        let links = trials.get(&trial).into_iter().flat_map(|t| &t.links);
+        let links: Vec<_> = links
+            .map(|(at, link)| (*at, link.node, link.lock))
+            .collect();
+        for (place, node, lock) in links {
+            let place = u16::try_from(place).unwrap_or(u16::MAX);
+            match node == self.me {
+                true => self.on_attest(now, self.me, trial, place, lock),
+                false => self.send(node, Body::Attest { trial, place, lock }),
+            }
+        }
+    }
+
+    /// The judge asks about a lock of an own client whose owner waits on another node.
+    pub(super) fn on_attest(
+        &mut self,
+        now: Instant,
+        judge: NodeId,
+        trial: u64,
+        place: u16,
+        lock: LockId,
+    ) {
+        let owner = self.in_the_way(lock, true);
+        let owner = owner.or_else(|| self.in_the_way(lock, false));
+        let owner = owner.map(|owner| (owner, self.locks_of(owner)));
+        match judge == self.me {
+            true => self.on_attested(now, judge, trial, place, owner),
+            false => self.send(
+                judge,
+                Body::Attested {
+                    trial,
+                    place,
+                    owner,
+                },
+            ),
+        }
+    }
+
+    /// A node has told whose a lock is.
+    pub(super) fn on_attested(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        number: u64,
+        place: u16,
+        owner: Option<(OwnerId, u64)>,
+    ) {
+        let court = &mut self.deadlocks.court;
+        let trial = court.trials.get_mut(&number);
+        let link = trial.and_then(|trial| trial.links.get_mut(&usize::from(place)));
+        let Some(link) = link.filter(|link| link.node == from) else {
+            return;
+        };
+        match owner {
+            Some(_) => link.owner = owner,
+            None => {
+                court.close(number);
+            }
+        }
+        self.judge_trial(now, number);
     }
 
     /// The judge asks about a wait of an own client.
@@ -181,10 +301,12 @@ impl Dlm {
     fn charged_wait(&self, charge: &Charge) -> Option<(WaitId, ResourceId)> {
         let (wait, standing, owned) = self.standing_wait(charge.wait.lock)?;
         let same = charge.wait.wait == 0 || charge.wait.wait == wait.wait;
-        let holds = |held| self.in_the_way(charge.holds, held) == Some(standing.session);
+        let holds = |held| self.in_the_way(charge.holds, held) == Some(standing.owner);
+        // Of a lock on another node, that node tells the judge.
+        let elsewhere = charge.holds_node != self.me;
         // One that stands in the queue is in the way of those behind it even if it yields.
         let queued = charge.holds == wait.lock;
-        (same && (queued || holds(true) || holds(false)))
+        (same && (elsewhere || queued || holds(true) || holds(false)))
             .then(|| (wait, self.resources.peek(owned.place).id.clone()))
     }
 
@@ -200,13 +322,19 @@ impl Dlm {
         let (Some(owner), Some(other)) = (owner, other) else {
             return false;
         };
-        self.deciding_master(resource).is_some_and(|master| {
-            master.still_blocks(
-                Key::of(owner, charge.wait.lock),
-                Key::of(other, charge.blocker),
-                charge.stamp,
-            )
-        })
+        let Some(master) = self.deciding_master(resource) else {
+            return false;
+        };
+        let wait = Key::of(owner, charge.wait.lock);
+        let stands = master.still_blocks(wait, Key::of(other, charge.blocker), charge.stamp);
+        // Not if the lock by which the owner was met is in the way of this very wait.
+        let holds = self.member_life(charge.holds_node);
+        let holds = holds.map(|life| Key::of(life, charge.holds));
+        let in_own_way = |holds: Key| {
+            let mut found = master.blockers(wait).into_iter();
+            holds != wait && found.any(|blocker| blocker.via.is_none() && blocker.key == holds)
+        };
+        stands && !holds.is_some_and(in_own_way)
     }
 
     /// The master has answered. Only now it is certain that the answer is about this very wait: it
@@ -232,16 +360,16 @@ impl Dlm {
                 lock,
                 wait: wait.number,
             },
-            owner: OwnerId {
-                node: self.me,
-                session: wait.session,
+            owner: wait.owner,
+            process: OwnerReport {
+                owner: wait.owner.named(),
+                ..profile.map(|p| p.process.clone()).unwrap_or_default()
             },
-            process: profile.map(|p| p.process.clone()).unwrap_or_default(),
             resource: self.resources.peek(owned.place).id.clone(),
             granted: owned.granted.filter(|_| range.is_none()),
             requested: mode,
             waited_us: u64::try_from(waited).unwrap_or(u64::MAX),
-            locks: self.sessions.get(&wait.session).map_or(0, |l| l.len()) as u64,
+            locks: self.locks_of(wait.owner),
             priority: profile.map_or(0, |p| p.priority),
             range,
         })
@@ -290,14 +418,24 @@ impl Dlm {
             // No circle, or not any more.
             _ => {
                 court.close(number);
-                return self.open_trials(now);
             }
         }
-        if trial.waiters.iter().any(Option::is_none) {
+        self.judge_trial(now, number);
+    }
+
+    /// Ends a trial if nothing is awaited any more.
+    fn judge_trial(&mut self, now: Instant, number: u64) {
+        let court = &mut self.deadlocks.court;
+        let confirmed = court
+            .trials
+            .get(&number)
+            .map_or(Err(false), Trial::confirmed);
+        if matches!(confirmed, Err(true)) {
             return;
         }
-        if let Some(trial) = court.close(number) {
-            let circle = without_detours(trial.waiters.into_iter().flatten());
+        court.close(number);
+        if let Ok(waiters) = confirmed {
+            let circle = without_detours(waiters.into_iter());
             if circle.len() > 1 {
                 self.condemn(now, circle);
             }
@@ -379,6 +517,7 @@ mod tests {
                 lock: LockId(lock),
                 wait: lock,
             },
+            blocker_node: NodeId(1),
             blocker: LockId(lock + 100),
             stamp: 0,
         };

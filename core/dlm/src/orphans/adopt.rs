@@ -105,9 +105,10 @@ impl Dlm {
             handles.insert(call.handle, lock);
         }
         self.quotas.lock_passes(from, session);
+        self.owners.add(lock, session, self.owners.chosen(session));
         self.note(now, Op::Adopted, lock, Some(call.mode));
         // Those who wait for the lock may now be in a circle with what its owner waits for.
-        self.deadlocks.rearm(now, session);
+        self.owner_stirs(now, self.owner_of(lock, session));
         Ok((lock, granted))
     }
 

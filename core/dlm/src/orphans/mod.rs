@@ -139,6 +139,7 @@ impl Dlm {
         let process = Arc::new(self.deadlocks.process(session));
         for &lock in &left {
             self.promises.forget(lock);
+            self.owners.remove(lock);
             self.stop_watching(now, lock);
             let owned = self.locks.get_mut(&lock).expect("listed above");
             owned.blocking = false;

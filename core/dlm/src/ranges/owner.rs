@@ -114,6 +114,7 @@ impl Dlm {
                     blocking: call.blocking,
                     deadline: call.deadline,
                     parent: None,
+                    owner: self.owners.chosen(session),
                 };
                 self.begin_lock(now, lock);
             }

@@ -17,6 +17,7 @@ use mainstay_base::{Flags, Instant, LockId, LockspaceId, Mutant, SessionId, Toke
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::{Answer, Handle},
+    deadlock::OwnerId,
     dlm::ResourceId,
     lock::{Granted, Refusal},
     sets::{MemberRefusal, SetMember},
@@ -52,6 +53,8 @@ pub struct SetCall {
 pub(crate) struct Gathering {
     session: SessionId,
     request: u64,
+    /// Whose its locks are, if not the session's.
+    owner: Option<OwnerId>,
     space: LockspaceId,
     /// In the order in which they are waited for.
     members: Vec<Member>,
@@ -149,6 +152,7 @@ impl Dlm {
         let mut set = Gathering {
             session,
             request,
+            owner: self.owners.chosen(session),
             space: call.space,
             reach: members.len(),
             members,
@@ -303,6 +307,7 @@ impl Dlm {
                 blocking: call.blocking,
                 deadline: None,
                 parent: None,
+                owner: set.owner,
             };
             let part = Part::Member { set: number, at };
             self.sets.parts.insert(lock, part);

@@ -237,6 +237,7 @@ impl World {
             uid: 0,
             command: "test".to_owned(),
             orphan_ms: None,
+            owner: mainstay_base::Owner::Session,
         };
         self.input(
             id,

@@ -8,6 +8,7 @@ pub(crate) fn job() -> OwnerReport {
         uid: 1000,
         command: "job".to_owned(),
         orphan_ms: None,
+        owner: mainstay_base::Owner::Session,
     }
 }
 

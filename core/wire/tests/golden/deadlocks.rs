@@ -1,9 +1,9 @@
 //! The search for deadlocks, and what was added to the protocol after it.
 
 use super::{resource, swap, updated, value};
-use mainstay_base::{Flags, LockId, LockMode, NodeId, SessionId, VictimPolicy};
+use mainstay_base::{Flags, LockId, LockMode, NodeId, Owner, SessionId, VictimPolicy};
 use mainstay_wire::{
-    deadlock::{Charge, Found, Hop, OwnerId, ProbeId, WaitId, Waiter},
+    deadlock::{Charge, Found, Hop, Met, OwnerId, ProbeId, WaitId, Waiter},
     dlm::Body,
     lock::Refusal,
     report::{LockspaceFilter, OwnerReport},
@@ -11,8 +11,13 @@ use mainstay_wire::{
 
 pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
     let (node, session, lock) = (NodeId(2), SessionId(9), LockId(900));
-    let owner = OwnerId { node, session };
-    let probe = ProbeId { owner, round: 70 };
+    let owner = OwnerId::Session { node, session };
+    let probe = ProbeId {
+        node,
+        owner,
+        round: 70,
+    };
+    let transaction = OwnerId::Transaction { uid: 1000, xid: 7 };
     let wait = WaitId {
         node,
         lock,
@@ -21,6 +26,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
     let (blocker, stamp) = (LockId(7), -3);
     let path = vec![Hop {
         wait,
+        blocker_node: NodeId(3),
         blocker,
         stamp,
     }];
@@ -29,6 +35,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
         trial: 8,
         place: 1,
         wait,
+        holds_node: NodeId(4),
         holds: LockId(6),
         blocker_node: NodeId(3),
         blocker,
@@ -42,6 +49,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
             uid: 1000,
             command: "job".to_owned(),
             orphan_ms: None,
+            owner: Owner::Transaction(7),
         },
         resource: resource(),
         granted: Some(LockMode::Pr),
@@ -62,6 +70,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
                 probe,
                 resource: resource(),
                 wait,
+                owner,
                 path: path.clone(),
             },
         ),
@@ -70,6 +79,11 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
             Body::Chase {
                 probe,
                 wait,
+                owner: OwnerId::Process {
+                    node,
+                    uid: 1000,
+                    pid: 77,
+                },
                 path: path.clone(),
                 found: vec![Found {
                     lock,
@@ -77,6 +91,46 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
                     stamp: 5,
                     via: Some((wait, 4)),
                 }],
+            },
+        ),
+        (
+            "pursue",
+            Body::Pursue {
+                probe: ProbeId {
+                    owner: OwnerId::Group {
+                        node,
+                        uid: 1000,
+                        number: 3,
+                    },
+                    ..probe
+                },
+                owner: transaction,
+                met: Met {
+                    node,
+                    lock,
+                    held: true,
+                    resource: resource(),
+                    mode: Some(LockMode::Pw),
+                },
+                path: path.clone(),
+            },
+        ),
+        ("awaits", Body::Awaits { owner: transaction }),
+        ("stir", Body::Stir { owner: transaction }),
+        (
+            "attest",
+            Body::Attest {
+                trial: 8,
+                place: 1,
+                lock,
+            },
+        ),
+        (
+            "attested",
+            Body::Attested {
+                trial: 8,
+                place: 1,
+                owner: Some((transaction, 4)),
             },
         ),
         ("accuse", Body::Accuse { circle: path }),

@@ -196,6 +196,7 @@ mod tests {
                 uid: 0,
                 command: "job".to_owned(),
                 orphan_ms: None,
+                owner: mainstay_base::Owner::Session,
             },
         }
     }

@@ -71,6 +71,9 @@ fn check(report: &GraphReport) -> Result<(), Failure> {
 }
 
 pub(crate) fn who(owner: &GraphOwner) -> String {
+    if let Some(several) = owner.owner.together(&owner.node) {
+        return several;
+    }
     match (owner.owner.pid, owner.session) {
         (pid, _) if owner.owner.orphan_ms.is_some() => format!(
             "an orphan of process {pid} ({}) on {}, gone for {}",
@@ -184,6 +187,7 @@ mod tests {
                 uid: 0,
                 command: "say \"hi\"".to_owned(),
                 orphan_ms: None,
+                owner: mainstay_base::Owner::Session,
             },
         };
         let wait = |waiter, name: &str, blocker, held| GraphWait {

@@ -7,7 +7,7 @@ use crate::{
     output::{self, FAINT, GOOD, ODD, Table, paint, span},
 };
 use clap::Args;
-use mainstay_base::{LockspaceName, NodeName, ResourceName};
+use mainstay_base::{LockspaceName, NodeName, Owner, ResourceName};
 use mainstay_client::{LockError, Refusal};
 use mainstay_wire::report::{LockReport, LocksReport, ResourceReport};
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  mainstay locks\n  mainstay locks 'vm-*'\n  \
+    mainstay locks --xid 7\n  \
     mainstay locks --lockspace default --json\n  \
     mainstay locks --all --json | jq -c '.resources[] | .name'"
 )]
@@ -30,6 +31,9 @@ pub(crate) struct LocksArgs {
     /// Show all resources, however many
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
+    /// Only resources on which this transaction has a lock, or waits for one
+    #[arg(long, value_name = "N")]
+    pub(crate) xid: Option<u64>,
     /// Go on after this resource of --lockspace
     #[arg(long, value_name = "NAME", requires = "lockspace")]
     pub(crate) after: Option<String>,
@@ -69,11 +73,15 @@ pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
     let mut pages = Pages::new(global.json);
     loop {
         let limit = u32::try_from(left).unwrap_or(u32::MAX).min(PAGE);
-        let page = client
+        let limit = args.xid.map_or(limit, |_| PAGE);
+        let mut page = client
             .locks_after(lockspace.clone(), args.pattern.clone(), limit, after)
             .await
             .map_err(|error| unknown(error, lockspace.as_ref()))?;
         after = page.next();
+        if let Some(xid) = args.xid {
+            page.resources.retain(|found| concerns(found, xid));
+        }
         left = left.saturating_sub(page.resources.len() as u64);
         silent.extend(page.silent.iter().cloned());
         pages.add(&page)?;
@@ -92,6 +100,13 @@ pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
         output::note_silent(&silent, "what is mastered there");
     }
     Ok(OK)
+}
+
+/// Whether a transaction has a lock on a resource, or waits for one.
+fn concerns(found: &ResourceReport, xid: u64) -> bool {
+    let queues = [&found.holders, &found.converters, &found.waiters];
+    let mut locks = queues.into_iter().flatten();
+    locks.any(|lock| lock.owner.owner == Owner::Transaction(xid))
 }
 
 /// Resources asked for at a time.
@@ -274,7 +289,7 @@ fn row(
         token,
         match lock.owner.orphan_ms {
             Some(ms) => format!("{} (gone for {})", lock.owner.command, span(ms)),
-            None => lock.owner.command.clone(),
+            None => format!("{}{}", lock.owner.command, lock.owner.as_owner()),
         },
     ]
 }
@@ -308,6 +323,7 @@ mod tests {
                 uid: 0,
                 command: "backup".to_owned(),
                 orphan_ms: None,
+                owner: mainstay_base::Owner::Session,
             },
             age_ms,
             range: None,

@@ -210,6 +210,7 @@ mod tests {
                 uid: 0,
                 command: "qemu web-1".to_owned(),
                 orphan_ms: Some(61_000),
+                owner: mainstay_base::Owner::Session,
             },
             expires_ms: Some(1500),
         };

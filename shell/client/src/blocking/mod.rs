@@ -29,7 +29,7 @@ use crate::{
 };
 use mainstay_base::{
     AccessChange, ByteRange, Compat, Fairness, Flags, LockId, LockspaceId, LockspaceName, NodeName,
-    ResourceName, SessionId, Updated, ValueBlock, ValueUpdate, ValueVersion,
+    Owner, ResourceName, SessionId, Updated, ValueBlock, ValueUpdate, ValueVersion,
 };
 use mainstay_wire::{
     client::{Ask, Handle, Welcome},
@@ -253,6 +253,18 @@ impl Client {
     /// If the session is lost.
     pub fn set_deadlock_priority(&self, priority: u8) -> Result<(), LockError> {
         self.call(Ask::SetDeadlockPriority { priority }, answer::done)
+    }
+
+    /// Sets for whom this session asks for locks from now on: itself until then, or its process, a group
+    /// of sessions on this node, or a transaction, whose sessions may be on any nodes. In the search for
+    /// deadlocks all locks of one owner are released by one will; nothing else changes, and locks of one
+    /// owner are in each other's way as any are. Numbers of other users mean other owners. Locks that the
+    /// session has stay whose they are. It goes with the session.
+    ///
+    /// # Errors
+    /// If the session is lost.
+    pub fn set_owner(&self, owner: Owner) -> Result<(), LockError> {
+        self.call(Ask::SetOwner { owner }, answer::done)
     }
 
     /// Promises to heed each blocking notice that a lock will get from now on, within so long: to

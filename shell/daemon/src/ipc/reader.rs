@@ -167,6 +167,7 @@ pub(crate) async fn serve(
             uid,
             command: shortened(command),
             orphan_ms: None,
+            owner: mainstay_base::Owner::Session,
         },
         group,
         privileged: uid == 0 || uid == rustix::process::geteuid().as_raw(),

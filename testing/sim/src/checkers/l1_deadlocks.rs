@@ -37,6 +37,17 @@ pub struct ToldWait {
     pub name: (String, u64, u64),
 }
 
+/// Whose locks are: those of one are released by one will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Team {
+    /// The client's own.
+    Alone(ClientNo),
+    /// A group's on a host, of a user.
+    Group(usize, u32, u64),
+    /// A transaction's, of a user.
+    Transaction(u32, u64),
+}
+
 /// From when to when; no end yet.
 type Span = (u64, Option<u64>);
 
@@ -47,6 +58,7 @@ fn covers(span: &Span, at: u64) -> bool {
 #[derive(Debug)]
 struct Call {
     who: Who,
+    team: Team,
     res: Res,
     mode: LockMode,
     flags: Flags,
@@ -56,10 +68,31 @@ struct Call {
 #[derive(Debug)]
 struct Interest {
     who: Who,
+    team: Team,
     res: Res,
     conn: u64,
     life: LifeNo,
     span: Span,
+}
+
+/// An answered call.
+#[derive(Debug)]
+struct Waited {
+    client: ClientNo,
+    team: Team,
+    res: Res,
+    span: (u64, u64),
+}
+
+impl Waited {
+    fn new(client: ClientNo, call: &Call, until: u64) -> Waited {
+        Waited {
+            client,
+            team: call.team,
+            res: call.res,
+            span: (call.since, until),
+        }
+    }
 }
 
 /// Watches deadlocks.
@@ -71,7 +104,11 @@ pub struct Deadlocks {
     /// Unanswered calls, by lock: one call may be for several.
     calls: BTreeMap<(ClientNo, u64, Handle), Call>,
     /// Answered ones.
-    waited: VecDeque<(ClientNo, Res, u64, u64)>,
+    waited: VecDeque<Waited>,
+    /// For whom clients ask, if not for themselves.
+    teams: BTreeMap<ClientNo, Team>,
+    /// Locks that were asked for so.
+    of_teams: BTreeMap<Who, Team>,
     /// Locks from the first asking to the answered release.
     interests: Vec<Interest>,
     standing: BTreeMap<BTreeSet<(ClientNo, u64)>, u64>,
@@ -90,6 +127,8 @@ impl Deadlocks {
             whole_since: None,
             calls: BTreeMap::new(),
             waited: VecDeque::new(),
+            teams: BTreeMap::new(),
+            of_teams: BTreeMap::new(),
             interests: Vec::new(),
             standing: BTreeMap::new(),
             stopped: BTreeSet::new(),
@@ -101,7 +140,7 @@ impl Deadlocks {
         let all = (client, request, Handle(u64::MIN))..=(client, request, Handle(u64::MAX));
         let keys: Vec<_> = self.calls.range(all).map(|(key, _)| *key).collect();
         for call in keys.iter().filter_map(|key| self.calls.remove(key)) {
-            self.waited.push_back((client, call.res, call.since, now));
+            self.waited.push_back(Waited::new(client, &call, now));
             let mut own = self.interests.iter_mut().filter(|i| i.who == call.who);
             // A grant, or what is left of a refused conversion, goes on below.
             if let Some(interest) = own.find(|i| i.span.1.is_none()) {
@@ -122,10 +161,16 @@ impl Deadlocks {
         }
     }
 
+    /// Whose a lock is.
+    fn team(&self, who: Who) -> Team {
+        let team = self.of_teams.get(&who);
+        team.copied().unwrap_or(Team::Alone(who.client))
+    }
+
     /// Waits for granted locks: who waits with which call for whom. Nothing is owed to a call that a lock of
-    /// its own client is in the way of: another task of that may let go.
-    fn edges(&self, books: &Books) -> BTreeMap<ClientNo, Vec<(u64, ClientNo)>> {
-        let mut edges: BTreeMap<ClientNo, Vec<(u64, ClientNo)>> = BTreeMap::new();
+    /// its own owner is in the way of: another task of that may let go.
+    fn edges(&self, books: &Books) -> Edges {
+        let mut edges = Edges::new();
         let counted = |call: &&Call| !call.flags.contains(Flags::NODLCKWT);
         for ((client, request, _), call) in self.calls.iter().filter(|(_, call)| counted(call)) {
             let alternate = call.flags.alternate();
@@ -134,16 +179,17 @@ impl Deadlocks {
                 conflict(held, call.mode) && alternate.is_none_or(|mode| conflict(held, mode))
             };
             let own = |(who, claim): (&Who, &Claim)| {
-                who.client == *client && *who != call.who && in_the_way(claim)
+                self.team(*who) == call.team && *who != call.who && in_the_way(claim)
             };
             if books.on(call.res).any(own) {
                 continue;
             }
             for (who, claim) in books.on(call.res) {
-                let other = who.client != *client && claim.standing && claim.believed;
+                let team = self.team(*who);
+                let other = team != call.team && claim.standing && claim.believed;
                 if other && in_the_way(claim) {
-                    let entry = edges.entry(*client).or_default();
-                    entry.push((*request, who.client));
+                    let entry = edges.entry(call.team).or_default();
+                    entry.push(((*client, *request), team));
                 }
             }
         }
@@ -151,13 +197,16 @@ impl Deadlocks {
     }
 
     fn look(&mut self, now: u64, books: &Books) -> Result<(), String> {
-        while self.waited.front().is_some_and(|w| w.3 + MEMORY < now) {
+        while self.waited.front().is_some_and(|w| w.span.1 + MEMORY < now) {
             self.waited.pop_front();
         }
         while self.told.front().is_some_and(|t| t.0 + MEMORY < now) {
             self.told.pop_front();
         }
         let past = |i: &Interest| i.span.1.is_some_and(|end| end + MEMORY < now);
+        for old in self.interests.iter().filter(|i| past(i)) {
+            self.of_teams.remove(&old.who);
+        }
         self.interests.retain(|i| !past(i));
         match self.cluster.whole() {
             true => self.whole_since.get_or_insert(now),
@@ -185,6 +234,26 @@ impl Deadlocks {
         Ok(())
     }
 
+    /// When a told wait stood, and whose it was.
+    fn waits_of(&self, wait: &ToldWait) -> Vec<(Span, Team)> {
+        let pending = self.calls.iter().filter_map(|((client, ..), call)| {
+            let same = *client == wait.client && Some(call.res) == wait.res;
+            same.then_some(((call.since, None), call.team))
+        });
+        let past = self.waited.iter().filter_map(|past| {
+            let same = past.client == wait.client && Some(past.res) == wait.res;
+            same.then_some(((past.span.0, Some(past.span.1)), past.team))
+        });
+        pending.chain(past).collect()
+    }
+
+    /// When which of these owners had locks on a resource.
+    fn locks_on(&self, res: Option<Res>, teams: &BTreeSet<Team>) -> Vec<(Span, Team)> {
+        let interests = self.interests.iter();
+        let on = interests.filter(|i| Some(i.res) == res && teams.contains(&i.team));
+        on.map(|i| (i.span, i.team)).collect()
+    }
+
     fn forget_standing(&mut self) -> Result<(), String> {
         self.whole_since = None;
         self.standing.clear();
@@ -193,8 +262,7 @@ impl Deadlocks {
     }
 
     fn victim(&mut self, now: u64, who: (ClientNo, u64), told: &[ToldWait]) -> Result<(), String> {
-        let owners: BTreeSet<ClientNo> = told.iter().map(|w| w.client).collect();
-        if told.len() < 2 || owners.len() != told.len() {
+        if told.len() < 2 {
             return Err(format!(
                 "the circle told to client {} is none: {told:?}",
                 who.0
@@ -210,38 +278,34 @@ impl Deadlocks {
                 who.0
             ));
         }
-        let mut needed: Vec<Vec<Span>> = Vec::new();
-        for (place, wait) in told.iter().enumerate() {
-            let next = &told[(place + 1) % told.len()];
-            let pending = self.calls.iter().filter(|((client, ..), call)| {
-                *client == wait.client && Some(call.res) == wait.res
-            });
-            let past = self
-                .waited
-                .iter()
-                .filter(|(client, res, ..)| *client == wait.client && Some(*res) == wait.res);
-            let pending = pending.map(|(_, call)| (call.since, None));
-            needed.push(
-                pending
-                    .chain(past.map(|(_, _, since, until)| (*since, Some(*until))))
-                    .collect(),
-            );
-            let locks = self
-                .interests
-                .iter()
-                .filter(|i| i.who.client == next.client && Some(i.res) == wait.res);
-            needed.push(locks.map(|i| i.span).collect());
-        }
-        let moments = needed.iter().flatten().map(|span| span.0);
-        let together = |at: u64| {
-            needed
-                .iter()
-                .all(|spans| spans.iter().any(|s| covers(s, at)))
+        let waits: Vec<Vec<(Span, Team)>> = told.iter().map(|wait| self.waits_of(wait)).collect();
+        let of_next = |place: usize| {
+            let next = &waits[(place + 1) % told.len()];
+            let teams: BTreeSet<Team> = next.iter().map(|(_, team)| *team).collect();
+            self.locks_on(told[place].res, &teams)
         };
-        if !moments.clone().any(together) {
+        let locks: Vec<Vec<(Span, Team)>> = (0..told.len()).map(of_next).collect();
+        let mut moments = waits.iter().chain(&locks).flatten().map(|(span, _)| span.0);
+        let teams = |spans: &Vec<(Span, Team)>, at: u64| -> BTreeSet<Team> {
+            let there = spans.iter().filter(|(span, _)| covers(span, at));
+            there.map(|(_, team)| *team).collect()
+        };
+        let together = |at: u64| {
+            let waiting: Vec<BTreeSet<Team>> = waits.iter().map(|spans| teams(spans, at)).collect();
+            let mut seen = BTreeSet::new();
+            // Each owner stands in a circle once.
+            let apart = waiting.iter().flatten().all(|team| seen.insert(*team));
+            apart
+                && (0..told.len()).all(|place| {
+                    let next = &waiting[(place + 1) % told.len()];
+                    let in_the_way = teams(&locks[place], at);
+                    !waiting[place].is_empty() && next.intersection(&in_the_way).next().is_some()
+                })
+        };
+        if !moments.any(together) {
             return Err(format!(
-                "client {} was refused for a circle that stood at no moment: {told:?}; waits and \
-                 locks from and to: {needed:?}",
+                "client {} was refused for a circle that stood at no moment: {told:?}; waits from and \
+                 to, and whose: {waits:?}; locks on the same: {locks:?}",
                 who.0
             ));
         }
@@ -262,27 +326,27 @@ impl Deadlocks {
     }
 }
 
-/// The calls of a circle through a client, if it stands in one.
-fn circle(
-    start: ClientNo,
-    edges: &BTreeMap<ClientNo, Vec<(u64, ClientNo)>>,
-) -> Option<BTreeSet<(ClientNo, u64)>> {
-    let mut came: BTreeMap<ClientNo, (ClientNo, u64)> = BTreeMap::new();
+/// Which owner waits with which call of whom for whom.
+type Edges = BTreeMap<Team, Vec<((ClientNo, u64), Team)>>;
+
+/// The calls of a circle through an owner, if it stands in one.
+fn circle(start: Team, edges: &Edges) -> Option<BTreeSet<(ClientNo, u64)>> {
+    let mut came: BTreeMap<Team, (Team, (ClientNo, u64))> = BTreeMap::new();
     let mut todo = VecDeque::from([start]);
-    while let Some(client) = todo.pop_front() {
-        for &(request, next) in edges.get(&client).into_iter().flatten() {
+    while let Some(team) = todo.pop_front() {
+        for &(call, next) in edges.get(&team).into_iter().flatten() {
             if came.contains_key(&next) {
                 continue;
             }
-            came.insert(next, (client, request));
+            came.insert(next, (team, call));
             if next != start {
                 todo.push_back(next);
                 continue;
             }
             let mut calls = BTreeSet::new();
             let mut at = start;
-            while let Some(&(from, request)) = came.get(&at) {
-                calls.insert((from, request));
+            while let Some(&(from, call)) = came.get(&at) {
+                calls.insert(call);
                 at = from;
                 if at == start {
                     break;
@@ -310,10 +374,19 @@ impl Checker for Deadlocks {
                 conn,
                 life,
             } => {
+                let known = self.interests.iter().rev().find(|i| i.who == who);
+                let chosen = self.teams.get(&who.client).copied();
+                // A conversion does not change whose a lock is.
+                let team = known.map(|i| i.team).or(chosen);
+                let team = team.unwrap_or(Team::Alone(who.client));
+                if team != Team::Alone(who.client) {
+                    self.of_teams.insert(who, team);
+                }
                 self.calls.insert(
                     (who.client, request, who.handle),
                     Call {
                         who,
+                        team,
                         res,
                         mode,
                         flags,
@@ -324,12 +397,16 @@ impl Checker for Deadlocks {
                 if self.interests.iter().rev().find(own).is_none() {
                     self.interests.push(Interest {
                         who,
+                        team,
                         res,
                         conn,
                         life,
                         span: (now, None),
                     });
                 }
+            }
+            Fact::Owner { client, team } => {
+                self.teams.insert(client, team);
             }
             Fact::Victim {
                 client,
@@ -342,15 +419,18 @@ impl Checker for Deadlocks {
             | Fact::RangeSet { who, .. }
             | Fact::RangeRefused { who } => self.goes_on(who),
             Fact::Unlocked { who } => self.ends(now, |i| i.who == who),
-            Fact::SessionOver { client } => self.calls.retain(|(c, ..), call| {
-                let ended = *c == client;
-                if ended {
-                    // Its node goes on waiting until it notices.
-                    let until = now + MEMORY;
-                    self.waited.push_back((*c, call.res, call.since, until));
-                }
-                !ended
-            }),
+            Fact::SessionOver { client } => {
+                self.teams.remove(&client);
+                self.calls.retain(|(c, ..), call| {
+                    let ended = *c == client;
+                    if ended {
+                        // Its node goes on waiting until it notices.
+                        let until = now + MEMORY;
+                        self.waited.push_back(Waited::new(*c, call, until));
+                    }
+                    !ended
+                });
+            }
             Fact::SessionEnded { conn } => self.ends(now, |i| i.conn == conn),
             Fact::LifeEnded { life } => {
                 self.ends(now, |i| i.life == life);

@@ -16,7 +16,7 @@ pub mod s4_no_recovery_before_proof;
 pub mod s5_agreement;
 
 use books::{Books, Claim, ClientNo, LifeNo, Res, Who};
-use l1_deadlocks::ToldWait;
+use l1_deadlocks::{Team, ToldWait};
 use mainstay_base::{
     ByteRange, ClusterId, Epoch, Fairness, Flags, Incarnation, Instant, LockMode, LockspaceId,
     LockspaceName, NodeId, Token, Updated, Value, ValueBlock, ValueVersion,
@@ -303,6 +303,13 @@ pub enum Fact<'a> {
     Unlocked {
         /// Which lock.
         who: Who,
+    },
+    /// Locks that a client asks for from now on are for an owner.
+    Owner {
+        /// The client.
+        client: ClientNo,
+        /// Whose they are.
+        team: Team,
     },
     /// A call was refused because it waited in a circle. Comes before its answer.
     Victim {

@@ -14,6 +14,7 @@ pub mod sets;
 pub mod several;
 pub mod spectator;
 pub mod tallies;
+pub mod transactions;
 pub mod trees;
 
 use crate::{
@@ -67,6 +68,8 @@ pub struct Terrain {
     pub foreign: Range<Res>,
     /// Whose.
     pub compat: Compat,
+    /// What is locked for transactions; two more come after them.
+    pub transacted: Range<Res>,
 }
 
 impl Terrain {
@@ -86,7 +89,8 @@ impl Terrain {
             sets,
             crowded,
             trees,
-        ]: [u32; 12],
+            transacted,
+        ]: [u32; 13],
     ) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
@@ -120,6 +124,12 @@ impl Terrain {
             let space = resources.len() % 2;
             resources.extend(tree.into_iter().map(|name| (space, name)));
         }
+        let start = resources.len() as Res;
+        for i in 0..transacted + 2 {
+            let name = ResourceName::new(format!("transaction-{i}")).expect("short");
+            resources.push((resources.len() % 2, name));
+        }
+        let transacted = start..start + transacted;
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -140,6 +150,7 @@ impl Terrain {
             roots,
             foreign: 0..0,
             compat: Compat::Strict,
+            transacted,
         }
     }
 
@@ -305,6 +316,8 @@ pub enum Kind {
     Trees,
     /// [`foreign`]
     Foreign,
+    /// [`transactions`]
+    Transactions,
 }
 
 impl Kind {
@@ -325,6 +338,7 @@ impl Kind {
         Kind::Crowds,
         Kind::Trees,
         Kind::Foreign,
+        Kind::Transactions,
     ];
 
     /// A new brain of this kind.
@@ -346,6 +360,7 @@ impl Kind {
             Kind::Crowds => Box::new(crowds::Crowds::default()),
             Kind::Trees => Box::new(trees::Trees::default()),
             Kind::Foreign => Box::new(foreign::Foreign::default()),
+            Kind::Transactions => Box::new(transactions::Transactions::default()),
         }
     }
 }

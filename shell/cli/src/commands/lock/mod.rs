@@ -11,7 +11,7 @@ use crate::{
     output,
 };
 use clap::Args;
-use mainstay_base::{Flags, LockMode};
+use mainstay_base::{Flags, LockMode, Owner};
 use mainstay_client::{
     ClientBuilder, LeaseLost, LockError, Refusal,
     asynchronous::{Client, Lock, Lockspace, Notices},
@@ -79,6 +79,10 @@ pub(crate) struct LockArgs {
     pub(crate) mode: LockMode,
     #[command(flatten)]
     pub(crate) acquire: Acquire,
+    /// Lock as part of this transaction of yours, whose other locks may be anywhere in the cluster: who
+    /// waits for it in a circle is found
+    #[arg(long, value_name = "N")]
+    pub(crate) xid: Option<u64>,
     /// Time between TERM and KILL when the lock is lost, in seconds; at most half of the lease
     #[arg(long, value_name = "SECS", default_value = "0.5", value_parser = seconds)]
     pub(crate) grace: Duration,
@@ -250,6 +254,9 @@ pub(crate) async fn run(global: Global, args: LockArgs) -> Outcome {
         .await?;
     // Before the lock is asked for, so that none is missed after it is granted.
     let mut notices = client.notices();
+    if let Some(xid) = args.xid {
+        client.set_owner(Owner::Transaction(xid)).await?;
+    }
     let space = open(&client, &args.acquire.place).await?;
     let (mode, acquire) = (args.mode, &args.acquire);
     let acquired = match &args.names[..] {

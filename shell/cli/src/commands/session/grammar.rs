@@ -1,9 +1,10 @@
 //! What can be said in a line.
 
+mod owner;
 mod sets;
 
 use crate::commands::{lock::seconds, value::bytes_of};
-use mainstay_base::{ByteRange, Flags, LockMode};
+use mainstay_base::{ByteRange, Flags, LockMode, Owner};
 use std::time::Duration;
 
 /// What a line asks for.
@@ -117,6 +118,10 @@ pub(super) enum Command {
     Priority {
         priority: u8,
     },
+    /// Choose whose later locks are.
+    Owner {
+        owner: Owner,
+    },
     /// Read no further line before calls have ended.
     Wait {
         label: Option<String>,
@@ -174,7 +179,7 @@ pub(super) struct How {
 }
 
 /// The words that begin a line, for completion and help: word, arguments, what it does.
-pub(super) const WORDS: [(&str, &str, &str); 25] = [
+pub(super) const WORDS: [(&str, &str, &str); 26] = [
     (
         "lock",
         "NAME[//NAME…] [MODE] [OPTION…]",
@@ -266,6 +271,11 @@ pub(super) const WORDS: [(&str, &str, &str); 25] = [
         "priority",
         "0-255",
         "rank when a victim of a deadlock is chosen; the lowest goes",
+    ),
+    (
+        "as",
+        "xid NUMBER|group NUMBER|process|session",
+        "ask for later locks as part of that owner, in the search for deadlocks",
     ),
     (
         "wait",
@@ -422,6 +432,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
                 .map_err(|_| format!("`{word}` is no priority: a number from 0 to 255"))?;
             Command::Priority { priority }
         }
+        "as" => words.owner()?,
         "wait" => words.wait()?,
         "sleep" => {
             let word = words.wanted("sleep", "a number of seconds, such as 0.5")?;

@@ -34,7 +34,8 @@ headque, noorder, expedite, persistent, nodlckwt, nodlckblk, noqueuebast, altpr,
 flags of these names; priority1 to priority7 are for lockspaces that grant by priorities; \
 wait=SECS gives up after a time; quiet asks for no notices when the lock blocks others; as=NAME \
 gives a new lock a name of its own, for a second lock on the same resource. `range` knows the last \
-three. A value is a word, \
+three. `as xid 7`, a line of its own, makes later locks part of that transaction, wherever its other \
+locks are: in the search for deadlocks they are released by one will. A value is a word, \
 \"some words\", or 0x and hexadecimal digits.
 
 THE SIX MODES
@@ -291,6 +292,7 @@ impl Session<'_> {
                 }
             }
             Command::Priority { priority } => self.client.set_deadlock_priority(priority).await?,
+            Command::Owner { owner } => self.client.set_owner(owner).await?,
             call => {
                 if let Err(message) = self.calls.make(call) {
                     self.wrong(line.number, &message)?;

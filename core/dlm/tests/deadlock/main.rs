@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod owners;
+
 use core::time::Duration;
 use mainstay_base::{
     BootId, DeadlockConfig, Epoch, Fairness, Incarnation, Instant, LockMode, LockspaceId, NodeId,
@@ -45,10 +47,21 @@ struct World {
     next_call: u64,
     /// How many messages of the search there were.
     searching: u64,
+    /// A node has been asked to attest a lock.
+    attested: bool,
     /// Mail from the one to the other that does not arrive for now.
     held_back: Option<(u16, u16)>,
     /// Messages that were refused for breaking the protocol.
     violations: u64,
+}
+
+/// The process of a client: one for each, numbered as its session, all of one user.
+fn process(who: Who) -> OwnerReport {
+    OwnerReport {
+        pid: u32::try_from(who.1).unwrap(),
+        uid: 1000,
+        ..OwnerReport::default()
+    }
 }
 
 fn boot(node: u16) -> BootId {
@@ -66,6 +79,7 @@ impl World {
             calls: BTreeMap::new(),
             next_call: 1,
             searching: 0,
+            attested: false,
             held_back: None,
             violations: 0,
         };
@@ -79,6 +93,7 @@ impl World {
             dlm.add_space(OTHER_SPACE, 32, Fairness::default());
             for session in 1..=3 {
                 dlm.open_session(SessionId(session));
+                dlm.introduce(SessionId(session), process((id, session)));
             }
             world.nodes.insert(id, dlm);
         }
@@ -142,7 +157,7 @@ impl World {
                         circle,
                         ..
                     } => {
-                        let who = |w: &Waiter| (w.owner.node.0, w.owner.session.0);
+                        let who = |w: &Waiter| (w.wait.node.0, u64::from(w.process.pid));
                         let end = End::Victim(circle.iter().map(who).collect());
                         let handle = self.calls[&(id, session.0, request)];
                         self.ends.insert(((id, session.0), handle), end);
@@ -172,6 +187,7 @@ impl World {
             return false;
         };
         self.searching += u64::from(is_search(&message.body));
+        self.attested |= matches!(message.body, Body::Attest { .. });
         let dlm = self.nodes.get_mut(&to).unwrap();
         dlm.receive(self.now, NodeId(from), boot(from), message);
         self.collect();
@@ -282,6 +298,11 @@ fn is_search(body: &Body) -> bool {
             | Body::Checked { .. }
             | Body::Testimony { .. }
             | Body::Condemn { .. }
+            | Body::Pursue { .. }
+            | Body::Awaits { .. }
+            | Body::Stir { .. }
+            | Body::Attest { .. }
+            | Body::Attested { .. }
     )
 }
 
@@ -599,7 +620,7 @@ fn only_the_judge_condemns() {
     world.mail.clear();
     let waiter = |session| Waiter {
         wait,
-        owner: OwnerId {
+        owner: OwnerId::Session {
             node: NodeId(3),
             session: SessionId(session),
         },
