@@ -104,11 +104,19 @@ pub enum Mutant {
     TransactionChasedHereOnly,
     /// Users who name the same number have one transaction together.
     TransactionOfAnybody,
+    /// The locks of a kept session end with its connection.
+    KeptWithoutLocks,
+    /// What a client repeats on a new connection is carried out again.
+    RepeatedCarriedOut,
+    /// What a client has not heard of is not told again on its new connection.
+    UnheardNotTold,
+    /// A client of a kept session goes by the lease page alone, as if it could not end unseen.
+    KeptValidByPage,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 49] = [
+    pub const ALL: [Mutant; 53] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -158,6 +166,10 @@ impl Mutant {
         Mutant::DuplicateWaits,
         Mutant::TransactionChasedHereOnly,
         Mutant::TransactionOfAnybody,
+        Mutant::KeptWithoutLocks,
+        Mutant::RepeatedCarriedOut,
+        Mutant::UnheardNotTold,
+        Mutant::KeptValidByPage,
     ];
 
     /// Whether this bug is switched on in this thread.

@@ -31,6 +31,7 @@ fn process(pid: u32, uid: u32) -> OwnerReport {
         command: format!("job {pid}"),
         orphan_ms: None,
         owner: mainstay_base::Owner::Session,
+        broken: None,
     }
 }
 

@@ -11,8 +11,10 @@ use mainstay_base::{
 };
 use mainstay_recorder::Dump;
 use mainstay_wire::{
-    client::{Ask, ToClient},
+    client::{Answer, Ask, ToClient},
     event::{Event, Reason, What},
+    keep::SessionKey,
+    lock::Refusal,
     report::OwnerReport,
 };
 
@@ -39,6 +41,9 @@ pub struct NodeConfig {
     pub masters: MastersConfig,
     /// How long this node keeps orphans before it purges them; without a limit if absent.
     pub orphan_expiry: Option<Duration>,
+    /// The longest time for which a session can ask to be kept while it has no connection; none can if
+    /// zero.
+    pub max_grace: Duration,
     /// How much of a recovery is done before other work has its turn, in resources looked at; from
     /// 1. More makes recoveries shorter, less the pauses of those that have nothing to do with them.
     pub slice: u32,
@@ -108,8 +113,8 @@ pub enum Input {
         /// Whether it may administer the node.
         privileged: bool,
     },
-    /// A client asked for something other than [`Ask::Hello`], [`Ask::Events`] or [`Ask::Ping`],
-    /// which the driver answers.
+    /// A client asked for something other than [`Ask::Hello`], [`Ask::Events`] or [`Ask::Ping`], which
+    /// the driver answers; or a client whose session is kept asked for anything.
     Request {
         /// Its session.
         session: SessionId,
@@ -118,10 +123,45 @@ pub enum Input {
         /// What it asks.
         ask: Ask,
     },
-    /// A client is gone; its locks are released, but for those that are persistent.
+    /// The connection of a client is gone. If its session is kept, that waits for another connection;
+    /// otherwise its locks are released, but for those that are persistent.
     SessionClosed {
         /// Its session.
         session: SessionId,
+    },
+    /// A client asked for [`Ask::KeepSession`].
+    Keep {
+        /// Its session.
+        session: SessionId,
+        /// The request's number.
+        request: u64,
+        /// How long it wants its session kept.
+        grace_ms: u32,
+        /// A key that the driver has drawn.
+        key: SessionKey,
+    },
+    /// Somebody asked for [`Ask::Reattach`] on a connection that has no session. To be answered by
+    /// [`Effect::Reattached`] or [`Effect::TurnedAway`].
+    Reattach {
+        /// What the driver calls the connection.
+        connection: SessionId,
+        /// The session that is to be continued.
+        session: SessionId,
+        /// The proof that it may.
+        key: SessionKey,
+        /// How much the client has heard.
+        heard: u64,
+        /// Who connected.
+        uid: u32,
+    },
+    /// The driver's own answer to a request of a kept session.
+    Answered {
+        /// The session.
+        session: SessionId,
+        /// The request's number.
+        request: u64,
+        /// The answer.
+        result: Result<Answer, Refusal>,
     },
     /// The driver has something to tell in the node's stream of events.
     Notice {
@@ -165,6 +205,23 @@ pub enum Effect {
         session: SessionId,
         /// The message.
         message: ToClient,
+    },
+    /// From now on a connection is that of a session: what is said to the session goes there, and what
+    /// another connection of the session says is not listened to; that is told why and closed.
+    Reattached {
+        /// The session.
+        session: SessionId,
+        /// What the driver calls the connection.
+        connection: SessionId,
+        /// How many answers are still to come, beside that to the connection's first request.
+        unanswered: u64,
+    },
+    /// Refuse the first request of a connection, and close it.
+    TurnedAway {
+        /// What the driver calls the connection.
+        connection: SessionId,
+        /// Why.
+        why: Refusal,
     },
     /// Close a client's connection, after what has been sent to it.
     CloseSession {

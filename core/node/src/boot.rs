@@ -83,6 +83,7 @@ impl Node {
             peers,
             disks: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            kept: BTreeMap::new(),
             wishes: Vec::new(),
             queries: BTreeMap::new(),
             shares: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! What clients ask.
 
-use crate::{Node, wish::Asker};
+use crate::{Effect, Node, wish::Asker};
 use core::time::Duration;
 use mainstay_base::{
     Access, Compat, Fairness, Instant, LockspaceName, NodeName, SessionId, VALUE_LEN_DEFAULT,
@@ -16,7 +16,7 @@ use mainstay_wire::{
 
 impl Node {
     pub(crate) fn on_request(&mut self, now: Instant, session: SessionId, request: u64, ask: Ask) {
-        if !self.sessions.contains_key(&session) {
+        if !self.sessions.contains_key(&session) || !self.is_new(session, request) {
             return;
         }
         let after = |ms: u32| now + Duration::from_millis(u64::from(ms));
@@ -229,7 +229,21 @@ impl Node {
                 self.list_lockspaces(session, request, after.as_ref(), limit);
             }
             Ask::DumpRecorder => self.ask_dump(now, session, request),
-            Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping => {
+            Ask::Heard { upto } => self.on_heard(session, request, upto),
+            Ask::Goodbye => {
+                self.out.push(Effect::CloseSession { session });
+                self.end_session(now, session);
+            }
+            Ask::Ping if self.is_kept(session) => self.answer(session, request, Answer::Pong),
+            Ask::Events { .. } if self.is_kept(session) => {
+                let text = "a session that is kept gets no events: open another for them";
+                self.refuse(session, request, Refusal::Invalid(text.to_owned()));
+            }
+            Ask::Reattach { .. } => {
+                let text = "a session is continued by the first request of a new connection";
+                self.refuse(session, request, Refusal::Invalid(text.to_owned()));
+            }
+            Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping | Ask::KeepSession { .. } => {
                 let text = "the daemon answers this itself".to_owned();
                 self.refuse(session, request, Refusal::Invalid(text));
             }

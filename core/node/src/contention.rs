@@ -109,11 +109,7 @@ impl Node {
                 requested: wait.requested,
                 waited_us: u64::try_from(now.since(wait.asked).as_micros()).unwrap_or(u64::MAX),
                 session: wait.session,
-                owner: self
-                    .sessions
-                    .get(&wait.session)
-                    .map(|s| s.owner.clone())
-                    .unwrap_or_default(),
+                owner: self.owner_now(now, wait.session).unwrap_or_default(),
             })
             .collect();
         loop {

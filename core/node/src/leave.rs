@@ -128,6 +128,7 @@ impl Node {
             self.tell(session, ToClient::SessionLost { reason });
             self.out.push(Effect::CloseSession { session });
             self.sessions.remove(&session);
+            self.kept.remove(&session);
         }
     }
 

@@ -25,6 +25,7 @@ mod clients;
 mod contention;
 mod flight;
 mod graph;
+mod keep;
 mod leave;
 mod log;
 mod masters;
@@ -39,6 +40,7 @@ mod wish;
 
 pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq, SLICE};
 
+use keep::Kept;
 use leave::Leaving;
 use mainstay_base::{
     Access, BootId, Caller, DiskId, Epoch, Instant, LockspaceId, Mutant, NodeId, NodeName,
@@ -82,6 +84,7 @@ pub struct Node {
     disks: BTreeMap<DiskId, NodeId>,
 
     sessions: BTreeMap<SessionId, Session>,
+    kept: BTreeMap<SessionId, Kept>,
     wishes: Vec<Wish>,
     queries: BTreeMap<u64, Query>,
     shares: BTreeMap<u64, Shares>,
@@ -179,12 +182,25 @@ impl Node {
                 request,
                 ask,
             } => self.on_request(now, session, request, ask),
-            Input::SessionClosed { session } => {
-                self.sessions.remove(&session);
-                self.makers.retain(|(maker, _)| *maker != session);
-                self.drop_wishes(session);
-                self.dlm.close_session(now, session);
-            }
+            Input::SessionClosed { session } => self.on_closed(now, session),
+            Input::Keep {
+                session,
+                request,
+                grace_ms,
+                key,
+            } => self.keep_session(session, request, grace_ms, key),
+            Input::Reattach {
+                connection,
+                session,
+                key,
+                heard,
+                uid,
+            } => self.reattach(connection, session, key, heard, uid),
+            Input::Answered {
+                session,
+                request,
+                result,
+            } => self.tell_result(session, request, result),
             Input::Notice {
                 what,
                 reason,
@@ -233,6 +249,7 @@ impl Node {
             self.shares.values().map(|s| s.give_up_at).min(),
             self.gatherings.values().map(|g| g.give_up_at).min(),
             self.leaving.as_ref().map(|l| l.next_at),
+            self.kept.values().filter_map(Kept::ends).min(),
         ];
         let others = others.into_iter().flatten();
         others.fold(self.membership.deadline(), Instant::min)
@@ -268,6 +285,7 @@ impl Node {
         self.expire_queries(now);
         self.expire_shares(now);
         self.expire_gatherings(now);
+        self.expire_kept(now);
     }
 
     /// Lets the parts react to each other until nothing is left to be said.
@@ -346,7 +364,19 @@ impl Node {
     }
 
     fn tell(&mut self, session: SessionId, message: ToClient) {
+        if self.kept.contains_key(&session) && !self.note_told(session, &message) {
+            return;
+        }
         self.out.push(Effect::Client { session, message });
+    }
+
+    /// A client's session is over.
+    fn end_session(&mut self, now: Instant, session: SessionId) {
+        self.kept.remove(&session);
+        self.sessions.remove(&session);
+        self.makers.retain(|(maker, _)| *maker != session);
+        self.drop_wishes(session);
+        self.dlm.close_session(now, session);
     }
 
     fn tell_result(&mut self, session: SessionId, request: u64, result: Result<Answer, Refusal>) {
@@ -410,6 +440,7 @@ fn is_lock_traffic(input: &Input) -> bool {
                 | Ask::Convert { .. }
                 | Ask::Unlock { .. }
                 | Ask::Cancel { .. }
+                | Ask::Heard { .. }
                 | Ask::LockSet { .. }
                 | Ask::ConvertMany { .. }
                 | Ask::UnlockMany { .. }

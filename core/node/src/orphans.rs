@@ -443,6 +443,7 @@ impl Node {
 pub(crate) fn gone(process: &OwnerReport, now: Instant, since: Instant) -> OwnerReport {
     OwnerReport {
         orphan_ms: Some(millis(now.since(since))),
+        broken: None,
         ..process.clone()
     }
 }

@@ -289,13 +289,10 @@ impl Node {
             lock: view.lock,
             owner: match self.dlm.orphan_of(view.lock) {
                 Some(orphan) => gone(orphan.process, now, orphan.since),
-                None => {
-                    let session = self.sessions.get(&view.session);
-                    OwnerReport {
-                        owner: self.dlm.owner_named(view.lock),
-                        ..session.map(|s| s.owner.clone()).unwrap_or_default()
-                    }
-                }
+                None => OwnerReport {
+                    owner: self.dlm.owner_named(view.lock),
+                    ..self.owner_now(now, view.session).unwrap_or_default()
+                },
             },
             age_ms: millis(now.since(view.since)),
         });

@@ -254,12 +254,16 @@ fn who(lock: &LockReport) -> String {
             span(lock.owner.orphan_ms.unwrap_or_default())
         ),
         0 => format!("lock {} of {}", lock.id, lock.node),
-        pid => format!(
-            "process {pid} ({}) on {}{}",
-            lock.owner.command,
-            lock.node,
-            lock.owner.as_owner()
-        ),
+        pid => {
+            let LockReport { owner, node, .. } = lock;
+            let broken = owner.broken.map(|broken| format!(", {broken},"));
+            format!(
+                "process {pid} ({}) on {node}{}{}",
+                owner.command,
+                owner.as_owner(),
+                broken.unwrap_or_default()
+            )
+        }
     }
 }
 
@@ -300,6 +304,7 @@ mod tests {
                 command: format!("job{id}"),
                 orphan_ms: None,
                 owner: mainstay_base::Owner::Session,
+                broken: None,
             },
             age_ms: 1500,
             range: None,

@@ -48,6 +48,7 @@ fn user(w: &mut World, node: NodeId, session: u64, uid: u32) {
             command: "user".to_owned(),
             orphan_ms: None,
             owner: mainstay_base::Owner::Session,
+            broken: None,
         },
         group: uid,
         privileged: false,

@@ -10,6 +10,7 @@
 use crate::{
     contention::ContentionReport,
     event::Event,
+    keep::SessionKey,
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
     orphan::{OrphanWish, OrphansReport, PurgeReport},
     report::{GraphReport, LocksReport, LockspaceAccess, MastersReport, StatusReport, WhyReport},
@@ -352,6 +353,32 @@ pub enum Ask {
         /// For whom.
         owner: Owner,
     },
+    /// Keep this session for a while when its connection breaks, so that it can be continued on
+    /// another. Answered by [`Answer::Kept`]. From that answer on, messages to the client are counted.
+    KeepSession {
+        /// For so many milliseconds, [`GRACE_MS_MIN`](crate::keep::GRACE_MS_MIN) to what the daemon
+        /// allows.
+        grace_ms: u32,
+    },
+    /// Continue a kept session on this connection, in place of [`Ask::Hello`]. Must be request 0.
+    /// Answered by [`Answer::Reattached`], or refused as [`Refusal::NoSuchSession`]; then what the
+    /// client has not heard is told again.
+    Reattach {
+        /// Which.
+        session: SessionId,
+        /// That of [`Answer::Kept`].
+        key: SessionKey,
+        /// How many counted messages the client has heard.
+        heard: u64,
+    },
+    /// So many counted messages were heard; the daemon need not keep them any longer. Answered by
+    /// [`Answer::Heard`], which proves that the daemon still has the session.
+    Heard {
+        /// How many.
+        upto: u64,
+    },
+    /// The client ends its session: nothing is kept. Not answered but by the end of the connection.
+    Goodbye,
 }
 
 /// From daemon to client.
@@ -529,6 +556,21 @@ pub enum Answer {
     },
     /// To [`Ask::SetOwner`].
     OwnerSet,
+    /// To [`Ask::KeepSession`].
+    Kept {
+        /// What proves to the daemon that a connection may continue the session.
+        key: SessionKey,
+    },
+    /// To [`Ask::Reattach`]. It does not count as a message.
+    Reattached {
+        /// Requests up to this number have arrived; the client repeats those after it.
+        asked: u64,
+        /// How many counted messages there were so far: the guards of the client's locks are not to be
+        /// relied on before it has heard them all.
+        told: u64,
+    },
+    /// To [`Ask::Heard`].
+    Heard,
 }
 
 /// Whom the client is talking to.

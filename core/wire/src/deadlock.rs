@@ -268,6 +268,7 @@ mod tests {
                 } else {
                     Owner::Session
                 },
+                broken: None,
             },
             lockspace: LockspaceName::new("default").expect("valid"),
             name: ResourceName::new(name).expect("valid"),

@@ -3,6 +3,7 @@
 use core::fmt;
 use mainstay_base::{
     Epoch, Incarnation, LinkId, LockMode, LockspaceId, LockspaceName, NodeId, ResourceName,
+    SessionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,11 +71,15 @@ pub enum Reason {
     BusierElsewhere,
     /// Nobody adopted an orphan in time.
     OrphanExpired,
+    /// A kept session had no connection for as long as it is kept.
+    GraceOver,
+    /// A client whose session is kept did not say what it has heard.
+    NotHeard,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 32] = [
         Reason::Founded,
         Reason::Joined,
         Reason::LeftCleanly,
@@ -105,6 +110,8 @@ impl Reason {
         Reason::NoticeUnheeded,
         Reason::BusierElsewhere,
         Reason::OrphanExpired,
+        Reason::GraceOver,
+        Reason::NotHeard,
     ];
 
     /// The reason's stable name in logs, metrics and JSON.
@@ -141,6 +148,8 @@ impl Reason {
             Reason::NoticeUnheeded => "notice-unheeded",
             Reason::BusierElsewhere => "busier-elsewhere",
             Reason::OrphanExpired => "orphan-expired",
+            Reason::GraceOver => "grace-over",
+            Reason::NotHeard => "not-heard",
         }
     }
 }
@@ -308,6 +317,30 @@ pub enum What {
         /// What became of it.
         fate: OrphanFate,
     },
+    /// Something became of a session that is kept.
+    Session {
+        /// Which.
+        session: SessionId,
+        /// Its client's process.
+        pid: u32,
+        /// What became of it.
+        fate: SessionFate,
+    },
+}
+
+/// What becomes of a session that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionFate {
+    /// It has no connection any more.
+    Broken {
+        /// Milliseconds for which it is kept.
+        kept_ms: u64,
+    },
+    /// It goes on, on another connection.
+    Continued,
+    /// It has ended.
+    Ended,
 }
 
 /// What becomes of an orphan.
@@ -440,6 +473,16 @@ impl fmt::Display for Event {
                         write!(f, "left behind is adopted by process {by}")?;
                     }
                     OrphanFate::Purged => f.write_str("left behind is released")?,
+                }
+            }
+            What::Session { session, pid, fate } => {
+                write!(f, "session {session} of process {pid} ")?;
+                match fate {
+                    SessionFate::Broken { kept_ms } => {
+                        write!(f, "has no connection, and is kept for {kept_ms} ms")?;
+                    }
+                    SessionFate::Continued => f.write_str("goes on, on another connection")?,
+                    SessionFate::Ended => f.write_str("has ended")?,
                 }
             }
         }

@@ -12,6 +12,7 @@ pub mod contention;
 pub mod deadlock;
 pub mod dlm;
 pub mod event;
+pub mod keep;
 pub mod lock;
 mod nested;
 pub mod orphan;

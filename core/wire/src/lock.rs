@@ -116,6 +116,9 @@ pub enum Refusal {
     /// In a lockspace with the rules of the SA Forum: the session holds that resource in EX already.
     #[error("this session holds the resource in ex already, and would wait for itself")]
     Duplicate,
+    /// The session that was to be continued has ended, or is another's.
+    #[error("there is no such session to be continued: it has ended, or the key is not its own")]
+    NoSuchSession,
 }
 
 impl Refusal {
@@ -159,6 +162,7 @@ impl Refusal {
             Refusal::ParentNotGranted => "parent-not-granted",
             Refusal::HasSubLocks(_) => "has-sub-locks",
             Refusal::Duplicate => "duplicate",
+            Refusal::NoSuchSession => "no-such-session",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a daemon tells of itself: the data behind `status`, `locks` and `why`.
 
-use crate::event::Reason;
+use crate::{event::Reason, keep::BrokenReport};
 use mainstay_base::{
     Access, ByteRange, ClusterId, Compat, Epoch, Fairness, Incarnation, LinkId, LockId, LockMode,
     LockspaceId, LockspaceName, NodeId, NodeName, Owner, ResourceName, SessionId, Token, Value,
@@ -266,6 +266,8 @@ pub struct OwnerReport {
     pub command: String,
     /// Milliseconds since its session ended, if it has: its locks are orphans.
     pub orphan_ms: Option<u64>,
+    /// Its session has lost its connection, and is kept.
+    pub broken: Option<BrokenReport>,
     /// For whom it asked for the lock that this is about.
     #[serde(rename = "as")]
     pub owner: Owner,

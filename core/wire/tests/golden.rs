@@ -26,6 +26,8 @@ mod check;
 mod circle;
 #[path = "golden/deadlocks.rs"]
 mod deadlocks;
+#[path = "golden/keeping.rs"]
+mod keeping;
 #[path = "golden/moving.rs"]
 mod moving;
 #[path = "golden/orphans.rs"]
@@ -36,6 +38,7 @@ mod ranges;
 mod reports;
 #[path = "golden/sets.rs"]
 mod sets;
+
 #[path = "golden/trees.rs"]
 mod trees;
 
@@ -88,6 +91,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         command: "job".to_owned(),
         orphan_ms: None,
         owner: mainstay_base::Owner::Session,
+        broken: None,
     };
     let mastered = MasteredLock {
         node,
@@ -762,6 +766,7 @@ fn questions_of_clients_keep_their_bytes() {
             .chain(orphans::asks())
             .chain(sets::asks())
             .chain(trees::asks())
+            .chain(keeping::asks())
             .map(|(n, ask)| (n, FromClient { request: 4, ask }))
             .collect(),
     );
@@ -780,6 +785,7 @@ fn messages_to_clients_keep_their_bytes() {
             .chain(orphans::answers())
             .chain(sets::answers())
             .chain(trees::answers())
+            .chain(keeping::answers())
             .collect(),
     );
 }

@@ -23,6 +23,7 @@ impl ClientBuilder {
                 command: command_line(),
                 timeout: Duration::from_secs(5),
                 auto_reconnect: false,
+                keep: None,
             },
         }
     }
@@ -46,6 +47,19 @@ impl ClientBuilder {
     /// they are never taken again silently, because another may have held them meanwhile.
     pub fn auto_reconnect(mut self, on: bool) -> ClientBuilder {
         self.config.auto_reconnect = on;
+        self
+    }
+
+    /// Have the session kept for so long when its connection breaks (at least half a second, and no
+    /// longer than the daemon allows): the client connects again and goes on with the same session,
+    /// locks and calls; see [`Notice::Disconnected`](crate::Notice::Disconnected). It asks the daemon
+    /// four times in that time whether it is there, and locks are only valid for that time after the
+    /// last question that was answered.
+    ///
+    /// The price: when this process dies, its locks end only after that time. A kept session cannot
+    /// listen to the cluster's events.
+    pub fn keep(mut self, grace: Duration) -> ClientBuilder {
+        self.config.keep = Some(grace);
         self
     }
 

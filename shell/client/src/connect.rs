@@ -6,7 +6,10 @@ use crate::{
     machine::{Happening, Machine},
 };
 use mainstay_lease::{LeaseView, receive_page};
-use mainstay_wire::client::{Answer, Ask, PROTOCOL, PROTOCOL_MIN, Welcome};
+use mainstay_wire::{
+    client::{Answer, Ask, PROTOCOL, PROTOCOL_MIN, Welcome},
+    lock::Refusal,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -33,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) command: String,
     pub(crate) timeout: Duration,
     pub(crate) auto_reconnect: bool,
+    pub(crate) keep: Option<Duration>,
 }
 
 /// A connection whose handshake is done.
@@ -42,6 +46,22 @@ pub(crate) struct Connection {
     pub(crate) page: LeaseView,
     pub(crate) welcome: Welcome,
     pub(crate) machine: Machine,
+    /// What the daemon said meanwhile, without having been asked.
+    pub(crate) early: Vec<Happening>,
+}
+
+/// A connection on which a session goes on.
+#[derive(Debug)]
+pub(crate) struct Continued {
+    pub(crate) socket: UnixStream,
+    /// The daemon has had calls up to this one.
+    pub(crate) asked: u64,
+    /// So many messages it has told so far.
+    pub(crate) told: u64,
+    /// When it was asked.
+    pub(crate) asked_at: mainstay_base::Instant,
+    /// What it said next.
+    pub(crate) rest: Vec<u8>,
 }
 
 /// This process' command line, as far as the daemon keeps it.
@@ -66,6 +86,22 @@ pub(crate) fn open(config: &Config) -> Result<Connection, ConnectError> {
         deadline,
     };
     handshake.shake()
+}
+
+/// Connects and asks to continue a session of that generation.
+pub(crate) fn reattach(
+    config: &Config,
+    ask: Ask,
+    generation: u64,
+) -> Result<Continued, ConnectError> {
+    let deadline = Instant::now() + config.timeout;
+    let socket = dial(config)?;
+    let handshake = Handshake {
+        config,
+        socket,
+        deadline,
+    };
+    handshake.reattach(ask, generation)
 }
 
 fn dial(config: &Config) -> Result<UnixStream, ConnectError> {
@@ -150,23 +186,18 @@ struct Handshake<'a> {
 impl Handshake<'_> {
     fn shake(self) -> Result<Connection, ConnectError> {
         let path = || self.config.path.clone();
-        self.wait(PollFlags::IN)?;
-        let fd = receive_page(&self.socket).map_err(|e| pass_error(path(), e))?;
-        let page = LeaseView::open(fd).map_err(|e| page_error(path(), &e))?;
+        let page = self.page()?;
         let mut machine = Machine::default();
         let hello = Ask::Hello {
             min: PROTOCOL_MIN,
             max: PROTOCOL,
             command: self.config.command.clone(),
         };
-        machine
-            .call(hello)
-            .map_err(|refusal| ConnectError::Refused {
-                path: path(),
-                refusal,
-            })?;
-        self.send(machine.output())?;
-        let welcome = self.welcome(&mut machine)?;
+        self.call(&mut machine, hello)?;
+        let welcome = match self.answer(&mut machine, &mut Vec::new())? {
+            Answer::Welcome(welcome) => welcome,
+            other => return Err(self.protocol(format!("it answered {other:?} to hello"))),
+        };
         if !(PROTOCOL_MIN..=PROTOCOL).contains(&welcome.protocol) {
             let why = format!(
                 "it chose version {}, this client speaks {PROTOCOL_MIN} to {PROTOCOL}",
@@ -174,39 +205,101 @@ impl Handshake<'_> {
             );
             return Err(ConnectError::Version { path: path(), why });
         }
+        let mut early = Vec::new();
+        if let Some(grace) = self.config.keep {
+            let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+            // What the daemon does is no longer than what it was asked for.
+            let grace = Duration::from_millis(grace_ms.into());
+            let asked = mainstay_lease::now();
+            self.call(&mut machine, Ask::KeepSession { grace_ms })?;
+            match self.answer(&mut machine, &mut early)? {
+                Answer::Kept { key } => machine.start_keeping(key, grace, asked),
+                other => return Err(self.protocol(format!("it answered {other:?} to keep"))),
+            }
+        }
         Ok(Connection {
             socket: self.socket,
             page,
             welcome,
             machine,
+            early,
         })
     }
 
-    fn welcome(&self, machine: &mut Machine) -> Result<Welcome, ConnectError> {
+    fn reattach(self, ask: Ask, generation: u64) -> Result<Continued, ConnectError> {
+        // The memory is the same as before, if it is the same daemon.
+        if self.page()?.read().generation != generation {
+            return Err(ConnectError::Refused {
+                path: self.config.path.clone(),
+                refusal: Refusal::NoSuchSession,
+            });
+        }
+        let mut machine = Machine::default();
+        let asked_at = mainstay_lease::now();
+        machine.ask_to_continue(ask);
+        self.send(machine.output())?;
+        match self.answer(&mut machine, &mut Vec::new())? {
+            Answer::Reattached { asked, told } => Ok(Continued {
+                socket: self.socket,
+                asked,
+                told,
+                asked_at,
+                rest: machine.rest().to_owned(),
+            }),
+            other => Err(self.protocol(format!("it answered {other:?} to reattach"))),
+        }
+    }
+
+    fn page(&self) -> Result<LeaseView, ConnectError> {
+        let path = || self.config.path.clone();
+        self.wait(PollFlags::IN)?;
+        let fd = receive_page(&self.socket).map_err(|e| pass_error(path(), e))?;
+        LeaseView::open(fd).map_err(|e| page_error(path(), &e))
+    }
+
+    fn protocol(&self, why: String) -> ConnectError {
+        let path = self.config.path.clone();
+        ConnectError::Protocol { path, why }
+    }
+
+    fn call(&self, machine: &mut Machine, ask: Ask) -> Result<(), ConnectError> {
+        machine.call(ask).map_err(|refusal| ConnectError::Refused {
+            path: self.config.path.clone(),
+            refusal,
+        })?;
+        self.send(machine.output())
+    }
+
+    /// The answer to the one call that was made. The node's lease may come and go meanwhile.
+    fn answer(
+        &self,
+        machine: &mut Machine,
+        early: &mut Vec<Happening>,
+    ) -> Result<Answer, ConnectError> {
         let path = || self.config.path.clone();
         let protocol = |why| ConnectError::Protocol { path: path(), why };
         let mut buffer = [0; 4096];
         loop {
             match machine.next().map_err(protocol)? {
                 Some(Happening::Done { result, .. }) => {
-                    return match result {
-                        Ok(Answer::Welcome(welcome)) => Ok(welcome),
-                        Ok(other) => Err(protocol(format!("it answered {other:?} to hello"))),
-                        Err(refusal) => Err(ConnectError::Refused {
-                            path: path(),
-                            refusal,
-                        }),
-                    };
+                    return result.map_err(|refusal| ConnectError::Refused {
+                        path: path(),
+                        refusal,
+                    });
                 }
                 Some(Happening::SessionLost { reason }) => return Err(protocol(reason)),
-                Some(other) => return Err(protocol(format!("it said {other:?} before welcome"))),
+                Some(lease @ (Happening::Suspended { .. } | Happening::Resumed)) => {
+                    early.push(lease);
+                    continue;
+                }
+                Some(other) => return Err(protocol(format!("it said {other:?} before that"))),
                 None => {}
             }
             self.wait(PollFlags::IN)?;
             match recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => {
                     return Err(protocol(
-                        "it closed the connection before welcome".to_owned(),
+                        "it closed the connection before it answered".to_owned(),
                     ));
                 }
                 Ok((_, len)) => machine.feed(&buffer[..len]),

@@ -80,12 +80,10 @@ pub(crate) fn connect_once(
     notices: &Arc<Hub<Notice>>,
 ) -> Result<Arc<Session>, ConnectError> {
     let c = connect::open(config)?;
-    Session::new(c.socket, c.page, c.welcome, c.machine, notices.clone()).map_err(|source| {
-        ConnectError::Os {
-            what: "make descriptors for",
-            path: config.path.clone(),
-            source,
-        }
+    Session::new(c, notices.clone()).map_err(|source| ConnectError::Os {
+        what: "make descriptors for",
+        path: config.path.clone(),
+        source,
     })
 }
 

@@ -61,6 +61,13 @@ pub enum LeaseLost {
         /// When it ended; [`Instant::ZERO`] if it was revoked or never given.
         until: Instant,
     },
+    /// The daemon has not answered for as long as it keeps the session: it may have ended it, and given
+    /// the locks to others. If it has not, they are valid again once it answers.
+    #[error("the daemon has not answered for as long as it keeps the session, until {until}")]
+    Silent {
+        /// Until then it kept the session for certain.
+        until: Instant,
+    },
     /// The node dropped all state and began anew. The locks are gone.
     #[error("the node was removed from the cluster or restarted, and began anew")]
     Reborn,

@@ -38,7 +38,11 @@ pub(crate) enum Kind {
     UnlockMany,
     /// As for a set.
     UnlockTree,
+    Goodbye,
+    Heard,
+    Keep,
     Owner,
+    Reattach,
 }
 
 pub(crate) type HasValue = bool;
@@ -84,6 +88,10 @@ impl Kind {
             Ask::LockUnder { handle, .. } => Kind::Lock(*handle),
             Ask::UnlockTree { .. } => Kind::UnlockTree,
             Ask::SetOwner { .. } => Kind::Owner,
+            Ask::KeepSession { .. } => Kind::Keep,
+            Ask::Reattach { .. } => Kind::Reattach,
+            Ask::Heard { .. } => Kind::Heard,
+            Ask::Goodbye => Kind::Goodbye,
         }
     }
 
@@ -122,6 +130,9 @@ impl Kind {
                 | (Kind::Leave, Answer::Left)
                 | (Kind::Vouch, Answer::Vouched { .. })
                 | (Kind::Ping, Answer::Pong)
+                | (Kind::Keep, Answer::Kept { .. })
+                | (Kind::Reattach, Answer::Reattached { .. })
+                | (Kind::Heard, Answer::Heard)
         )
     }
 }

@@ -55,6 +55,13 @@
 //! When a session is lost, its [`Held`] locks are invalid for ever, also after a reconnect; a lock
 //! is never taken again silently.
 //!
+//! # Connections that break
+//!
+//! A session ends with its connection, and its locks with it. With [`ClientBuilder::keep`] the daemon
+//! keeps it for a while, and the client goes on with it on another connection: calls that were under
+//! way end as if nothing had happened, and locks are still held. While the daemon has not been heard of
+//! for that time, [`Guard::check`] says that they may not be relied on ([`LeaseLost::Silent`]).
+//!
 //! # Value blocks, conversions and notices
 //!
 //! ```
@@ -108,11 +115,13 @@ mod error;
 mod guard;
 mod held;
 mod held_ranges;
+mod keep;
 mod kind;
 mod machine;
 mod mailbox;
 mod notice;
 mod ranges;
+mod resume;
 mod session;
 mod sets;
 mod spec;

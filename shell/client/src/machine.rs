@@ -4,7 +4,7 @@
 //! Beside framing and the matching of answers to calls, the machine sees to it that no lock leaks:
 //! a lock whose owner has let go is released whatever state its calls are in ([`Machine::release`]).
 
-use crate::{held_ranges::RangesState, kind::Kind, sets::SetCall, spec::LockCall};
+use crate::{held_ranges::RangesState, keep::Keep, kind::Kind, sets::SetCall, spec::LockCall};
 use mainstay_base::{
     ByteRange, FixedMap, Flags, LockMode, LockspaceId, Token, Value, ValueBlock, ValueVersion,
 };
@@ -160,6 +160,8 @@ pub(crate) struct Machine {
     locks: FixedMap<Handle, LockState>,
     /// What locks that watch the value block were told of it last.
     told: FixedMap<Handle, Stamp>,
+    /// What a kept session needs to go on, on another connection.
+    pub(crate) keep: Option<Box<Keep>>,
 }
 
 /// A lock of a call for several.
@@ -218,6 +220,9 @@ impl Machine {
         let message = codec::decode::<ToClient>("message to a client", MESSAGE_LEN_MAX, body)
             .map_err(|e| e.to_string())?;
         self.taken += HEADER_LEN + len;
+        if let Some(keep) = &mut self.keep {
+            keep.heard(HEADER_LEN + len);
+        }
         Ok(Some(message))
     }
 
@@ -256,6 +261,9 @@ impl Machine {
     fn understand(&mut self, message: ToClient) -> Result<Happening, String> {
         Ok(match message {
             ToClient::Done { request, result } => {
+                if let Some(keep) = &mut self.keep {
+                    keep.answered(request);
+                }
                 let Some(kind) = self.calls.remove(&request) else {
                     return Err(format!("an answer to request {request}, which is not open"));
                 };
@@ -430,20 +438,9 @@ impl Machine {
     pub(crate) fn call(&mut self, ask: Ask) -> Result<u64, Refusal> {
         let kind = Kind::of(&ask);
         let request = self.last_request + 1;
-        let start = self.output.len();
-        self.output.extend_from_slice(&[0; HEADER_LEN]);
-        codec::encode(&FromClient { request, ask }, &mut self.output);
-        let len = self.output.len() - start - HEADER_LEN;
-        match u32::try_from(len) {
-            Ok(header) if len <= MESSAGE_LEN_MAX => {
-                self.output[start..start + HEADER_LEN].copy_from_slice(&header.to_le_bytes());
-            }
-            _ => {
-                self.output.truncate(start);
-                return Err(Refusal::Invalid(format!(
-                    "a call of {len} bytes exceeds the limit of {MESSAGE_LEN_MAX}"
-                )));
-            }
+        let start = self.encode(request, ask)?;
+        if let Some(keep) = &mut self.keep {
+            keep.asked(request, &self.output[start..]);
         }
         if let Kind::Watch(handle, on) = kind {
             let known = self.locks.get(&handle).and_then(|l| l.value.as_ref());
@@ -461,6 +458,26 @@ impl Machine {
         self.last_request = request;
         self.calls.insert(request, kind);
         Ok(request)
+    }
+
+    /// Adds a call to what is to be sent; where it begins there.
+    fn encode(&mut self, request: u64, ask: Ask) -> Result<usize, Refusal> {
+        let start = self.output.len();
+        self.output.extend_from_slice(&[0; HEADER_LEN]);
+        codec::encode(&FromClient { request, ask }, &mut self.output);
+        let len = self.output.len() - start - HEADER_LEN;
+        match u32::try_from(len) {
+            Ok(header) if len <= MESSAGE_LEN_MAX => {
+                self.output[start..start + HEADER_LEN].copy_from_slice(&header.to_le_bytes());
+                Ok(start)
+            }
+            _ => {
+                self.output.truncate(start);
+                Err(Refusal::Invalid(format!(
+                    "a call of {len} bytes exceeds the limit of {MESSAGE_LEN_MAX}"
+                )))
+            }
+        }
     }
 
     /// Brings the states of locks up to date with the end of a call for several.
@@ -732,6 +749,9 @@ pub(crate) fn promise(handle: Handle, within: Option<Duration>, release: bool) -
         release,
     }
 }
+
+#[path = "machine_keep.rs"]
+mod keep;
 
 #[path = "machine_trees.rs"]
 mod trees;

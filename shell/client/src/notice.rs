@@ -26,6 +26,16 @@ pub enum Notice {
         /// The new one.
         session: SessionId,
     },
+    /// The connection broke, and the session is kept: the client is trying to continue it
+    /// ([`ClientBuilder::keep`](crate::ClientBuilder::keep)). Locks stay valid until
+    /// [`Guard::valid_until`](crate::Guard::valid_until), and are valid again after
+    /// [`Notice::Continued`]; calls wait for that.
+    Disconnected {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The session goes on, on another connection, with all its locks and calls.
+    Continued,
     /// A lock blocks others.
     Blocking {
         /// Which lock.

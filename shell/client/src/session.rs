@@ -4,6 +4,7 @@
 
 use crate::{
     ClusterEvent, LeaseLost, LockError, Notice,
+    connect::Connection,
     machine::{Happening, LockState, Machine},
     mailbox::Hub,
     spec::LockCall,
@@ -25,7 +26,7 @@ use std::{
     os::unix::net::UnixStream,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -52,6 +53,10 @@ pub(crate) struct State {
     pub(crate) blocked: bool,
     /// Why the session is over.
     lost: Option<String>,
+    /// The present connection.
+    socket: Arc<UnixStream>,
+    /// It broke then, and the session is to go on, on another.
+    broken: Option<Instant>,
     /// Of the blocking client: a thread is reading the socket.
     pub(crate) leader: bool,
     /// Of the blocking client: threads that wait for the leader to read something for them.
@@ -72,6 +77,11 @@ impl State {
                 _ => None,
             },
         }
+    }
+
+    /// The connection, unless it broke.
+    pub(crate) fn socket(&self) -> Option<&Arc<UnixStream>> {
+        self.broken.is_none().then_some(&self.socket)
     }
 
     /// Why the session is over, if it is.
@@ -116,13 +126,15 @@ fn register(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
 }
 
 pub(crate) struct Session {
-    pub(crate) socket: UnixStream,
     pub(crate) page: LeaseView,
     pub(crate) welcome: Welcome,
     /// The process that made the connection; a forked child must not speak on it.
     pid: i32,
     /// The session is over. Beside the mutex, so that `is_valid` reads memory only.
     dead: AtomicBool,
+    /// Until then, on the lease's clock, the daemon keeps the session for certain. Beside the mutex for
+    /// the same reason.
+    sure_until: AtomicU64,
     state: Mutex<State>,
     /// Of the blocking client: followers wait here.
     pub(crate) turn: Condvar,
@@ -139,19 +151,24 @@ pub(crate) struct Session {
 impl Session {
     /// A session after its handshake. `machine` may already hold bytes that followed it.
     pub(crate) fn new(
-        socket: UnixStream,
-        page: LeaseView,
-        welcome: Welcome,
-        machine: Machine,
+        connection: Connection,
         notices: Arc<Hub<Notice>>,
     ) -> std::io::Result<Arc<Session>> {
+        let Connection {
+            socket,
+            page,
+            welcome,
+            machine,
+            early,
+        } = connection;
+        let socket = Arc::new(socket);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let session = Arc::new(Session {
-            socket,
             page,
             welcome,
             pid: getpid().as_raw_nonzero().get(),
             dead: AtomicBool::new(false),
+            sure_until: AtomicU64::new(machine.sure_until().0),
             state: Mutex::new(State {
                 machine,
                 slots: FixedMap::new(),
@@ -160,6 +177,8 @@ impl Session {
                 driver: None,
                 blocked: false,
                 lost: None,
+                socket: socket.clone(),
+                broken: None,
                 leader: false,
                 followers: 0,
                 waits: 0,
@@ -172,7 +191,14 @@ impl Session {
             notices,
             events: Hub::new(),
         });
-        session.received(&[]);
+        let mut told = Told::default();
+        let mut state = session.lock();
+        for happening in early {
+            session.apply(&mut state, happening, &mut told);
+        }
+        drop(state);
+        session.tell(told);
+        session.received(&socket, &[]);
         Ok(session)
     }
 
@@ -330,8 +356,12 @@ impl Session {
             if lease.generation != self.welcome.generation {
                 return Some(LeaseLost::Reborn);
             }
-            return (mainstay_lease::now() >= lease.until)
-                .then_some(LeaseLost::Expired { until: lease.until });
+            let sure_until = Instant(self.sure_until.load(Ordering::Acquire));
+            let now = mainstay_lease::now();
+            if now >= lease.until {
+                return Some(LeaseLost::Expired { until: lease.until });
+            }
+            return (now >= sure_until).then_some(LeaseLost::Silent { until: sure_until });
         }
         let reason = self.lock().lost.clone().unwrap_or_default();
         Some(LeaseLost::SessionLost { reason })
@@ -342,7 +372,8 @@ impl Session {
         let lease = self.page.read();
         let ours = lease.generation == self.welcome.generation;
         if ours && !self.dead.load(Ordering::Acquire) {
-            lease.until
+            let sure_until = Instant(self.sure_until.load(Ordering::Acquire));
+            lease.until.min(sure_until)
         } else {
             Instant::ZERO
         }
@@ -371,20 +402,17 @@ impl Session {
 
     /// As [`Session::flush`]. All that was queued since the last flush leaves with one system call.
     pub(crate) fn flush_locked(&self, state: &mut State) {
-        if state.blocked || state.machine.output().is_empty() {
+        if state.blocked || state.broken.is_some() || state.machine.output().is_empty() {
             return;
         }
         if state.lost.is_some() || self.forked() {
             state.machine.output().clear();
             return;
         }
+        let socket = state.socket.clone();
         loop {
             let output = state.machine.output();
-            match send(
-                &self.socket,
-                output,
-                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            ) {
+            match send(&socket, output, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(sent) if sent == output.len() => return output.clear(),
                 Ok(sent) => drop(output.drain(..sent)),
                 Err(Errno::INTR) => {}
@@ -415,28 +443,15 @@ impl Session {
         self.standby.notify_all();
     }
 
-    /// Takes in what was read from the socket.
-    pub(crate) fn received(&self, bytes: &[u8]) {
+    /// Takes in what was read from a connection, if it still is that of the session.
+    pub(crate) fn received(&self, socket: &Arc<UnixStream>, bytes: &[u8]) {
         let mut told = Told::default();
         let mut state = self.lock();
-        if state.lost.is_some() {
+        let current = state.socket().is_some_and(|s| Arc::ptr_eq(s, socket));
+        if state.lost.is_some() || !current {
             return;
         }
-        state.machine.feed(bytes);
-        loop {
-            match state.machine.next() {
-                Ok(None) => break,
-                Ok(Some(happening)) => self.apply(&mut state, happening, &mut told),
-                Err(why) => {
-                    let reason = format!("the daemon broke the protocol: {why}");
-                    self.end(&mut state, reason, &mut told);
-                }
-            }
-            if state.lost.is_some() {
-                break;
-            }
-        }
-        self.flush_locked(&mut state);
+        self.take_in(&mut state, bytes, &mut told);
         let followers = state.followers;
         drop(state);
         if followers > 0 {
@@ -445,11 +460,40 @@ impl Session {
         self.tell(told);
     }
 
+    fn take_in(&self, state: &mut State, bytes: &[u8], told: &mut Told) {
+        state.machine.feed(bytes);
+        loop {
+            match state.machine.next() {
+                Ok(None) => break,
+                Ok(Some(happening)) => self.apply(state, happening, told),
+                Err(why) => {
+                    let reason = format!("the daemon broke the protocol: {why}");
+                    self.end(state, reason, told);
+                }
+            }
+            if state.lost.is_some() {
+                break;
+            }
+        }
+        let sure_until = state.machine.sure_until().0;
+        self.sure_until.store(sure_until, Ordering::Release);
+        if state.lost.is_none() && state.machine.keep.is_some() {
+            state.machine.say_heard(mainstay_lease::now());
+        }
+        self.flush_locked(state);
+    }
+
     /// The session is over, if it was not before.
     pub(crate) fn close(&self, reason: &str) {
         let mut told = Told::default();
         let mut state = self.lock();
         if state.lost.is_none() {
+            // First, so that nobody believes in a lock that the daemon has let go.
+            self.dead.store(true, Ordering::Release);
+            if state.machine.keep.is_some() && state.broken.is_none() {
+                state.machine.say_goodbye();
+                self.flush_locked(&mut state);
+            }
             self.end(&mut state, reason.to_owned(), &mut told);
         }
         drop(state);
@@ -572,7 +616,7 @@ impl Session {
             let _ = rustix::io::write(&self.over, &1_u64.to_ne_bytes());
             self.kick();
             // Fails if the daemon closed it first.
-            let _ = self.socket.shutdown(Shutdown::Both);
+            let _ = self.lock().socket.shutdown(Shutdown::Both);
             self.turn.notify_all();
         }
         for waker in told.wakers {
@@ -595,6 +639,9 @@ impl Session {
         getpid().as_raw_nonzero().get() != self.pid
     }
 }
+
+#[path = "session_keep.rs"]
+mod keep;
 
 /// How much is read from the socket at once, in bytes.
 pub(crate) const READ_LEN: usize = 64 << 10;

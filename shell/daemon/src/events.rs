@@ -68,6 +68,7 @@ fn code(what: &What) -> &'static str {
         What::NoticeUnheeded { .. } => "notice-unheeded",
         What::MastersMoved { .. } => "masters-moved",
         What::Orphan { .. } => "orphan",
+        What::Session { .. } => "session",
     }
 }
 

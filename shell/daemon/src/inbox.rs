@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Something that arrived.
+/// Something that arrived. `session` is the number of the client's connection.
 #[derive(Debug)]
 pub(crate) enum Arrival {
     /// A client said hello.

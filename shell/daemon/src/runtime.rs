@@ -9,7 +9,7 @@ use crate::{
     events::EventLog,
     exit,
     inbox::{Arrival, SharedInbox},
-    ipc::{Gate, Newcomer, Sessions},
+    ipc::{Gate, Greeting, Newcomer, Sessions},
     page::{SharedPage, survive_panics},
     recorder::Shelf,
     start,
@@ -22,6 +22,7 @@ use mainstay_transport::{EventReceiver, SendError, Transport, TransportEvent};
 use mainstay_wire::{
     client::{Answer, Ask, PROTOCOL, PROTOCOL_MIN, ToClient, Welcome},
     event::{Event, Reason, What},
+    keep::SessionKey,
     lock::Refusal,
 };
 use std::{collections::VecDeque, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
@@ -154,6 +155,10 @@ impl Runtime {
 
     fn round(&mut self, first: Option<TransportEvent>) {
         let expected = self.node.deadline();
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        self.inbox.take(&mut arrivals);
+        // Not before: nothing that a client has sent may seem to be sent later than it arrived
+        // (docs/protocol/keeping.md, rule 11).
         self.now = mainstay_lease::now();
         if let Some(expected) = expected {
             let late = self.now.since(expected);
@@ -172,8 +177,6 @@ impl Runtime {
             };
             self.transport_event(event);
         }
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        self.inbox.take(&mut arrivals);
         for arrival in arrivals.drain(..) {
             self.arrival(arrival);
         }
@@ -279,9 +282,13 @@ impl Runtime {
                 session,
                 request,
                 ask,
-            } => self.asked(session, request, ask),
+            } => {
+                if let Some(session) = self.sessions.on(session) {
+                    self.asked(session, request, ask);
+                }
+            }
             Arrival::Broken { session, why } => {
-                if self.sessions.contains(session) {
+                if let Some(session) = self.sessions.on(session) {
                     tracing::warn!(%session, "closing a client that broke the protocol: {why}");
                     self.sessions.send(
                         session,
@@ -294,7 +301,7 @@ impl Runtime {
                 }
             }
             Arrival::Closed { session } => {
-                if self.sessions.contains(session) {
+                if let Some(session) = self.sessions.on(session) {
                     self.sessions.drop_now(session);
                     self.step(Input::SessionClosed { session });
                 }
@@ -308,8 +315,15 @@ impl Runtime {
     }
 
     fn welcome(&mut self, newcomer: Newcomer) {
-        let (session, request) = (newcomer.session, newcomer.request);
-        let (min, max) = newcomer.versions;
+        let (request, (min, max)) = match newcomer.greeting {
+            Greeting::Hello { request, versions } => (request, versions),
+            Greeting::Reattach {
+                session,
+                key,
+                heard,
+            } => return self.continue_session(newcomer, session, key, heard),
+        };
+        let session = newcomer.session;
         let owner = newcomer.owner.clone();
         let (group, privileged) = (newcomer.group, newcomer.privileged);
         self.sessions.open(newcomer);
@@ -351,15 +365,68 @@ impl Runtime {
     }
 
     fn answer(&mut self, session: SessionId, request: u64, result: Result<Answer, Refusal>) {
-        self.sessions
-            .send(session, &ToClient::Done { request, result });
+        if self.node.is_kept(session) {
+            // The node counts what such a session is told.
+            self.step(Input::Answered {
+                session,
+                request,
+                result,
+            });
+        } else {
+            self.sessions
+                .send(session, &ToClient::Done { request, result });
+        }
+    }
+
+    /// A connection that is to continue a session.
+    fn continue_session(
+        &mut self,
+        newcomer: Newcomer,
+        session: SessionId,
+        key: SessionKey,
+        heard: u64,
+    ) {
+        let connection = newcomer.session;
+        let reattach = Input::Reattach {
+            connection,
+            session,
+            key,
+            heard,
+            uid: newcomer.owner.uid,
+        };
+        self.sessions.arrive(newcomer);
+        self.step(reattach);
+        // At once, so that what arrives on the connection from here on is known to be the session's.
+        self.carry_out();
+        // A node that is over has said nothing.
+        self.sessions.turn_away(connection, Refusal::NoSuchSession);
     }
 
     fn asked(&mut self, session: SessionId, request: u64, ask: Ask) {
-        if !self.sessions.contains(session) {
-            return;
-        }
         match ask {
+            _ if self.node.is_repeated(session, request) => self.sessions.ignore(session),
+            Ask::KeepSession { .. } if self.sessions.is_subscribed(session) => {
+                let why = "a session that gets events cannot be kept: open another".to_owned();
+                self.answer(session, request, Err(Refusal::Invalid(why)));
+            }
+            Ask::KeepSession { grace_ms } => match start::draw_session_key() {
+                Ok(key) => self.step(Input::Keep {
+                    session,
+                    request,
+                    grace_ms,
+                    key,
+                }),
+                Err(error) => {
+                    let why = format!("no key could be drawn: {error}");
+                    self.answer(session, request, Err(Refusal::Unavailable(why)));
+                }
+            },
+            // What it is told is counted, and so the node must say all of it.
+            ask if self.node.is_kept(session) => self.step(Input::Request {
+                session,
+                request,
+                ask,
+            }),
             Ask::Ping => self.answer(session, request, Ok(Answer::Pong)),
             Ask::Events { backlog } => {
                 self.answer(session, request, Ok(Answer::Subscribed));
@@ -509,6 +576,12 @@ impl Runtime {
             }
             Effect::Client { session, message } => self.sessions.send(session, &message),
             Effect::CloseSession { session } => self.sessions.close(session),
+            Effect::Reattached {
+                session,
+                connection,
+                unanswered,
+            } => self.sessions.reattach(session, connection, unanswered),
+            Effect::TurnedAway { connection, why } => self.sessions.turn_away(connection, why),
             Effect::Lease { until } => self.page.set_lease(until),
             Effect::Event(event) => self.tell(event),
             Effect::Dump { dump, asker } => self.dump(dump, asker),

@@ -17,6 +17,7 @@ use mainstay_store::{OnDone, OpenOptions, Recovered, StateDir, StoreError, Write
 use mainstay_transport::{
     ClusterKey, KeyError, PeerConfig, Transport, TransportConfig, TransportError,
 };
+use mainstay_wire::keep::SessionKey;
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     rand::{GetRandomFlags, getrandom},
@@ -261,6 +262,14 @@ pub(crate) fn draw_boot_id() -> Result<BootId, StartError> {
             id => return Ok(BootId(id)),
         }
     }
+}
+
+/// What only the client that gets it can know.
+pub(crate) fn draw_session_key() -> Result<SessionKey, StartError> {
+    let halves = [draw()?.to_ne_bytes(), draw()?.to_ne_bytes()];
+    let mut key = SessionKey([0; 16]);
+    key.0.copy_from_slice(halves.as_flattened());
+    Ok(key)
 }
 
 fn draw() -> Result<u64, StartError> {

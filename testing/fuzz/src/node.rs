@@ -14,6 +14,7 @@ use mainstay_node::{BootInfo, Input, Node, Outbox};
 use mainstay_wire::{
     client::{Ask, FromClient, Handle, MESSAGE_LEN_MAX, ToClient},
     codec, dlm,
+    keep::SessionKey,
     orphan::OrphanWish,
     report::OwnerReport,
     sets::{ConvertOne, SetMember, UnlockOne},
@@ -31,6 +32,7 @@ fn open(world: &mut World, session: u64, privileged: bool) {
         command: "fuzz".to_owned(),
         orphan_ms: None,
         owner: mainstay_base::Owner::Session,
+        broken: None,
     };
     let session = SessionId(session);
     world.input(
@@ -284,6 +286,10 @@ pub(crate) fn clients(data: &[u8]) {
                         requests += 1;
                         ask(&mut world, session, requests, call);
                     }
+                    4 => {
+                        requests += 1;
+                        keep(&mut world, session, requests, feed.byte());
+                    }
                     _ => {
                         let bytes = feed.block();
                         if let Ok(call) =
@@ -328,6 +334,31 @@ pub(crate) fn clients(data: &[u8]) {
             }
         },
     );
+}
+
+/// A session is to be kept, or continued by a client that has heard so much.
+fn keep(world: &mut World, session: u64, request: u64, how: u8) {
+    let (session, key) = (SessionId(session), SessionKey([7; 16]));
+    let input = match how {
+        0..=63 => Input::Keep {
+            session,
+            request,
+            grace_ms: 500 + u32::from(how),
+            key,
+        },
+        heard => {
+            // What it has not heard it is told again.
+            world.told.retain(|(whose, _)| *whose != session);
+            Input::Reattach {
+                connection: SessionId(request),
+                session,
+                key,
+                heard: u64::from(heard - 64),
+                uid: 0,
+            }
+        }
+    };
+    world.input(VICTIM, input);
 }
 
 /// How many locks the clients of a node have, those that are gone among them.

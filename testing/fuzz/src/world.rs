@@ -92,6 +92,7 @@ pub(crate) fn config(ids: &[NodeId]) -> NodeConfig {
         fencing: FencePolicy::Lease,
         deadlock: mainstay_base::DeadlockConfig::default(),
         orphan_expiry: None,
+        max_grace: std::time::Duration::from_secs(60),
         masters: mainstay_base::MastersConfig::default(),
         slice: mainstay_node::SLICE,
     }
@@ -258,6 +259,8 @@ impl World {
                     }
                     Effect::Client { .. }
                     | Effect::CloseSession { .. }
+                    | Effect::Reattached { .. }
+                    | Effect::TurnedAway { .. }
                     | Effect::Lease { .. }
                     | Effect::Event(_)
                     | Effect::Dump { .. } => {}

@@ -50,7 +50,11 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::OnlyValueWritersMark
         | Mutant::DuplicateWaits
         | Mutant::TransactionChasedHereOnly
-        | Mutant::TransactionOfAnybody => Profile::Quiet,
+        | Mutant::TransactionOfAnybody
+        | Mutant::KeptWithoutLocks
+        | Mutant::RepeatedCarriedOut
+        | Mutant::UnheardNotTold
+        | Mutant::KeptValidByPage => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

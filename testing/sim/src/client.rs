@@ -5,12 +5,13 @@ use crate::{
         books::{ClientNo, LifeNo, Res, Who},
         s1_ranges::CELLS,
     },
+    keeping::Keeping,
     sets::Member,
     trees::Child,
     workloads::{Brain, Happened},
 };
 use mainstay_base::{
-    ByteRange, Entropy, Flags, LockMode, LockspaceId, Value, ValueBlock, ValueUpdate,
+    ByteRange, Entropy, Flags, LockMode, LockspaceId, SessionId, Value, ValueBlock, ValueUpdate,
 };
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
@@ -153,6 +154,10 @@ pub enum Call {
         /// Of which lock.
         handle: Handle,
     },
+    /// The wish to have the session kept.
+    Keep,
+    /// Word of what was heard.
+    Heard,
     /// A question about the cluster.
     Question,
     /// The end-of-run question for all locks.
@@ -301,6 +306,8 @@ pub enum Link {
     Dialing,
     /// A session is open.
     Open,
+    /// The connection broke, and the session may go on, on another.
+    Broken,
 }
 
 /// What reaches a client from its daemon.
@@ -310,7 +317,11 @@ pub enum Mail {
     Welcome {
         /// Which life.
         life: LifeNo,
+        /// The session.
+        session: SessionId,
     },
+    /// The session that was to be continued cannot be.
+    TurnedAway,
     /// A message.
     Message(Box<ToClient>),
     /// The connection closed.
@@ -335,6 +346,10 @@ pub struct Client {
     pub link: Link,
     /// The connection's number; changes with each.
     pub conn: u64,
+    /// The connection that the session began on.
+    pub home: u64,
+    /// What lets its session outlive a connection.
+    pub keeping: Option<Keeping>,
     /// The node's life that the session belongs to.
     pub life: LifeNo,
     /// Lockspaces by place in the terrain.
@@ -401,6 +416,8 @@ impl Client {
             stalled: false,
             link: Link::Down,
             conn: 0,
+            home: 0,
+            keeping: None,
             life: 0,
             spaces: vec![None; spaces],
             ready: false,
@@ -432,6 +449,9 @@ impl Client {
     pub fn forget_session(&mut self) {
         self.link = Link::Down;
         self.conn = 0;
+        if let Some(keeping) = &mut self.keeping {
+            keeping.forget_session();
+        }
         self.ready = false;
         self.locks.clear();
         self.ranges.clear();
@@ -443,7 +463,9 @@ impl Client {
     /// Whether it neither waits for an answer nor holds more than interest in anything.
     #[must_use]
     pub fn at_rest(&self) -> bool {
-        !self.alive || (self.calls.is_empty() && self.locks.is_empty() && self.ranges.is_empty())
+        let calls = self.calls.values();
+        let mut calls = calls.filter(|call| !matches!(call, Call::Heard));
+        !self.alive || (calls.next().is_none() && self.locks.is_empty() && self.ranges.is_empty())
     }
 }
 
@@ -526,5 +548,8 @@ pub fn answer_name(answer: &Answer) -> &'static str {
         Answer::SetGranted { .. } => "set granted",
         Answer::Many { .. } => "many ended",
         Answer::TreeUnlocked { .. } => "tree unlocked",
+        Answer::Kept { .. } => "kept",
+        Answer::Reattached { .. } => "reattached",
+        Answer::Heard => "heard",
     }
 }

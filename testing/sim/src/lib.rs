@@ -15,6 +15,7 @@ pub mod dice;
 pub mod disk;
 pub mod faults;
 mod foreign;
+mod keeping;
 mod links;
 pub mod machine;
 pub mod network;
@@ -34,6 +35,7 @@ pub mod trees;
 mod updates;
 mod users;
 mod witness;
+mod words;
 pub mod workloads;
 pub mod world;
 

@@ -68,7 +68,7 @@ impl World {
         let valblk = flags.contains(Flags::VALBLK);
         let client = &mut self.clients[slot];
         let who = client.who(handle);
-        let (life, conn) = (client.life, client.conn);
+        let (life, conn) = (client.life, client.home);
         let Some(lock) = client.locks.get_mut(&handle) else {
             return;
         };

@@ -111,6 +111,9 @@ pub struct Params {
     pub faults: Vec<(FaultKind, u64)>,
     /// Mean time between deaths of a client, in nanoseconds; 0 for none.
     pub client_life: u64,
+    /// Mean time between breaks of a client's connection, in nanoseconds; 0 for none, and then no client
+    /// has its session kept.
+    pub client_breaks: u64,
 }
 
 impl Params {
@@ -129,6 +132,7 @@ impl Params {
         let mut grown = Entropy::new(seed ^ 0x0074_7265_6573);
         let mut foreign = Entropy::new(seed ^ 0x666f_7265_6967);
         let mut named = Entropy::new(seed ^ 0x006f_776e_6572);
+        let mut kept = Entropy::new(seed ^ 0x6b65_6570_696e);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
             1 => Profile::Lossy,
@@ -278,6 +282,11 @@ impl Params {
             Profile::Quiet => 0,
             _ => dice.between(lease, lease * 6),
         };
+        // The model has no sessions that are kept.
+        let client_breaks = match count > 1 && kept.percent(40) {
+            true => kept.between(50 * MS, 400 * MS),
+            false => 0,
+        };
         let faults = weights(profile, &mut dice);
         let slice = *dice.pick(&[1, 4, 16, 64, 512]);
         Params {
@@ -301,6 +310,7 @@ impl Params {
             gap,
             faults,
             client_life,
+            client_breaks,
         }
     }
 

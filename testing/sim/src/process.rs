@@ -15,8 +15,16 @@ use crate::{
 use mainstay_base::{BootId, Incarnation, Instant, LinkId, LockspaceName, NodeId, SessionId};
 use mainstay_node::{BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq};
 use mainstay_recorder::Dump;
-use mainstay_wire::{client::ToClient, report::OwnerReport};
-use std::collections::{BTreeMap, VecDeque};
+use mainstay_wire::{
+    client::{Ask, ToClient},
+    event::What,
+    keep::SessionKey,
+    report::OwnerReport,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 /// Frames that wait for a stopped daemon at most; what exceeds the socket's buffer is lost.
 const INBOX_MAX: usize = 20_000;
@@ -40,7 +48,14 @@ pub(crate) enum Arrived {
 pub(crate) struct Session {
     pub(crate) slot: usize,
     pub(crate) no: u32,
+    /// Its present connection; 0 without one.
     pub(crate) conn: u64,
+    /// The connection that it began on.
+    pub(crate) home: u64,
+    /// It outlives its connections.
+    pub(crate) kept: bool,
+    /// When the node said that it has none.
+    pub(crate) broken: Option<u64>,
 }
 
 /// A running daemon.
@@ -56,8 +71,12 @@ pub(crate) struct Process {
     timer: u64,
     pub(crate) held: VecDeque<(PersistSeq, NodeId, LinkId, Vec<u8>)>,
     pub(crate) durable: PersistSeq,
-    sessions: BTreeMap<SessionId, Session>,
-    by_conn: BTreeMap<u64, SessionId>,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) by_conn: BTreeMap<u64, SessionId>,
+    /// Whose connections want to continue a session, and the node has not yet said.
+    pub(crate) arriving: BTreeMap<u64, (usize, u32)>,
+    /// Which of them have closed again.
+    pub(crate) closed_early: BTreeSet<u64>,
     next_session: u64,
     /// How often it has dealt with all that had come.
     flushes: u64,
@@ -118,6 +137,8 @@ impl World {
             durable: PersistSeq(0),
             sessions: BTreeMap::new(),
             by_conn: BTreeMap::new(),
+            arriving: BTreeMap::new(),
+            closed_early: BTreeSet::new(),
             next_session: 1,
             flushes: 0,
             seen_as: None,
@@ -152,6 +173,7 @@ impl World {
             fencing: self.params.fencing,
             deadlock: self.params.deadlock,
             orphan_expiry: self.params.orphan_expiry,
+            max_grace: Duration::from_secs(2),
             masters: self.params.masters.clone(),
             slice: self.params.slice,
         };
@@ -371,6 +393,9 @@ impl World {
             _ => None,
         };
         self.step_node(host, now, input, out);
+        if closed.is_some_and(|session| self.detached(host, session)) {
+            return;
+        }
         if let Some(process) = &mut self.hosts[host].process
             && let Some(session) = closed
             && let Some(gone) = process.sessions.remove(&session)
@@ -419,11 +444,19 @@ impl World {
             Up::Open { slot, no } => {
                 let session = SessionId(process.next_session);
                 process.next_session += 1;
-                process.sessions.insert(session, Session { slot, no, conn });
+                let begun = Session {
+                    slot,
+                    no,
+                    conn,
+                    home: conn,
+                    kept: false,
+                    broken: None,
+                };
+                process.sessions.insert(session, begun);
                 process.by_conn.insert(conn, session);
                 let life = process.life;
                 let caller = users::caller(no, self.clients[slot].brain.name());
-                self.mail(slot, no, conn, Mail::Welcome { life });
+                self.mail(slot, no, conn, Mail::Welcome { life, session });
                 Some(Input::SessionOpened {
                     group: caller.gid,
                     session,
@@ -433,8 +466,42 @@ impl World {
                         command: String::new(),
                         orphan_ms: None,
                         owner: mainstay_base::Owner::Session,
+                        broken: None,
                     },
                     privileged: caller.privileged,
+                })
+            }
+            Up::Reattach {
+                slot,
+                no,
+                session,
+                key,
+                heard,
+            } => {
+                process.arriving.insert(conn, (slot, no));
+                let caller = users::caller(no, self.clients[slot].brain.name());
+                Some(Input::Reattach {
+                    connection: SessionId(conn),
+                    session,
+                    key,
+                    heard,
+                    uid: caller.uid,
+                })
+            }
+            Up::Ask {
+                request,
+                ask: Ask::KeepSession { grace_ms },
+            } => {
+                let session = *process.by_conn.get(&conn)?;
+                process.sessions.get_mut(&session)?.kept = true;
+                let key = [0; 2].map(|_: u8| self.dice.keep.next_u64().to_ne_bytes());
+                let mut drawn = SessionKey([0; 16]);
+                drawn.0.copy_from_slice(key.as_flattened());
+                Some(Input::Keep {
+                    session,
+                    request,
+                    grace_ms,
+                    key: drawn,
                 })
             }
             Up::Ask { request, ask } => Some(Input::Request {
@@ -442,9 +509,15 @@ impl World {
                 request,
                 ask,
             }),
-            Up::Close => Some(Input::SessionClosed {
-                session: *process.by_conn.get(&conn)?,
-            }),
+            Up::Close => {
+                let Some(session) = process.by_conn.get(&conn) else {
+                    if process.arriving.contains_key(&conn) {
+                        process.closed_early.insert(conn);
+                    }
+                    return None;
+                };
+                Some(Input::SessionClosed { session: *session })
+            }
         }
     }
 
@@ -515,20 +588,33 @@ impl World {
                 self.start_write(host);
             }
             Effect::Client { session, message } => {
-                if let Some(Session { slot, no, conn }) = process.sessions.get(&session).copied() {
+                if let Some(Session { slot, no, conn, .. }) =
+                    process.sessions.get(&session).copied()
+                {
                     self.mail(slot, no, conn, Mail::Message(Box::new(message)));
                 }
             }
             Effect::CloseSession { session } => {
                 if let Some(gone) = process.sessions.remove(&session) {
-                    let Session { slot, no, conn } = gone;
+                    let Session { slot, no, conn, .. } = gone;
                     process.by_conn.remove(&conn);
                     self.mail(slot, no, conn, Mail::Closed);
                     self.session_ended(gone);
                 }
             }
             Effect::Lease { until } => self.show_lease(host, until),
-            Effect::Event(event) => self.event(host, &event),
+            Effect::Event(event) => {
+                self.event(host, &event);
+                if let What::Session { session, fate, .. } = event.what {
+                    self.session_told(host, session, fate);
+                }
+            }
+            Effect::Reattached {
+                session,
+                connection,
+                ..
+            } => self.attach(host, session, connection.0),
+            Effect::TurnedAway { connection, .. } => self.turn_away(host, connection.0),
             Effect::Dump { .. } => self.stats.count("dumps"),
             Effect::Reborn { detail } => {
                 self.stats.count("rebirths");
@@ -628,10 +714,12 @@ impl World {
         let page = process.page;
         let sessions = std::mem::take(&mut process.sessions);
         process.by_conn.clear();
+        process.arriving.clear();
+        process.closed_early.clear();
         self.books.pages[page as usize].generation += 1;
         self.books.pages[page as usize].over_at = 0;
         self.hosts[host].leases.insert(page, Instant::ZERO);
-        for Session { slot, no, conn } in sessions.into_values() {
+        for Session { slot, no, conn, .. } in sessions.into_values() {
             let lost = ToClient::SessionLost {
                 reason: "the node starts anew".to_owned(),
             };
@@ -653,7 +741,7 @@ impl World {
         for arrived in inbox {
             if let Arrived::Client {
                 conn,
-                what: Up::Open { slot, no },
+                what: Up::Open { slot, no } | Up::Reattach { slot, no, .. },
             } = arrived
             {
                 self.mail(slot, no, conn, Mail::Closed);
@@ -725,10 +813,12 @@ impl World {
         let opens = process.inbox.iter().filter_map(|arrived| match arrived {
             Arrived::Client {
                 conn,
-                what: Up::Open { slot, no },
+                what: Up::Open { slot, no } | Up::Reattach { slot, no, .. },
             } => Some((*slot, *no, *conn)),
             _ => None,
         });
+        let arriving = process.arriving.iter();
+        let opens = opens.chain(arriving.map(|(conn, (slot, no))| (*slot, *no, *conn)));
         let open = process.sessions.values().map(|s| (s.slot, s.no, s.conn));
         for (slot, no, conn) in open.chain(opens).collect::<Vec<_>>() {
             self.mail(slot, no, conn, Mail::Closed);
@@ -737,11 +827,14 @@ impl World {
 
     /// Something arrives from a client's socket.
     pub(crate) fn take_from_client(&mut self, host: usize, run: u64, conn: u64, what: Up) {
+        if self.lost.contains(&conn) && !matches!(what, Up::Close) {
+            return;
+        }
         match &self.hosts[host].process {
             Some(process) if process.run == run => {
                 // While a rebirth waits nobody is let in.
                 if process.machine.is_none() {
-                    if let Up::Open { slot, no } = what {
+                    if let Up::Open { slot, no } | Up::Reattach { slot, no, .. } = what {
                         self.mail(slot, no, conn, Mail::Closed);
                     }
                 } else {
@@ -749,7 +842,7 @@ impl World {
                 }
             }
             _ => {
-                if let Up::Open { slot, no } = what {
+                if let Up::Open { slot, no } | Up::Reattach { slot, no, .. } = what {
                     self.mail(slot, no, conn, Mail::Closed);
                 }
             }

@@ -7,7 +7,8 @@ use crate::{
     shares,
     trace::mix_bytes,
     users,
-    workloads::{Brain, Hands, Happened},
+    words::{describe, tell_message},
+    workloads::{Hands, Happened, Kind},
     world::{Ev, Up, World},
 };
 use mainstay_base::{Entropy, Flags, LockMode};
@@ -16,79 +17,16 @@ use mainstay_wire::{
     codec,
     lock::Refusal,
 };
-use std::fmt::Write as _;
-
-/// What an ask is about, for people.
-fn describe(ask: &Ask) -> String {
-    let mut text = String::new();
-    let written = match ask {
-        Ask::Lock {
-            handle,
-            name,
-            mode,
-            flags,
-            ..
-        } => write!(text, "lock {} on {name} in {mode}, {flags}", handle.0),
-        Ask::Convert {
-            handle,
-            mode,
-            flags,
-            ..
-        } => write!(text, "convert {} to {mode}, {flags}", handle.0),
-        Ask::Unlock { handle, flags, .. } => write!(text, "unlock {}, {flags}", handle.0),
-        Ask::Range {
-            handle,
-            name,
-            range,
-            mode,
-            flags,
-            ..
-        } => write!(
-            text,
-            "range {} on {name}, bytes {range} to {mode}, {flags}",
-            handle.0
-        ),
-        Ask::Adopt {
-            handle,
-            name,
-            mode,
-            flags,
-            ..
-        } => write!(text, "adopt {} on {name} in {mode}, {flags}", handle.0),
-        Ask::LockSet { members, flags, .. } => {
-            let named = members
-                .iter()
-                .map(|m| format!("{}:{} {}", m.name, m.mode, m.handle.0));
-            let named: Vec<String> = named.collect();
-            write!(text, "set of {}, {flags}", named.join(", "))
-        }
-        Ask::LockUnder {
-            parent,
-            handle,
-            name,
-            mode,
-            flags,
-            ..
-        } => write!(
-            text,
-            "lock {} under {} on {name} in {mode}, {flags}",
-            handle.0, parent.0
-        ),
-        Ask::Cancel { handle } => write!(text, "cancel {}", handle.0),
-        Ask::OpenLockspace { name, .. } => write!(text, "open {name}"),
-        Ask::Vouch { node } => write!(text, "vouch for {node}"),
-        other => write!(text, "{other:?}"),
-    };
-    debug_assert!(written.is_ok(), "a string takes everything");
-    text
-}
 
 impl World {
-    pub(crate) fn new_client(&mut self, host: usize, brain: Box<dyn Brain>) -> Client {
+    pub(crate) fn new_client(&mut self, host: usize, kind: Kind) -> Client {
         let no = self.next_client;
         self.next_client += 1;
         let dice = Entropy::new(self.dice.client.next_u64());
-        Client::new(no, host, self.terrain.spaces.len(), dice, brain)
+        let spaces = self.terrain.spaces.len();
+        let mut client = Client::new(no, host, spaces, dice, kind.brain());
+        self.let_keep(&mut client, kind);
+        client
     }
 
     pub(crate) fn stopped(&self, slot: usize) -> bool {
@@ -112,13 +50,14 @@ impl World {
         let client = &mut self.clients[slot];
         client.link = Link::Dialing;
         client.conn = conn;
+        client.home = conn;
         client.last_up = self.now;
         client.last_down = self.now;
         self.send_up(slot, Up::Open { slot, no });
     }
 
     /// Sends something from a client to its daemon; nothing overtakes on a stream.
-    fn send_up(&mut self, slot: usize, what: Up) {
+    pub(crate) fn send_up(&mut self, slot: usize, what: Up) {
         let delay = 5_000 + self.dice.client.spread(MS / 10);
         let client = &mut self.clients[slot];
         let host = client.host;
@@ -143,7 +82,7 @@ impl World {
     pub(crate) fn mail(&mut self, slot: usize, no: u32, conn: u64, mail: Mail) {
         let delay = 5_000 + self.dice.client.spread(MS / 10);
         let client = &mut self.clients[slot];
-        if client.no != no || client.conn != conn {
+        if client.no != no || client.conn != conn || conn == 0 {
             return;
         }
         client.last_down = (self.now + delay).max(client.last_down + 1);
@@ -205,25 +144,33 @@ impl World {
     fn read(&mut self, slot: usize, mail: Mail) {
         let no = self.clients[slot].no;
         match mail {
-            Mail::Welcome { life } => {
+            Mail::Welcome { life, session } => {
                 let client = &mut self.clients[slot];
                 client.link = Link::Open;
                 client.life = life;
                 self.stats.count("sessions");
+                if client.keeping.is_some() {
+                    return self.ask_to_keep(slot, session);
+                }
                 for space in 0..self.terrain.spaces.len() {
                     self.open_space(slot, space);
                 }
             }
             Mail::Message(message) => self.message(slot, *message),
+            Mail::TurnedAway => self.lose_session(slot),
             Mail::Closed => {
                 self.trace
                     .note(self.now, "eof", &[u64::from(no)], || format!("client {no}"));
-                self.lose_session(slot);
+                let keeping = self.clients[slot].keeping.as_ref();
+                match keeping.is_some_and(|k| k.key.is_some()) {
+                    true => self.lose_connection(slot),
+                    false => self.lose_session(slot),
+                }
             }
         }
     }
 
-    fn lose_session(&mut self, slot: usize) {
+    pub(crate) fn lose_session(&mut self, slot: usize) {
         let client = &mut self.clients[slot];
         if client.link == Link::Down {
             return;
@@ -231,6 +178,7 @@ impl World {
         let (no, was_ready) = (client.no, client.ready);
         client.forget_session();
         self.books.disbelieve(no);
+        self.books.sure.remove(&no);
         self.fact(&Fact::SessionOver { client: no });
         self.stats.count("sessions lost");
         if was_ready {
@@ -259,7 +207,8 @@ impl World {
 
     pub(crate) fn reopen(&mut self, slot: usize, no: u32, conn: u64, space: usize) {
         let client = &self.clients[slot];
-        if client.no == no && client.conn == conn && client.link == Link::Open {
+        let linked = matches!(client.link, Link::Open | Link::Broken);
+        if client.no == no && client.home == conn && linked {
             self.open_space(slot, space);
         }
     }
@@ -286,7 +235,7 @@ impl World {
                 .map(|lock| (client.who(*handle), lock.res, *mode, *flags)),
             _ => None,
         };
-        let (conn, life) = (client.conn, client.life);
+        let (conn, life) = (client.home, client.life);
         client.calls.insert(request, call.clone());
         let words = [u64::from(no), request, mix_bytes(0, &codec::to_vec(&ask))];
         let what = describe(&ask);
@@ -310,7 +259,9 @@ impl World {
             });
         }
         self.parts_asked(slot, request, &call);
-        self.send_up(slot, Up::Ask { request, ask });
+        if self.note_asked(slot, request, &ask, &call) {
+            self.send_up(slot, Up::Ask { request, ask });
+        }
     }
 
     /// A message from the daemon.
@@ -319,6 +270,20 @@ impl World {
         let words = [u64::from(no), mix_bytes(0, &codec::to_vec(&message))];
         self.trace
             .note(self.now, "told", &words, || tell_message(no, &message));
+        if let ToClient::Done {
+            request: 0,
+            result: Ok(Answer::Reattached { asked, told }),
+        } = message
+        {
+            return self.reattached(slot, asked, told);
+        }
+        if let Some(keeping) = &mut self.clients[slot].keeping {
+            keeping.hear();
+            if let ToClient::Done { request, .. } = &message {
+                keeping.answered(*request);
+            }
+            self.be_sure(slot);
+        }
         match message {
             ToClient::Done { request, result } => self.done(slot, request, result),
             ToClient::Blocking { handle, mode } => {
@@ -472,6 +437,16 @@ impl World {
                 }
                 self.tell(slot, Happened::Told(Box::new(result)));
             }
+            (Call::Keep, Ok(Answer::Kept { key })) => {
+                self.kept(slot, key);
+                for space in 0..self.terrain.spaces.len() {
+                    self.open_space(slot, space);
+                }
+            }
+            (Call::Heard, Ok(Answer::Heard)) => {}
+            (call @ (Call::Keep | Call::Heard), Err(why)) => {
+                self.protocol(slot, &format!("`{why}` in answer to {call:?}"));
+            }
             (Call::Audit, Ok(Answer::Locks(report))) => self.audits.push(Ok(*report)),
             (Call::Audit, Err(refusal)) => self.audits.push(Err(refusal.to_string())),
             (call, Ok(answer)) => {
@@ -482,7 +457,7 @@ impl World {
     }
 
     fn opened(&mut self, slot: usize, space: usize, result: Result<Answer, Refusal>) {
-        let (no, conn) = (self.clients[slot].no, self.clients[slot].conn);
+        let (no, conn) = (self.clients[slot].no, self.clients[slot].home);
         match result {
             Ok(Answer::Lockspace { id, value_len }) => {
                 let name = self.terrain.spaces[space].clone();
@@ -549,11 +524,11 @@ impl World {
             return;
         }
         let vouchable = self.vouchable();
+        let valid = self.relies(slot);
         let client = &mut self.clients[slot];
         if !client.alive {
             return;
         }
-        let valid = client.link == Link::Open && self.books.life_valid(client.life, self.now);
         let mut hands = Hands {
             dice: &mut client.dice,
             client: client.no,
@@ -716,6 +691,7 @@ impl World {
         else {
             return;
         };
+        let valid = self.relies(slot);
         let client = &mut self.clients[slot];
         let who = client.who(handle);
         let Some(lock) = client.locks.get_mut(&handle) else {
@@ -727,7 +703,7 @@ impl World {
         lock.phase = Phase::Converting { from };
         let res = lock.res;
         // Nobody publishes under a lock that may be lost.
-        if value.is_some() && !self.books.life_valid(client.life, self.now) {
+        if value.is_some() && !valid {
             value = None;
             flags = Flags::NONE;
         }
@@ -773,6 +749,7 @@ impl World {
         else {
             return;
         };
+        let valid = self.relies(slot);
         let client = &mut self.clients[slot];
         let who = client.who(handle);
         let Some(lock) = client.locks.get_mut(&handle) else {
@@ -785,7 +762,7 @@ impl World {
         lock.phase = Phase::Releasing;
         lock.demoted = false;
         let res = lock.res;
-        if value.is_some() && !self.books.life_valid(client.life, self.now) {
+        if value.is_some() && !valid {
             value = None;
             flags = flags.without(Flags::VALBLK);
         }
@@ -825,6 +802,7 @@ impl World {
         client.alive = false;
         let connected = client.link != Link::Down;
         self.books.disbelieve(no);
+        self.books.sure.remove(&no);
         self.fact(&Fact::SessionOver { client: no });
         if connected {
             self.send_up(slot, Up::Close);
@@ -844,7 +822,7 @@ impl World {
         }
         let per_host = self.params.clients.len();
         let kind = self.params.clients[slot % per_host];
-        let client = self.new_client(host, kind.brain());
+        let client = self.new_client(host, kind);
         let no = client.no;
         self.clients[slot] = client;
         self.at(MS, Ev::Hello { slot, no });
@@ -860,35 +838,5 @@ impl World {
         self.kill_client(slot, back);
         let wait = self.dice.client.spread(self.params.client_life);
         self.at(wait, Ev::Reaper);
-    }
-}
-
-fn tell_message(no: u32, message: &ToClient) -> String {
-    match message {
-        ToClient::Done {
-            request,
-            result: Ok(Answer::Granted(granted)),
-        } => {
-            let mut text = format!(
-                "client {no} call {request}: granted {} token {:?}",
-                granted.mode, granted.token
-            );
-            if let Some(value) = &granted.value {
-                text.push_str(&format!(
-                    ", value {:?} version {} stale {}",
-                    value.block, value.version, value.maybe_stale
-                ));
-            }
-            text
-        }
-        ToClient::Done {
-            request,
-            result: Ok(answer),
-        } => format!("client {no} call {request}: {}", answer_name(answer)),
-        ToClient::Done {
-            request,
-            result: Err(refusal),
-        } => format!("client {no} call {request}: refused, {refusal}"),
-        other => format!("client {no}: {other:?}"),
     }
 }

@@ -230,8 +230,8 @@ impl World {
     /// persistent.
     pub(crate) fn session_ended(&mut self, session: Session) {
         let no = session.no;
-        self.ended.insert(session.conn);
-        let conn = session.conn;
+        self.ended.insert(session.home);
+        let conn = session.home;
         self.fact(&Fact::SessionEnded { conn });
         let ended = self
             .books

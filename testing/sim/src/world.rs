@@ -19,8 +19,10 @@ use crate::{
     trace::Trace,
     workloads::Terrain,
 };
-use mainstay_base::{DiskId, Entropy, Incarnation, Instant, NodeId, NodeName, ValueBlock};
-use mainstay_wire::client::Ask;
+use mainstay_base::{
+    DiskId, Entropy, Incarnation, Instant, NodeId, NodeName, SessionId, ValueBlock,
+};
+use mainstay_wire::{client::Ask, keep::SessionKey};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -88,6 +90,12 @@ pub(crate) enum Ev {
     },
     /// A dead client is followed by a new one.
     Follow { slot: usize },
+    /// A client tries to continue its session.
+    Redial { slot: usize, no: ClientNo },
+    /// A client says what it has heard.
+    KeepAlive { slot: usize, no: ClientNo },
+    /// The connection of some client breaks.
+    Breaker,
     /// Some client dies.
     Reaper,
     /// Something goes wrong.
@@ -103,6 +111,14 @@ pub(crate) enum Ev {
 pub(crate) enum Up {
     /// A new connection.
     Open { slot: usize, no: ClientNo },
+    /// A new connection, to continue a session.
+    Reattach {
+        slot: usize,
+        no: ClientNo,
+        session: SessionId,
+        key: SessionKey,
+        heard: u64,
+    },
     /// A request.
     Ask { request: u64, ask: Ask },
     /// The connection closed.
@@ -152,6 +168,7 @@ pub(crate) struct DiceBox {
     pub(crate) fault: Entropy,
     pub(crate) host: Entropy,
     pub(crate) client: Entropy,
+    pub(crate) keep: Entropy,
 }
 
 /// The whole simulated world.
@@ -198,6 +215,8 @@ pub struct World {
     pub(crate) ended: BTreeSet<u64>,
     /// What locks with VMS' rules have read last.
     pub(crate) read_by: BTreeMap<Who, ValueBlock>,
+    /// Connections on which nothing arrives any more.
+    pub(crate) lost: BTreeSet<u64>,
     /// A lockspace was made with rules.
     pub(crate) has_rules: bool,
     /// Answers to audits, not yet looked at.
@@ -224,6 +243,7 @@ impl World {
             fault: root.split(),
             host: root.split(),
             client: root.split(),
+            keep: root.split(),
         };
         let bound = u64::from(params.timings.drift_ppm);
         let hosts: Vec<Host> = params
@@ -288,6 +308,7 @@ impl World {
             adopting: BTreeMap::new(),
             ended: BTreeSet::new(),
             read_by: BTreeMap::new(),
+            lost: BTreeSet::new(),
             has_rules: false,
             audits: Vec::new(),
             params,
@@ -314,7 +335,7 @@ impl World {
             }
             for kind in self.params.clients.clone() {
                 let slot = self.clients.len();
-                let client = self.new_client(host, kind.brain());
+                let client = self.new_client(host, kind);
                 let no = client.no;
                 self.clients.push(client);
                 let wait = self.dice.client.below(SEC);
@@ -324,6 +345,9 @@ impl World {
         self.at(self.params.gap + SEC, Ev::Nemesis);
         if self.params.client_life > 0 {
             self.at(self.params.client_life, Ev::Reaper);
+        }
+        if self.params.client_breaks > 0 {
+            self.at(SEC, Ev::Breaker);
         }
         self.at(100 * MS, Ev::Tick);
     }
@@ -446,11 +470,15 @@ impl World {
                 space,
             } => self.reopen(slot, no, conn, space),
             Ev::Follow { slot } => self.follow(slot),
+            Ev::Redial { slot, no } => self.redial(slot, no),
+            Ev::KeepAlive { slot, no } => self.keep_alive(slot, no),
+            Ev::Breaker => self.break_some(),
             Ev::Reaper => self.reap(),
             Ev::Nemesis => self.nemesis(),
             Ev::Mend(mend) => self.mend(mend),
             Ev::Tick => {
                 self.tell_stopped();
+                self.watch_kept();
                 self.fact(&Fact::Tick);
                 self.at(200 * MS, Ev::Tick);
             }
@@ -467,6 +495,7 @@ impl World {
                 self.hosts[host].clock.real(*until)
             };
         }
+        self.clocks_changed(host);
         // The timer was set by the old rate.
         self.set_timer(host);
     }

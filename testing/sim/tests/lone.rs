@@ -478,6 +478,10 @@ impl Machine for Lone {
             Input::Stop => self.leaving = true,
             Input::Wake
             | Input::Persisted(_)
+            // It keeps no sessions.
+            | Input::Keep { .. }
+            | Input::Reattach { .. }
+            | Input::Answered { .. }
             | Input::Notice { .. }
             | Input::Frame { .. }
             | Input::LinkUp { .. }

@@ -62,7 +62,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["base", "wire", "journal", "recorder", "node"],
     ),
     ("testing/mutants", &["base", "sim"]),
-    ("testing/torture", &["base", "wire", "recorder", "client"]),
+    (
+        "testing/torture",
+        &["base", "wire", "recorder", "lease", "client"],
+    ),
     ("testing/compare", &["client"]),
     ("testing/scheduler", &["base", "cib", "policy"]),
     ("testing/policy-mutants", &["base", "policy", "scheduler"]),

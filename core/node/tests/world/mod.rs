@@ -24,6 +24,9 @@ pub(crate) struct Host {
     pub(crate) lease: Instant,
     pub(crate) heard: Vec<(SessionId, ToClient)>,
     pub(crate) events: Vec<Event>,
+    pub(crate) closed: Vec<SessionId>,
+    pub(crate) reattached: Vec<(SessionId, SessionId, u64)>,
+    pub(crate) turned_away: Vec<(SessionId, Refusal)>,
     pub(crate) stopped: Option<String>,
     /// Reasons of the flight recorder's dumps, with how many records they have.
     pub(crate) dumps: Vec<(String, usize)>,
@@ -57,6 +60,7 @@ impl World {
             fencing,
             deadlock: mainstay_base::DeadlockConfig::default(),
             orphan_expiry: None,
+            max_grace: Duration::from_secs(60),
             masters: mainstay_base::MastersConfig::default(),
             slice: mainstay_node::SLICE,
         };
@@ -78,6 +82,9 @@ impl World {
                     lease: Instant::ZERO,
                     heard: Vec::new(),
                     events: Vec::new(),
+                    closed: Vec::new(),
+                    reattached: Vec::new(),
+                    turned_away: Vec::new(),
                     stopped: None,
                     dumps: Vec::new(),
                 },
@@ -143,7 +150,15 @@ impl World {
                         durable = Some(seq);
                     }
                     Effect::Client { session, message } => host.heard.push((session, message)),
-                    Effect::CloseSession { .. } => {}
+                    Effect::CloseSession { session } => host.closed.push(session),
+                    Effect::Reattached {
+                        session,
+                        connection,
+                        unanswered,
+                    } => host.reattached.push((session, connection, unanswered)),
+                    Effect::TurnedAway { connection, why } => {
+                        host.turned_away.push((connection, why));
+                    }
                     Effect::Lease { until } => host.lease = until,
                     Effect::Event(event) => host.events.push(event),
                     Effect::Dump { dump, .. } => {
@@ -238,6 +253,7 @@ impl World {
             command: "test".to_owned(),
             orphan_ms: None,
             owner: mainstay_base::Owner::Session,
+            broken: None,
         };
         self.input(
             id,

@@ -9,6 +9,7 @@ pub(crate) fn job() -> OwnerReport {
         command: "job".to_owned(),
         orphan_ms: None,
         owner: mainstay_base::Owner::Session,
+        broken: None,
     }
 }
 

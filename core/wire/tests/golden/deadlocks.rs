@@ -50,6 +50,7 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
             command: "job".to_owned(),
             orphan_ms: None,
             owner: Owner::Transaction(7),
+            broken: None,
         },
         resource: resource(),
         granted: Some(LockMode::Pr),

@@ -197,6 +197,7 @@ mod tests {
                 command: "job".to_owned(),
                 orphan_ms: None,
                 owner: mainstay_base::Owner::Session,
+                broken: None,
             },
         }
     }

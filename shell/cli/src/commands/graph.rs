@@ -83,7 +83,13 @@ pub(crate) fn who(owner: &GraphOwner) -> String {
         ),
         (0, None) => format!("an unknown process on {}", owner.node),
         (0, Some(session)) => format!("session {session} on {}", owner.node),
-        (pid, _) => format!("process {pid} ({}) on {}", owner.owner.command, owner.node),
+        (pid, _) => match owner.owner.broken {
+            Some(broken) => format!(
+                "process {pid} ({}) on {}, {broken}",
+                owner.owner.command, owner.node
+            ),
+            None => format!("process {pid} ({}) on {}", owner.owner.command, owner.node),
+        },
     }
 }
 
@@ -188,6 +194,7 @@ mod tests {
                 command: "say \"hi\"".to_owned(),
                 orphan_ms: None,
                 owner: mainstay_base::Owner::Session,
+                broken: None,
             },
         };
         let wait = |waiter, name: &str, blocker, held| GraphWait {

@@ -287,9 +287,13 @@ fn row(
         mode,
         span(lock.age_ms),
         token,
-        match lock.owner.orphan_ms {
-            Some(ms) => format!("{} (gone for {})", lock.owner.command, span(ms)),
-            None => format!("{}{}", lock.owner.command, lock.owner.as_owner()),
+        match (lock.owner.orphan_ms, lock.owner.broken) {
+            (Some(ms), _) => format!("{} (gone for {})", lock.owner.command, span(ms)),
+            (None, Some(broken)) => {
+                let owner = lock.owner.as_owner();
+                format!("{}{owner} ({broken})", lock.owner.command)
+            }
+            (None, None) => format!("{}{}", lock.owner.command, lock.owner.as_owner()),
         },
     ]
 }
@@ -324,6 +328,7 @@ mod tests {
                 command: "backup".to_owned(),
                 orphan_ms: None,
                 owner: mainstay_base::Owner::Session,
+                broken: None,
             },
             age_ms,
             range: None,

@@ -211,6 +211,7 @@ mod tests {
                 command: "qemu web-1".to_owned(),
                 orphan_ms: Some(61_000),
                 owner: mainstay_base::Owner::Session,
+                broken: None,
             },
             expires_ms: Some(1500),
         };

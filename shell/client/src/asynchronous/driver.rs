@@ -1,7 +1,9 @@
 //! The task that reads a session's socket, and sends what the socket did not take at once.
 
 use crate::{
+    connect::Config,
     core::{Core, RETRY_FIRST, RETRY_LAST, connect_once},
+    resume::{Attempt, attempt},
     session::{CLOSED, READ_LEN, Session},
 };
 use rustix::{
@@ -10,17 +12,21 @@ use rustix::{
 };
 use std::{
     future::poll_fn,
-    os::fd::{AsRawFd, RawFd},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::net::UnixStream,
+    },
     sync::{Arc, Weak},
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-struct Socket(Arc<Session>);
+struct Socket(Arc<UnixStream>);
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.socket.as_raw_fd()
+        self.0.as_raw_fd()
     }
 }
 
@@ -37,11 +43,12 @@ impl Drop for Closing {
 /// Starts the reader of a session, which ends with the session, or with `core` if it is to connect
 /// again.
 pub(crate) fn spawn(session: Arc<Session>, core: &Arc<Core>) {
+    let config = core.config.clone();
     let core = Arc::downgrade(core);
     tokio::spawn(async move {
-        drive(session).await;
+        drive(session, &config).await;
         while let Some(next) = again(&core).await {
-            drive(next).await;
+            drive(next, &config).await;
         }
     });
 }
@@ -71,19 +78,56 @@ async fn again(core: &Weak<Core>) -> Option<Arc<Session>> {
     }
 }
 
-async fn drive(session: Arc<Session>) {
+async fn drive(session: Arc<Session>, config: &Config) {
     let _closing = Closing(session.clone());
+    let mut buffer = vec![0; READ_LEN];
+    while !session.is_over() {
+        match session.socket() {
+            Some(socket) => serve(&session, socket, &mut buffer).await,
+            None => resume(&session, config).await,
+        }
+    }
+}
+
+/// Tries to continue the session until it goes on or is over.
+async fn resume(session: &Arc<Session>, config: &Config) {
+    let mut pause = Duration::ZERO;
+    loop {
+        let (session, config) = (session.clone(), config.clone());
+        let tried = tokio::task::spawn_blocking(move || attempt(&session, &config, pause));
+        match tried.await {
+            Ok(Attempt::Failed(next)) => pause = next,
+            Ok(Attempt::Ended) | Err(_) => return,
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The life of one connection.
+async fn serve(session: &Session, socket: Arc<UnixStream>, buffer: &mut [u8]) {
     let interest = Interest::READABLE | Interest::WRITABLE;
-    // SAFETY: the descriptor is that of the session's socket, which never changes and stays open as
-    // long as the session, of which the wrapper holds a share.
-    let watched = unsafe { AsyncFd::register_with_interest(Socket(session.clone()), interest) };
-    let socket = match watched {
-        Ok(socket) => socket,
+    // SAFETY: the descriptor is that of the socket, which never changes and stays open as long as the
+    // wrapper holds a share of it.
+    let watched = unsafe { AsyncFd::register_with_interest(Socket(socket.clone()), interest) };
+    let watched = match watched {
+        Ok(watched) => watched,
         Err(error) => return session.close(&format!("cannot watch the socket: {error}")),
     };
-    let mut buffer = vec![0; READ_LEN];
-    let reason = poll_fn(|cx| poll_io(&session, &socket, &mut buffer, cx)).await;
-    session.close(&reason);
+    loop {
+        let due = session.keep_alive();
+        let alive = async {
+            match due {
+                Some(due) => tokio::time::sleep(due.since(mainstay_lease::now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = poll_fn(|cx| poll_io(session, &watched, buffer, cx)) => {
+                return session.broke(&socket, &reason);
+            }
+            () = alive => {}
+        }
+    }
 }
 
 fn poll_io(
@@ -96,6 +140,12 @@ fn poll_io(
         let mut state = session.lock();
         if let Some(reason) = state.lost() {
             return Poll::Ready(reason.to_owned());
+        }
+        if !state
+            .socket()
+            .is_some_and(|s| Arc::ptr_eq(s, &socket.get_ref().0))
+        {
+            return Poll::Ready("there is another connection".to_owned());
         }
         if !state
             .driver
@@ -111,14 +161,14 @@ fn poll_io(
             Ok(ready) => ready,
             Err(error) => return Poll::Ready(format!("cannot wait for the daemon: {error}")),
         };
-        match recv(&session.socket, &mut *buffer, RecvFlags::DONTWAIT) {
+        match recv(&socket.get_ref().0, &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((_, 0)) => return Poll::Ready(CLOSED.to_owned()),
             Ok((_, len)) => {
                 // Less than asked for: the socket is empty, and what comes later makes it ready.
                 if len < buffer.len() {
                     ready.clear_ready();
                 }
-                session.received(&buffer[..len]);
+                session.received(&socket.get_ref().0, &buffer[..len]);
             }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => ready.clear_ready(),

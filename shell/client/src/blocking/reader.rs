@@ -8,8 +8,9 @@
 
 use crate::{
     LockError,
-    connect::wait_for,
+    connect::{Config, wait_for},
     core::{Core, RETRY_FIRST, RETRY_LAST, connect_once},
+    resume::{Attempt, attempt},
     session::{CLOSED, Session, State},
 };
 use mainstay_wire::client::Answer;
@@ -20,6 +21,7 @@ use rustix::{
 };
 use std::{
     io,
+    os::unix::net::UnixStream,
     sync::{Arc, MutexGuard, PoisonError, Weak},
     thread,
     time::{Duration, Instant},
@@ -46,7 +48,7 @@ pub(crate) fn wait<T>(
         if found.is_some() || late || state.lost().is_some() {
             return found;
         }
-        state = if state.leader {
+        state = if state.leader || state.socket().is_none() {
             follow(session, state, deadline)
         } else {
             lead(session, state, deadline)
@@ -81,6 +83,9 @@ fn lead<'a>(
     mut state: MutexGuard<'a, State>,
     deadline: Option<Instant>,
 ) -> MutexGuard<'a, State> {
+    let Some(socket) = state.socket().cloned() else {
+        return state;
+    };
     state.leader = true;
     let mut buffer = std::mem::take(&mut state.buffer);
     drop(state);
@@ -88,11 +93,11 @@ fn lead<'a>(
     let mut flags = RecvFlags::empty();
     if deadline.is_some() {
         flags |= RecvFlags::DONTWAIT;
-        let mut fds = [PollFd::new(&session.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&socket, PollFlags::IN)];
         // An error of poll will come back from recv.
         let _ = wait_for(&mut fds, deadline);
     }
-    read(session, &mut buffer, flags);
+    read(session, &socket, &mut buffer, flags);
     let mut state = session.lock();
     state.buffer = buffer;
     state.leader = false;
@@ -102,12 +107,12 @@ fn lead<'a>(
     state
 }
 
-fn read(session: &Session, buffer: &mut [u8], flags: RecvFlags) {
-    match recv(&session.socket, &mut *buffer, flags) {
-        Ok((_, 0)) => session.close(CLOSED),
-        Ok((_, len)) => session.received(&buffer[..len]),
+fn read(session: &Session, socket: &Arc<UnixStream>, buffer: &mut [u8], flags: RecvFlags) {
+    match recv(socket, &mut *buffer, flags) {
+        Ok((_, 0)) => session.broke(socket, CLOSED),
+        Ok((_, len)) => session.received(socket, &buffer[..len]),
         Err(Errno::INTR | Errno::AGAIN) => {}
-        Err(errno) => session.close(&format!("cannot read from the daemon: {errno}")),
+        Err(errno) => session.broke(socket, &format!("cannot read from the daemon: {errno}")),
     }
 }
 
@@ -122,24 +127,30 @@ pub(crate) fn finish(
 
 /// Starts the thread that reads while no other does, and connects again if `core` wants it.
 pub(crate) fn spawn(session: Arc<Session>, core: &Arc<Core>) -> io::Result<()> {
+    let config = core.config.clone();
     let core = Arc::downgrade(core);
     thread::Builder::new()
         .name("mainstay-client".to_owned())
         .spawn(move || {
-            stand_by(&session);
+            stand_by(&session, &config);
             drop(session);
             while let Some(next) = again(&core) {
-                stand_by(&next);
+                stand_by(&next, &config);
             }
         })
         .map(drop)
 }
 
 /// The life of the client's own thread during one session.
-fn stand_by(session: &Session) {
+fn stand_by(session: &Session, config: &Config) {
     let mut seen = None;
     let mut quiet = QUIET;
     loop {
+        if session.is_broken() {
+            resume(session, config);
+        }
+        // Whoever else reads may do so for long, and leaves this to us.
+        let due = session.keep_alive();
         let mut state = session.lock();
         if state.lost().is_some() {
             return;
@@ -156,11 +167,14 @@ fn stand_by(session: &Session) {
             drop(session.standby.wait_timeout(state, quiet));
             continue;
         }
+        let Some(socket) = state.socket().cloned() else {
+            continue;
+        };
         let lead = !state.leader;
         let blocked = state.blocked;
         state.leader = true;
         drop(state);
-        look(session, lead, blocked);
+        look(session, &socket, lead, blocked, due);
         let mut state = session.lock();
         if lead {
             state.leader = false;
@@ -173,8 +187,23 @@ fn stand_by(session: &Session) {
     }
 }
 
+/// Tries to continue the session until it goes on or is over.
+fn resume(session: &Session, config: &Config) {
+    let mut pause = Duration::ZERO;
+    while let Attempt::Failed(next) = attempt(session, config, pause) {
+        pause = next;
+        thread::sleep(pause);
+    }
+}
+
 /// Waits for the socket to have something, or to take something, or to be kicked; then does it.
-fn look(session: &Session, lead: bool, blocked: bool) {
+fn look(
+    session: &Session,
+    socket: &Arc<UnixStream>,
+    lead: bool,
+    blocked: bool,
+    due: Option<mainstay_base::Instant>,
+) {
     let mut wanted = PollFlags::empty();
     if lead {
         wanted |= PollFlags::IN;
@@ -183,23 +212,24 @@ fn look(session: &Session, lead: bool, blocked: bool) {
         wanted |= PollFlags::OUT;
     }
     let mut fds = [
-        PollFd::new(&session.socket, wanted),
+        PollFd::new(socket, wanted),
         PollFd::new(&session.kick, PollFlags::IN),
     ];
-    if wait_for(&mut fds, None).is_err() {
+    let due = due.map(|due| Instant::now() + due.since(mainstay_lease::now()));
+    if !matches!(wait_for(&mut fds, due), Ok(true)) {
         return;
     }
-    let (socket, kicked) = (fds[0].revents(), !fds[1].revents().is_empty());
+    let (happened, kicked) = (fds[0].revents(), !fds[1].revents().is_empty());
     if kicked {
         // Only to make it unreadable again.
         let _ = rustix::io::read(&session.kick, &mut [0_u8; 8]);
     }
-    if socket.contains(PollFlags::OUT) {
+    if happened.contains(PollFlags::OUT) {
         session.unblock();
     }
-    if lead && socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+    if lead && happened.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
         let mut buffer = std::mem::take(&mut session.lock().buffer);
-        read(session, &mut buffer, RecvFlags::DONTWAIT);
+        read(session, socket, &mut buffer, RecvFlags::DONTWAIT);
         session.lock().buffer = buffer;
     }
 }

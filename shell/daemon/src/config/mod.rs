@@ -67,6 +67,8 @@ pub struct Config {
     pub recorder: RecorderConfig,
     /// How long this node keeps orphans before it purges them; without a limit if absent.
     pub orphan_expiry: Option<Duration>,
+    /// The longest time for which clients can have their sessions kept while they have no connection.
+    pub max_grace: Duration,
     /// What to log and how.
     pub log: LogConfig,
 }
@@ -201,6 +203,7 @@ impl Config {
             deadlock: self.deadlock,
             masters: self.masters.clone(),
             orphan_expiry: self.orphan_expiry,
+            max_grace: self.max_grace,
             slice: mainstay_node::SLICE,
         }
     }

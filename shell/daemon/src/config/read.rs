@@ -90,6 +90,7 @@ fn read_root(
     let limits = read_limits(root, problems);
     let recorder = read_recorder(root, problems);
     let orphan_expiry = read_orphans(root, problems);
+    let max_grace = read_sessions(root, problems);
     let log = read_log(root, problems);
 
     let nodes = nodes?;
@@ -111,6 +112,7 @@ fn read_root(
         limits,
         recorder,
         orphan_expiry,
+        max_grace,
         log,
     })
 }
@@ -523,6 +525,22 @@ fn read_orphans(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Optio
     let expiry = fields.integer(problems, "expiry-s", kept, "expiry-s = 600");
     fields.finish(problems);
     expiry.map(|expiry| Duration::from_secs(expiry.value))
+}
+
+/// The longest time, in seconds, that can be allowed for keeping a session without a connection.
+const MAX_GRACE_MAX: u64 = 3600;
+
+fn read_sessions(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Duration {
+    let mut max_grace = Duration::from_secs(60);
+    let example = "[sessions]\n    max-grace-s = 60";
+    if let Some(mut fields) = root.table(problems, "sessions", example) {
+        let range = 0..MAX_GRACE_MAX + 1;
+        if let Some(found) = fields.integer(problems, "max-grace-s", range, "max-grace-s = 60") {
+            max_grace = Duration::from_secs(found.value);
+        }
+        fields.finish(problems);
+    }
+    max_grace
 }
 
 /// The weights of the nodes that have another than usual.

@@ -122,6 +122,10 @@ pub fn render(draft: &Draft) -> String {
          # purges them (`mainstay orphans`), or for so many seconds.\n\
          # [orphans]\n# expiry-s = 600\n",
     );
+    out.push_str(
+        "\n# Clients may ask that their session outlives a broken connection, for so many seconds at most;\n\
+         # 0: none may.\n[sessions]\nmax-grace-s = 60\n",
+    );
     out.push_str("\n[log]\nlevel = \"info\"\nformat = \"text\"\n");
     for node in &draft.nodes {
         out.push_str("\n[[node]]\n");

@@ -242,6 +242,27 @@ fn the_flight_recorder_is_configured() {
     }
 }
 
+/// Protects `[sessions]`: sessions can be kept for a minute unless it says otherwise.
+#[test]
+fn keeping_sessions_is_configured() {
+    let read = |section: &str| parse(&format!("{GOOD}\n[sessions]\n{section}"));
+    let grace = |config: crate::config::Config| config.node_config().max_grace.as_secs();
+    assert_eq!(grace(parse(GOOD).expect("valid")), 60);
+    assert_eq!(grace(read("").expect("valid")), 60);
+    assert_eq!(grace(read("max-grace-s = 0\n").expect("valid")), 0);
+    assert_eq!(grace(read("max-grace-s = 5\n").expect("valid")), 5);
+    for (section, said) in [
+        (
+            "max-grace-s = 3601",
+            "sessions.max-grace-s: 3601 is outside 0 to 3600",
+        ),
+        ("grace = 5", "sessions.grace"),
+    ] {
+        let error = read(section).expect_err(section).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// Protects `[orphans]`: without it none expire.
 #[test]
 fn orphans_are_configured() {

@@ -13,7 +13,7 @@ mod tests;
 
 pub(crate) use accept::{Doorway, accept_clients};
 pub(crate) use listen::{SocketError, bind};
-pub(crate) use reader::{Gate, Newcomer, SessionPort};
+pub(crate) use reader::{Gate, Greeting, Newcomer, SessionPort};
 pub(crate) use session::Sessions;
 
 use std::time::Duration;

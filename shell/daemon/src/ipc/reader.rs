@@ -6,6 +6,7 @@ use mainstay_base::SessionId;
 use mainstay_wire::{
     client::{Ask, FromClient, HEADER_LEN, MESSAGE_LEN_MAX},
     codec,
+    keep::SessionKey,
     report::OwnerReport,
 };
 use rustix::fd::AsFd;
@@ -105,14 +106,30 @@ impl SessionPort {
     }
 }
 
-/// A client that said hello.
+/// What a client's first words were.
+#[derive(Debug)]
+pub(crate) enum Greeting {
+    /// A hello.
+    Hello {
+        /// Its number.
+        request: u64,
+        /// Oldest and newest protocol versions that the client speaks.
+        versions: (u16, u16),
+    },
+    /// It wants to continue a session.
+    Reattach {
+        session: SessionId,
+        key: SessionKey,
+        heard: u64,
+    },
+}
+
+/// A client that has introduced itself.
 #[derive(Debug)]
 pub(crate) struct Newcomer {
+    /// The number of the connection, and of its session if it gets a new one.
     pub(crate) session: SessionId,
-    /// Number of its hello.
-    pub(crate) request: u64,
-    /// Oldest and newest protocol versions it speaks.
-    pub(crate) versions: (u16, u16),
+    pub(crate) greeting: Greeting,
     pub(crate) owner: OwnerReport,
     /// The group with which it connected.
     pub(crate) group: u32,
@@ -146,11 +163,30 @@ pub(crate) async fn serve(
     let (mut read, write) = stream.into_split();
     let mut buffer = Buffer::default();
     let hello = timeout(PATIENCE, first_message(&mut read, &mut buffer)).await;
-    let (request, versions, command) = match hello {
+    let (greeting, command) = match hello {
         Ok(Ok(Some(FromClient {
             request,
             ask: Ask::Hello { min, max, command },
-        }))) => (request, (min, max), command),
+        }))) => {
+            let versions = (min, max);
+            (Greeting::Hello { request, versions }, command)
+        }
+        Ok(Ok(Some(FromClient {
+            request: 0,
+            ask:
+                Ask::Reattach {
+                    session,
+                    key,
+                    heard,
+                },
+        }))) => {
+            let greeting = Greeting::Reattach {
+                session,
+                key,
+                heard,
+            };
+            (greeting, String::new())
+        }
         Ok(Ok(None)) => return,
         Ok(Ok(Some(_))) => return refuse(session, pid, "its first message was not a hello"),
         Ok(Err(why)) => return refuse(session, pid, &why),
@@ -160,14 +196,14 @@ pub(crate) async fn serve(
     port.count_asked(1);
     doorway.inbox.push(Arrival::Opened(Newcomer {
         session,
-        request,
-        versions,
+        greeting,
         owner: OwnerReport {
             pid,
             uid,
             command: shortened(command),
             orphan_ms: None,
             owner: mainstay_base::Owner::Session,
+            broken: None,
         },
         group,
         privileged: uid == 0 || uid == rustix::process::geteuid().as_raw(),

@@ -7,9 +7,10 @@ use super::{
 use crate::inbox::{Arrival, SharedInbox};
 use mainstay_base::{FixedMap, SessionId, Value};
 use mainstay_wire::{
-    client::{HEADER_LEN, Handle, ToClient},
+    client::{Answer, HEADER_LEN, Handle, ToClient},
     codec,
     event::Event,
+    lock::Refusal,
 };
 use std::{collections::BTreeMap, io, sync::Arc};
 use tokio::{net::unix::OwnedWriteHalf, time::timeout};
@@ -19,6 +20,10 @@ const BUFFER_KEPT: usize = 64 << 10;
 
 #[derive(Debug)]
 struct Session {
+    /// The number of its connection: its own, unless it was continued on another.
+    connection: SessionId,
+    /// It outlives its connection, and what it is told is counted: nothing may be held back.
+    kept: bool,
     write: Arc<OwnedWriteHalf>,
     port: Arc<SessionPort>,
     /// Encoded and not yet written, from `sent` on.
@@ -37,6 +42,22 @@ struct Session {
 }
 
 impl Session {
+    fn new(newcomer: Newcomer) -> Session {
+        Session {
+            connection: newcomer.session,
+            kept: false,
+            write: Arc::new(newcomer.write),
+            port: newcomer.port,
+            out: Vec::new(),
+            sent: 0,
+            blocked: false,
+            dirty: false,
+            subscribed: false,
+            missed: 0,
+            values: BTreeMap::new(),
+        }
+    }
+
     fn waiting(&self) -> usize {
         self.out.len() - self.sent
     }
@@ -98,6 +119,10 @@ impl Session {
 pub(crate) struct Sessions {
     inbox: SharedInbox,
     all: FixedMap<SessionId, Session>,
+    /// A connection of which the node has yet to say whose it is.
+    arriving: Option<Session>,
+    /// The sessions of connections that did not begin them.
+    continued: FixedMap<SessionId, SessionId>,
     /// Sessions with something to write, in the order in which it came up.
     dirty: Vec<SessionId>,
     subscribers: Vec<SessionId>,
@@ -111,6 +136,8 @@ impl Sessions {
         Sessions {
             inbox,
             all: FixedMap::new(),
+            arriving: None,
+            continued: FixedMap::new(),
             dirty: Vec::new(),
             subscribers: Vec::new(),
             hold_back: EVENTS_BUFFER_MAX,
@@ -118,18 +145,61 @@ impl Sessions {
     }
 
     pub(crate) fn open(&mut self, newcomer: Newcomer) {
-        let session = Session {
-            write: Arc::new(newcomer.write),
-            port: newcomer.port,
-            out: Vec::new(),
-            sent: 0,
-            blocked: false,
-            dirty: false,
-            subscribed: false,
-            missed: 0,
-            values: BTreeMap::new(),
+        self.all.insert(newcomer.session, Session::new(newcomer));
+    }
+
+    /// A connection waits to become that of a session that goes on.
+    pub(crate) fn arrive(&mut self, newcomer: Newcomer) {
+        self.arriving = Some(Session::new(newcomer));
+    }
+
+    /// The connection that waits is that of a session from now on. One that the session still has is
+    /// told so, and closed.
+    pub(crate) fn reattach(&mut self, id: SessionId, connection: SessionId, unanswered: u64) {
+        let arrived = self.arriving.take();
+        let Some(mut new) = arrived.filter(|new| new.connection == connection) else {
+            return;
         };
-        self.all.insert(newcomer.session, session);
+        if self.contains(id) {
+            let reason = "the session goes on, on another connection".to_owned();
+            self.send(id, &ToClient::SessionLost { reason });
+            self.close(id);
+        }
+        new.kept = true;
+        new.port
+            .count_asked(usize::try_from(unanswered).unwrap_or(usize::MAX / 2));
+        self.all.insert(id, new);
+        self.continued.insert(connection, id);
+    }
+
+    /// The connection that waits is refused, and closed.
+    pub(crate) fn turn_away(&mut self, connection: SessionId, why: Refusal) {
+        let arrived = self.arriving.take();
+        if let Some(session) = arrived.filter(|new| new.connection == connection) {
+            self.all.insert(connection, session);
+            let result = Err(why);
+            self.send(connection, &ToClient::Done { request: 0, result });
+            self.close(connection);
+        }
+    }
+
+    /// The session whose connection this is, if it still is.
+    pub(crate) fn on(&self, connection: SessionId) -> Option<SessionId> {
+        let id = *self.continued.get(&connection).unwrap_or(&connection);
+        let session = self.all.get(&id)?;
+        (session.connection == connection).then_some(id)
+    }
+
+    /// A request was read that will not be answered.
+    pub(crate) fn ignore(&mut self, id: SessionId) {
+        if let Some(session) = self.all.get(&id) {
+            session.port.count_answered();
+        }
+    }
+
+    /// Whether a session gets events.
+    pub(crate) fn is_subscribed(&self, id: SessionId) -> bool {
+        self.all.get(&id).is_some_and(|session| session.subscribed)
     }
 
     pub(crate) fn contains(&self, session: SessionId) -> bool {
@@ -145,10 +215,14 @@ impl Sessions {
             session.port.count_answered();
         }
         if let ToClient::ValueChanged { handle, value } = message
+            && !session.kept
             && (!session.values.is_empty() || session.waiting() >= self.hold_back)
         {
             session.values.insert(*handle, value.clone());
             return;
+        }
+        if let ToClient::Done { result, .. } = message {
+            session.kept |= matches!(result, Ok(Answer::Kept { .. }));
         }
         session.encode(message);
         if !session.dirty {
@@ -187,8 +261,11 @@ impl Sessions {
         self.send(id, &ToClient::Event(event.clone()));
     }
 
-    /// The socket of a session takes bytes again.
-    pub(crate) fn writable(&mut self, id: SessionId) {
+    /// A connection takes bytes again.
+    pub(crate) fn writable(&mut self, connection: SessionId) {
+        let Some(id) = self.on(connection) else {
+            return;
+        };
         if let Some(session) = self.all.get_mut(&id) {
             session.blocked = false;
             if !session.dirty {
@@ -220,10 +297,13 @@ impl Sessions {
                 }
                 if works && session.blocked {
                     let (inbox, write) = (Arc::clone(&self.inbox), Arc::clone(&session.write));
+                    let connection = session.connection;
                     tokio::spawn(async move {
                         // An error shows at the next write.
                         let _ = write.writable().await;
-                        inbox.push(Arrival::Writable { session: id });
+                        inbox.push(Arrival::Writable {
+                            session: connection,
+                        });
                     });
                 }
             }
@@ -281,6 +361,7 @@ impl Sessions {
     fn forget(&mut self, id: SessionId) -> Option<Session> {
         let session = self.all.remove(&id)?;
         session.port.stop_reading();
+        self.continued.remove(&session.connection);
         if session.subscribed {
             self.subscribers.retain(|s| *s != id);
         }

@@ -7,6 +7,8 @@ use mainstay_wire::{
     client::{Answer, Ask, FromClient, HEADER_LEN, Handle, MESSAGE_LEN_MAX, PROTOCOL, ToClient},
     codec,
     event::{Event, Reason, What},
+    keep::SessionKey,
+    lock::Refusal,
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
@@ -57,6 +59,28 @@ impl House {
             self.inbox.take(&mut all);
         }
         all
+    }
+
+    /// A connection that wants to continue a session, and its number.
+    async fn comer(&mut self, session: SessionId) -> (UnixStream, SessionId) {
+        let mut stream = UnixStream::connect(&self.path).await.expect("connected");
+        let ask = Ask::Reattach {
+            session,
+            key: SessionKey([3; 16]),
+            heard: 5,
+        };
+        let first = frame(&FromClient { request: 0, ask });
+        stream.write_all(&first).await.expect("sent");
+        let Some(Arrival::Opened(newcomer)) = self.arrivals().await.pop() else {
+            panic!("not a newcomer");
+        };
+        assert!(
+            matches!(newcomer.greeting, Greeting::Reattach { session: s, heard: 5, .. } if s == session)
+        );
+        let connection = newcomer.session;
+        self.sessions.arrive(newcomer);
+        skip_page(&mut stream).await;
+        (stream, connection)
     }
 
     /// A client that said hello.
@@ -422,4 +446,41 @@ async fn a_client_that_never_reads_is_closed() {
     }
     assert_eq!(closed, [id]);
     assert!(!house.sessions.contains(id));
+}
+
+/// Protects kept sessions from their own past: once a session goes on, on another connection, the old
+/// one is told and closed, what it still brings counts for nobody, and what the session is told goes to
+/// the new one. A stranger hears why it is refused.
+#[tokio::test]
+async fn a_session_moves_to_another_connection() {
+    let mut house = House::new();
+    let (mut old, id) = house.client().await;
+    skip_page(&mut old).await;
+    let (mut new, connection) = house.comer(id).await;
+    assert_eq!(house.sessions.on(id), Some(id));
+    assert_eq!(house.sessions.on(connection), None, "not yet");
+    house.sessions.reattach(id, connection, 1);
+    house.sessions.send(id, &pong(7));
+    assert!(house.sessions.flush().is_empty());
+    assert_eq!(house.sessions.on(id), None, "its number is of the past");
+    assert_eq!(house.sessions.on(connection), Some(id));
+    assert!(matches!(
+        receive(&mut old).await,
+        ToClient::SessionLost { .. }
+    ));
+    assert!(old.read_u8().await.is_err(), "closed");
+    assert_eq!(receive(&mut new).await, pong(7));
+
+    let (mut stranger, third) = house.comer(id).await;
+    house.sessions.turn_away(third, Refusal::NoSuchSession);
+    let refused = ToClient::Done {
+        request: 0,
+        result: Err(Refusal::NoSuchSession),
+    };
+    assert_eq!(receive(&mut stranger).await, refused);
+    assert!(stranger.read_u8().await.is_err(), "closed");
+    new.write_all(&ping(8)).await.expect("sent");
+    let arrivals = house.arrivals().await;
+    let asked = |a: &Arrival| matches!(a, Arrival::Asked { session, request: 8, .. } if *session == connection);
+    assert!(arrivals.iter().any(asked), "{arrivals:?}");
 }

@@ -1,6 +1,6 @@
 //! What is true, as an observer who sees all clients and all clocks would write it down.
 
-use mainstay_base::{Flags, Incarnation, LockMode, NodeId, Token};
+use mainstay_base::{Flags, Incarnation, LockMode, Mutant, NodeId, Token};
 use mainstay_wire::client::Handle;
 use std::collections::BTreeMap;
 
@@ -77,6 +77,8 @@ pub struct Claim {
     pub persistent: bool,
     /// There was a moment at which its owner could rely on it as it was last granted.
     pub relied: bool,
+    /// The client that relies on it.
+    pub whose: ClientNo,
 }
 
 /// All of it.
@@ -90,6 +92,8 @@ pub struct Books {
     pub pages: Vec<Page>,
     /// Lives by number.
     pub lives: Vec<Life>,
+    /// Until when, in real time, the sessions of clients are kept for certain, if they are kept.
+    pub sure: BTreeMap<ClientNo, u64>,
 }
 
 /// The strongest mode that allows nothing which either of two modes does not.
@@ -131,7 +135,16 @@ impl Books {
     #[must_use]
     pub fn active(&self, claim: &Claim, now: u64) -> bool {
         let life = &self.lives[claim.life as usize];
-        claim.believed && self.pages[life.page as usize].valid(life.generation, now)
+        claim.believed
+            && self.pages[life.page as usize].valid(life.generation, now)
+            && self.sure(claim.whose, now)
+    }
+
+    /// Whether a client is sure that its session has not ended. Those whose sessions are not kept learn
+    /// that by other means.
+    #[must_use]
+    pub fn sure(&self, client: ClientNo, now: u64) -> bool {
+        Mutant::KeptValidByPage.active() || self.sure.get(&client).is_none_or(|until| now < *until)
     }
 
     /// Whether the clients of a life may rely on their locks now.
@@ -167,12 +180,14 @@ impl Books {
                 valblk,
                 persistent: false,
                 relied,
+                whose: who.client,
             },
         );
     }
 
     /// Writes down a lock as it is.
-    pub fn put(&mut self, who: Who, claim: Claim) {
+    pub fn put(&mut self, who: Who, mut claim: Claim) {
+        claim.whose = who.client;
         self.index.insert(who, claim.res);
         self.claims.entry(claim.res).or_default().insert(who, claim);
     }

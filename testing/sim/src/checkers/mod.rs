@@ -38,6 +38,11 @@ pub enum Fact<'a> {
         /// Which life of the node.
         life: LifeNo,
     },
+    /// A client that had not heard of its daemon for too long has, and relies on its locks again.
+    SureAgain {
+        /// Which client.
+        client: ClientNo,
+    },
     /// A client handed in a value block with a conversion or unlock.
     Publishing {
         /// The publishing lock.

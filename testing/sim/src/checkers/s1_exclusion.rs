@@ -106,7 +106,11 @@ impl Checker for Exclusion {
             },
             Fact::LeaseShown { life } if books.life_valid(life, now) => books
                 .all()
-                .filter(|(_, claim)| claim.life == life && claim.believed)
+                .filter(|(_, claim)| claim.life == life && books.active(claim, now))
+                .try_for_each(|(who, claim)| self.alone(now, *who, claim, books)),
+            Fact::SureAgain { client } => books
+                .all()
+                .filter(|(who, claim)| who.client == client && books.active(claim, now))
                 .try_for_each(|(who, claim)| self.alone(now, *who, claim, books)),
             _ => Ok(()),
         }

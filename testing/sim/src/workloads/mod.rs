@@ -322,7 +322,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,

@@ -7,13 +7,14 @@ mod supervise;
 use super::locks::{lockspace_name, resource_name};
 use crate::{
     args::Global,
+    connect::builder,
     exit::{CONFLICT, Failure, LOST, Outcome},
     output,
 };
 use clap::Args;
 use mainstay_base::{Flags, LockMode, Owner};
 use mainstay_client::{
-    ClientBuilder, LeaseLost, LockError, Refusal,
+    LeaseLost, LockError, Refusal,
     asynchronous::{Client, Lock, Lockspace, Notices},
 };
 use std::{
@@ -86,6 +87,9 @@ pub(crate) struct LockArgs {
     /// Time between TERM and KILL when the lock is lost, in seconds; at most half of the lease
     #[arg(long, value_name = "SECS", default_value = "0.5", value_parser = seconds)]
     pub(crate) grace: Duration,
+    /// Keep the session for so many seconds if its connection to the daemon breaks
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) keep: Option<Duration>,
     /// The resource to lock, at most 64 bytes for each level; or several, to lock all of them
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
@@ -239,6 +243,11 @@ async fn until_valid(lock: &Lock, notices: &mut Notices) -> Result<(), Failure> 
         match lock.check() {
             Ok(_) => return Ok(()),
             Err(LeaseLost::Expired { .. }) => {}
+            // It comes back with an answer of the daemon, of which nothing is said.
+            Err(LeaseLost::Silent { .. }) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
             Err(lost) => return Err(Failure::new(LOST, lost.to_string())),
         }
         // What it says is on the page too.
@@ -248,10 +257,8 @@ async fn until_valid(lock: &Lock, notices: &mut Notices) -> Result<(), Failure> 
 
 pub(crate) async fn run(global: Global, args: LockArgs) -> Outcome {
     let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
-    let client = ClientBuilder::new(&global.socket)
-        .command(&words.join(" "))
-        .connect()
-        .await?;
+    let builder = builder(&global, args.keep).command(&words.join(" "));
+    let client = builder.connect().await?;
     // Before the lock is asked for, so that none is missed after it is granted.
     let mut notices = client.notices();
     if let Some(xid) = args.xid {
@@ -280,7 +287,7 @@ pub(crate) async fn run(global: Global, args: LockArgs) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstay_client::testing::FakeDaemon;
+    use mainstay_client::{ClientBuilder, testing::FakeDaemon};
 
     /// Protects S1 for commands: one that was granted its lock while the node has no lease does not
     /// start before there is one.

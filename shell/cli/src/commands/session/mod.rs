@@ -7,8 +7,8 @@ mod show;
 
 use crate::{
     args::Global,
-    commands::lock::Where,
-    connect::connect,
+    commands::lock::{Where, seconds},
+    connect::builder,
     exit::{Failure, LOST, OK, Outcome, USAGE},
     output,
 };
@@ -122,6 +122,10 @@ behind. A process of the same node takes it over with `adopt disk ex`, in the mo
 convert or adopt decides: `convert disk pr` makes it go with the session again, `convert disk pr \
 persistent` does not.
 
+KEPT SESSIONS
+
+A session ends with its connection to the daemon. One that was begun with `--keep 10` goes on, with all its locks and calls, if the connection breaks and can be made again within ten seconds: that is told. Others see it as disconnected meanwhile, and wait for its locks. If the session is killed, they wait for ten seconds, too.
+
 DEADLOCKS
 
 On the left `lock A`, on the right `lock B`, on the left `lock B`, on the right `lock A`: each \
@@ -137,10 +141,13 @@ waits for the other. One of them is refused at once, and told the whole circle."
 pub(crate) struct SessionArgs {
     #[command(flatten)]
     pub(crate) place: Where,
+    /// Keep the session for so many seconds if its connection to the daemon breaks
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) keep: Option<Duration>,
 }
 
 pub(crate) async fn run(global: Global, args: SessionArgs) -> Outcome {
-    let client = connect(&global).await?;
+    let client = builder(&global, args.keep).connect().await?;
     let (input, printer) = Input::open()?;
     let screen = Screen::new(global.json, printer);
     let mut session = Session {
@@ -357,6 +364,8 @@ impl Session<'_> {
             },
             Notice::Suspended { reason } => Shown::Suspended { reason },
             Notice::Resumed => Shown::Resumed,
+            Notice::Disconnected { reason } => Shown::Disconnected { reason },
+            Notice::Continued => Shown::Continued,
             Notice::Missed(count) => Shown::Missed { count },
             Notice::SessionLost { reason, .. } => {
                 let text = format!("the session is lost, and all its locks with it: {reason}");

@@ -102,6 +102,10 @@ pub(super) enum Shown<'a> {
         reason: String,
     },
     Resumed,
+    Disconnected {
+        reason: String,
+    },
+    Continued,
     Missed {
         count: u64,
     },
@@ -277,6 +281,11 @@ impl Shown<'_> {
                 paint(BAD, "suspended")
             ),
             Shown::Resumed => format!("{}: every lock is still held", paint(GOOD, "resumed")),
+            Shown::Disconnected { reason } => format!(
+                "{}: the session is kept, and to be continued: {reason}",
+                paint(BAD, "disconnected")
+            ),
+            Shown::Continued => format!("{}: every lock is still held", paint(GOOD, "continued")),
             Shown::Missed { count } => format!("{count} notices were dropped"),
             Shown::StillWaiting { locks } => {
                 format!("{} {}", paint(ODD, "still waiting"), locks.join(", "))
