@@ -50,10 +50,22 @@ impl ClientProcess {
     /// If the system refuses.
     #[must_use]
     pub fn start(program: &str, socket: &Path, name: &str) -> ClientProcess {
-        let mut child = Command::new(program)
-            .arg("hold")
-            .arg(socket)
-            .arg(name)
+        ClientProcess::launch(Command::new(program).arg("hold").arg(socket).arg(name))
+    }
+
+    /// As [`ClientProcess::start`], with a session that is kept for so long.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    #[must_use]
+    pub fn kept(program: &str, socket: &Path, name: &str, grace: Duration) -> ClientProcess {
+        let mut command = Command::new(program);
+        command.arg("keep").arg(socket).arg(name);
+        ClientProcess::launch(command.arg(grace.as_millis().to_string()))
+    }
+
+    fn launch(command: &mut Command) -> ClientProcess {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -5,6 +5,7 @@
 //! [`Namespaces`] whose links are taken down. Everything here panics when something does not go as
 //! it must: it is only for tests.
 
+mod between;
 mod binary;
 mod child;
 mod cluster;
@@ -18,6 +19,7 @@ mod ports;
 mod proxy;
 mod tmpfs;
 
+pub use between::Between;
 pub use binary::mainstay;
 pub use child::{ClientProcess, Record};
 pub use cluster::{Cluster, Net, Spec};

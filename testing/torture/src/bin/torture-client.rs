@@ -1,7 +1,7 @@
 //! A client as a process of its own. `hold SOCKET NAME` takes a lock, tells what becomes of it, and
-//! ends with its standard input. `beat FILE` ignores SIGTERM and writes the time to FILE for ever.
+//! ends with its standard input; `keep SOCKET NAME MS` has its session kept for so long. `beat FILE` ignores SIGTERM and writes the time to FILE for ever.
 
-use mainstay_client::{Held, blocking::Client, now};
+use mainstay_client::{ClientBuilder, Held, now};
 use mainstay_torture::Record;
 use std::{
     error::Error,
@@ -27,9 +27,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["hold", socket, name] => hold(socket, name),
+        ["hold", socket, name] => hold(&ClientBuilder::new(socket), name),
+        ["keep", socket, name, ms] => {
+            let grace = Duration::from_millis(ms.parse()?);
+            hold(&ClientBuilder::new(socket).keep(grace), name)
+        }
         ["beat", file] => beat(file),
-        _ => Err("usage: torture-client hold SOCKET NAME | beat FILE".into()),
+        _ => Err("usage: torture-client hold SOCKET NAME | keep SOCKET NAME MS | beat FILE".into()),
     }
 }
 
@@ -39,8 +43,8 @@ fn tell(record: &Record) -> Result<(), Box<dyn Error>> {
     Ok(std::io::stdout().write_all(line.as_bytes())?)
 }
 
-fn hold(socket: &str, name: &str) -> Result<(), Box<dyn Error>> {
-    let client = Client::connect(socket)?;
+fn hold(builder: &ClientBuilder, name: &str) -> Result<(), Box<dyn Error>> {
+    let client = builder.clone().connect_blocking()?;
     let space = client.lockspace("default").open()?;
     let lock = space.lock(name).acquire()?;
     let at = now().0;
