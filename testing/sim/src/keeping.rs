@@ -221,6 +221,7 @@ impl World {
             .note(self.now, "break", &[u64::from(no), conn], || {
                 format!("the connection of client {no} breaks")
             });
+        self.fact(&Fact::ConnectionBroken { client: no });
         if self.dice.keep.percent(50) {
             self.lost.insert(conn);
         }

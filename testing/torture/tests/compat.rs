@@ -51,7 +51,7 @@ fn others_rules_outlive_all_daemons() {
             ("vms", "vms", 0),
             ("ais", "saf", 0),
             ("own", "strict", 0),
-            ("none", "hp-ux", 2),
+            ("none", "hp-ux", 64),
         ] {
             let words = ["lockspace", "create", name, "--compat", compat];
             let (ended, _, said) = command(&cluster, 1, &words).await;

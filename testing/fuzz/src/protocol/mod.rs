@@ -153,6 +153,8 @@ impl Play {
             uid: caller.uid,
             command: "fuzz".to_owned(),
             orphan_ms: None,
+            broken: None,
+            owner: mainstay_base::Owner::Session,
         };
         let opened = Input::SessionOpened {
             session,

@@ -17,6 +17,7 @@
 //!   each other is modelled.
 //! * What is in reports (`Status`, `Locks`, `Why`, `Graph`, `Contention`, `Masters`, `Lockspaces`, `Orphans`):
 //!   only that each is answered once, in time and by its kind.
+//! * Sessions that outlive their connection, and owners, which matter to the search for deadlocks alone.
 //! * Lockspaces that follow the rules of other systems (the model of one resource knows those).
 //! * Limits per user, orphans that expire, and patterns and processes of a purge.
 //! * What only a privileged client may do to the node (`Leave`, `Vouch`, `DumpRecorder`): only that others
@@ -185,6 +186,10 @@ impl Daemon {
             }
             Ask::CreateLockspace { compat, .. } => *compat == Compat::Strict,
             Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping => false,
+            Ask::KeepSession { .. } | Ask::Reattach { .. } | Ask::Heard { .. } | Ask::Goodbye => {
+                false
+            }
+            Ask::SetOwner { .. } => false,
             _ => true,
         }
     }

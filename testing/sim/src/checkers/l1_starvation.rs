@@ -16,7 +16,7 @@ use super::{
     conflict,
 };
 use mainstay_base::{Fairness, Flags, LockMode, Order};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// So many calls may be on their way to a master at any time, and come in another order.
 const ON_THEIR_WAY: u64 = 32;
@@ -72,6 +72,8 @@ pub struct Starvation {
     /// The last call for a set. Its locks are asked for one after the other, so none has a place in a
     /// queue before its turn.
     set: Option<(ClientNo, u64)>,
+    /// Clients whose connections have been broken: nobody knows when their calls arrive.
+    broken: BTreeSet<ClientNo>,
     /// The last call of each lock.
     calls: BTreeMap<Who, Call>,
     waiting: BTreeMap<Res, BTreeMap<Who, Waiting>>,
@@ -86,6 +88,7 @@ impl Starvation {
             quiet,
             next: 0,
             set: None,
+            broken: BTreeSet::new(),
             calls: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }
@@ -104,7 +107,7 @@ impl Starvation {
 
     fn asked(&mut self, who: Who, call: Call) {
         self.calls.insert(who, call);
-        if self.set == Some((who.client, call.request)) {
+        if self.set == Some((who.client, call.request)) || self.broken.contains(&who.client) {
             return;
         }
         let queue = self.waiting.entry(call.res).or_default();
@@ -211,6 +214,10 @@ impl Checker for Starvation {
             }
             Fact::SessionOver { client } => {
                 self.calls.retain(|who, _| who.client != client);
+                self.forget(|who, _| who.client == client);
+            }
+            Fact::ConnectionBroken { client } => {
+                self.broken.insert(client);
                 self.forget(|who, _| who.client == client);
             }
             // With the first view before there are clients, and where a node leaves.

@@ -38,6 +38,11 @@ pub enum Fact<'a> {
         /// Which life of the node.
         life: LifeNo,
     },
+    /// The connection of a client whose session is kept breaks: what it asks may arrive much later.
+    ConnectionBroken {
+        /// Which client.
+        client: ClientNo,
+    },
     /// A client that had not heard of its daemon for too long has, and relies on its locks again.
     SureAgain {
         /// Which client.
