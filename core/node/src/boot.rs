@@ -84,6 +84,7 @@ impl Node {
             disks: BTreeMap::new(),
             sessions: BTreeMap::new(),
             kept: BTreeMap::new(),
+            broken: crate::keep::Broken::default(),
             wishes: Vec::new(),
             queries: BTreeMap::new(),
             shares: BTreeMap::new(),

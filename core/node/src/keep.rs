@@ -12,13 +12,18 @@ use mainstay_wire::{
     lock::Refusal,
     report::OwnerReport,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Bytes that a client has not said to have heard beyond which its session cannot be continued (rule
 /// 13). Less than a driver lets wait for a connection, so that this is what a slow client meets first.
 const UNHEARD_MAX: usize = 6 << 20;
-/// Such bytes beyond which changes of value blocks are held back (rule 14).
+/// As many such messages, however short, since each takes room of its own.
+const UNHEARD_COUNT_MAX: usize = 1 << 16;
+/// Such bytes and messages beyond which changes of value blocks are held back (rule 14).
 const HOLD_BACK: usize = 1 << 20;
+const HOLD_BACK_COUNT: usize = 1 << 14;
+/// Kept sessions without a connection that a user can have and still have another one kept (rule 1).
+const BROKEN_MAX: usize = 1024;
 
 /// A session that outlives its connection.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(crate) struct Kept {
     bytes: usize,
     /// Value blocks that changed while too much was unheard.
     values: BTreeMap<Handle, Value>,
+    /// The length of them all.
+    values_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -51,23 +58,84 @@ struct Unheard {
     len: usize,
 }
 
+/// The kept sessions without a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Broken {
+    /// When each of them ends.
+    ends: BTreeSet<(Instant, SessionId)>,
+    /// How many of them each user has.
+    users: BTreeMap<u32, usize>,
+}
+
+impl Broken {
+    fn insert(&mut self, ends: Instant, session: SessionId, uid: u32) {
+        if self.ends.insert((ends, session)) {
+            *self.users.entry(uid).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, ends: Instant, session: SessionId, uid: u32) {
+        if self.ends.remove(&(ends, session))
+            && let Some(count) = self.users.get_mut(&uid)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(&uid);
+            }
+        }
+    }
+
+    /// When the first of them ends.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.ends.first().map(|(ends, _)| *ends)
+    }
+
+    fn of(&self, uid: u32) -> usize {
+        self.users.get(&uid).copied().unwrap_or(0)
+    }
+}
+
 impl Kept {
+    fn new(key: SessionKey, grace: Duration, asked: u64) -> Kept {
+        Kept {
+            key,
+            grace,
+            broken: None,
+            torn: false,
+            asked,
+            open: 0,
+            told: 0,
+            heard: 0,
+            unheard: VecDeque::new(),
+            bytes: 0,
+            values: BTreeMap::new(),
+            values_bytes: 0,
+        }
+    }
+
     /// When it ends, if nobody continues it.
-    pub(crate) fn ends(&self) -> Option<Instant> {
+    fn ends(&self) -> Option<Instant> {
         self.broken.map(|since| since + self.grace)
     }
 
+    /// Holds a message back, if it is the change of a value and much is unheard.
+    fn hold_back(&mut self, message: &ToClient) -> bool {
+        let ToClient::ValueChanged { handle, value } = message else {
+            return false;
+        };
+        let much = self.bytes >= HOLD_BACK || self.unheard.len() >= HOLD_BACK_COUNT;
+        if self.values.is_empty() && !much {
+            return false;
+        }
+        self.values_bytes += value.block.as_bytes().len();
+        if let Some(old) = self.values.insert(*handle, value.clone()) {
+            self.values_bytes -= old.block.as_bytes().len();
+        }
+        true
+    }
+
     /// Remembers a message until it was heard. Whether it is to be told now.
-    fn note(&mut self, message: &ToClient) -> bool {
-        if self.torn {
-            return false;
-        }
-        if let ToClient::ValueChanged { handle, value } = message
-            && (!self.values.is_empty() || self.bytes >= HOLD_BACK)
-        {
-            self.values.insert(*handle, value.clone());
-            return false;
-        }
+    fn remember(&mut self, message: &ToClient) -> bool {
         if matches!(message, ToClient::Done { .. }) {
             self.open = self.open.saturating_sub(1);
         }
@@ -96,12 +164,28 @@ impl Kept {
         (self.heard..=self.told).contains(&heard)
     }
 
+    /// Whether more than can be kept is unheard.
+    fn is_too_much(&self) -> bool {
+        self.bytes + self.values_bytes > UNHEARD_MAX
+            || self.unheard.len() + self.values.len() > UNHEARD_COUNT_MAX
+    }
+
+    /// Nobody can continue the session: what was not heard is dropped.
+    fn tear(&mut self) {
+        self.torn = true;
+        self.unheard = VecDeque::new();
+        self.values = BTreeMap::new();
+        self.bytes = 0;
+        self.values_bytes = 0;
+    }
+
     /// The next held back change of a value block, if there is room for it again.
     fn next_value(&mut self) -> Option<ToClient> {
-        if self.bytes >= HOLD_BACK / 2 {
+        if self.bytes >= HOLD_BACK / 2 || self.unheard.len() >= HOLD_BACK_COUNT / 2 {
             return None;
         }
         let (handle, value) = self.values.pop_first()?;
+        self.values_bytes -= value.block.as_bytes().len();
         Some(ToClient::ValueChanged { handle, value })
     }
 }
@@ -140,22 +224,17 @@ impl Node {
             )
         } else if self.is_kept(session) {
             "this session is kept already".to_owned()
+        } else if self.broken.of(self.caller(session).uid) >= BROKEN_MAX {
+            // Not later: a session that is kept must not end early.
+            let text = format!(
+                "{BROKEN_MAX} kept sessions of this user have no connection: no other is kept until \
+                 some have ended"
+            );
+            return self.refuse(session, request, Refusal::Limit(text));
         } else {
             self.answer(session, request, Answer::Kept { key });
-            let kept = Kept {
-                key,
-                grace: Duration::from_millis(grace_ms.into()),
-                broken: None,
-                torn: false,
-                asked: request,
-                open: 0,
-                told: 0,
-                heard: 0,
-                unheard: VecDeque::new(),
-                bytes: 0,
-                values: BTreeMap::new(),
-            };
-            self.kept.insert(session, kept);
+            let grace = Duration::from_millis(grace_ms.into());
+            self.kept.insert(session, Kept::new(key, grace, request));
             return;
         };
         self.refuse(session, request, Refusal::Invalid(why));
@@ -180,18 +259,31 @@ impl Node {
         let Some(kept) = self.kept.get_mut(&session) else {
             return true;
         };
-        let now = kept.note(message);
-        if kept.bytes > UNHEARD_MAX {
-            kept.torn = true;
-            kept.unheard = VecDeque::new();
-            kept.values = BTreeMap::new();
-            kept.bytes = 0;
-            if kept.broken.is_none() {
-                self.cut(session);
-            }
+        if kept.torn {
+            return false;
+        }
+        let now = !kept.hold_back(message) && kept.remember(message);
+        if kept.is_too_much() {
+            self.tear(session);
             return false;
         }
         now
+    }
+
+    /// Drops what a client has not heard, since it is too much.
+    fn tear(&mut self, session: SessionId) {
+        let Some(kept) = self.kept.get_mut(&session) else {
+            return;
+        };
+        kept.tear();
+        match kept.ends() {
+            None => self.cut(session),
+            Some(ends) => {
+                let kept_ms = millis(ends.since(self.now));
+                let fate = SessionFate::Broken { kept_ms };
+                self.session_event(session, Reason::NotHeard, fate);
+            }
+        }
     }
 
     /// Closes the connection of a client that does not say what it has heard. Its session ends after
@@ -199,7 +291,7 @@ impl Node {
     fn cut(&mut self, session: SessionId) {
         let reason = format!(
             "the client did not say that it had heard what it was told, of which there were more than \
-             {UNHEARD_MAX} bytes"
+             {UNHEARD_MAX} bytes or {UNHEARD_COUNT_MAX} messages"
         );
         let message = ToClient::SessionLost { reason };
         self.out.push(Effect::Client { session, message });
@@ -227,7 +319,10 @@ impl Node {
         while let Some(kept) = self.kept.get_mut(&session)
             && let Some(message) = kept.next_value()
         {
-            self.tell(session, message);
+            // Not by way of `tell`, which holds back what comes while others wait.
+            if kept.remember(&message) {
+                self.out.push(Effect::Client { session, message });
+            }
         }
     }
 
@@ -252,7 +347,10 @@ impl Node {
         };
         kept.broken = Some(now);
         let kept_ms = millis(kept.grace);
-        self.quiet_until = self.quiet_until.min(now + kept.grace);
+        let ends = now + kept.grace;
+        self.quiet_until = self.quiet_until.min(ends);
+        let uid = self.caller(session).uid;
+        self.broken.insert(ends, session, uid);
         self.session_event(session, reason, SessionFate::Broken { kept_ms });
     }
 
@@ -265,12 +363,21 @@ impl Node {
 
     /// Ends kept sessions whose clients have not come back.
     pub(crate) fn expire_kept(&mut self, now: Instant) {
-        let over = |kept: &Kept| kept.ends().is_some_and(|at| at <= now);
-        let over = self.kept.iter().filter(|(_, kept)| over(kept));
-        let over: Vec<SessionId> = over.map(|(session, _)| *session).collect();
-        for session in over {
+        while let Some((ends, session)) = self.broken.ends.first().copied()
+            && ends <= now
+        {
+            let uid = self.caller(session).uid;
+            self.broken.remove(ends, session, uid);
             self.session_event(session, Reason::GraceOver, SessionFate::Ended);
             self.end_session(now, session);
+        }
+    }
+
+    /// A session is over.
+    pub(crate) fn forget_kept(&mut self, session: SessionId) {
+        let uid = self.caller(session).uid;
+        if let Some(ends) = self.kept.remove(&session).and_then(|kept| kept.ends()) {
+            self.broken.remove(ends, session, uid);
         }
     }
 
@@ -291,6 +398,7 @@ impl Node {
             let why = Refusal::NoSuchSession;
             return self.out.push(Effect::TurnedAway { connection, why });
         };
+        let ends = kept.ends();
         kept.broken = None;
         if !Mutant::UnheardNotTold.active() {
             kept.forget(heard);
@@ -314,7 +422,11 @@ impl Node {
         for message in std::iter::once(answer).chain(again) {
             self.out.push(Effect::Client { session, message });
         }
-        self.session_event(session, Reason::ClientAsked, SessionFate::Continued);
+        // One that takes over from another connection tells nobody anything new.
+        if let Some(ends) = ends {
+            self.broken.remove(ends, session, uid);
+            self.session_event(session, Reason::ClientAsked, SessionFate::Continued);
+        }
     }
 
     /// Whose session it is, and for how long still if it has no connection.
@@ -352,31 +464,22 @@ mod tests {
     /// much is unheard, of each lock's changes only the last is kept, and told once there is room.
     #[test]
     fn changes_of_values_wait_while_much_is_unheard() {
-        let mut kept = Kept {
-            key: SessionKey([0; 16]),
-            grace: Duration::from_secs(1),
-            broken: None,
-            torn: false,
-            asked: 0,
-            open: 0,
-            told: 0,
-            heard: 0,
-            unheard: VecDeque::new(),
-            bytes: 0,
-            values: BTreeMap::new(),
-        };
+        let mut kept = Kept::new(SessionKey([0; 16]), Duration::from_secs(1), 0);
         let mut version = 0;
         while kept.values.is_empty() {
             version += 1;
-            assert_eq!(kept.note(&change(1, version)), kept.values.is_empty());
+            let change = change(1, version);
+            assert!(kept.hold_back(&change) || kept.remember(&change));
         }
         assert_eq!(kept.told, version - 1);
-        assert!(!kept.note(&change(1, version + 1)));
-        assert!(!kept.note(&change(2, version + 2)));
+        assert!(kept.hold_back(&change(1, version + 1)));
+        assert!(kept.hold_back(&change(2, version + 2)));
         assert_eq!((kept.next_value(), kept.values.len()), (None, 2));
+        assert_eq!(kept.values_bytes, 2 * 4096);
         kept.forget(kept.told);
         assert_eq!((kept.bytes, kept.unheard.len()), (0, 0));
         assert_eq!(kept.next_value(), Some(change(1, version + 1)));
         assert_eq!(kept.next_value(), Some(change(2, version + 2)));
+        assert_eq!(kept.values_bytes, 0);
     }
 }

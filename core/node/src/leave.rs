@@ -127,8 +127,8 @@ impl Node {
             let reason = "the node has left the cluster".to_owned();
             self.tell(session, ToClient::SessionLost { reason });
             self.out.push(Effect::CloseSession { session });
+            self.forget_kept(session);
             self.sessions.remove(&session);
-            self.kept.remove(&session);
         }
     }
 

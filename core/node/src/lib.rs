@@ -40,7 +40,7 @@ mod wish;
 
 pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq, SLICE};
 
-use keep::Kept;
+use keep::{Broken, Kept};
 use leave::Leaving;
 use mainstay_base::{
     Access, BootId, Caller, DiskId, Epoch, Instant, LockspaceId, Mutant, NodeId, NodeName,
@@ -85,6 +85,7 @@ pub struct Node {
 
     sessions: BTreeMap<SessionId, Session>,
     kept: BTreeMap<SessionId, Kept>,
+    broken: Broken,
     wishes: Vec<Wish>,
     queries: BTreeMap<u64, Query>,
     shares: BTreeMap<u64, Shares>,
@@ -249,7 +250,7 @@ impl Node {
             self.shares.values().map(|s| s.give_up_at).min(),
             self.gatherings.values().map(|g| g.give_up_at).min(),
             self.leaving.as_ref().map(|l| l.next_at),
-            self.kept.values().filter_map(Kept::ends).min(),
+            self.broken.next(),
         ];
         let others = others.into_iter().flatten();
         others.fold(self.membership.deadline(), Instant::min)
@@ -372,7 +373,7 @@ impl Node {
 
     /// A client's session is over.
     fn end_session(&mut self, now: Instant, session: SessionId) {
-        self.kept.remove(&session);
+        self.forget_kept(session);
         self.sessions.remove(&session);
         self.makers.retain(|(maker, _)| *maker != session);
         self.drop_wishes(session);

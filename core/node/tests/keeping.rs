@@ -5,10 +5,11 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod world;
 
-use mainstay_base::{FencePolicy, LockMode, LockspaceId, NodeId, SessionId};
+use mainstay_base::{FencePolicy, LockMode, LockspaceId, NodeId, SessionId, ValueUpdate};
 use mainstay_node::Input;
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
+    codec,
     event::{Reason, SessionFate, What},
     keep::{BrokenReport, SessionKey},
     lock::{Flags, Refusal},
@@ -327,4 +328,144 @@ fn what_cannot_be_kept_is_refused() {
     ask(&mut w, 1002, Ask::Events { backlog: 0 });
     let events = w.result(N1, 1002);
     assert!(matches!(events, Some(Err(Refusal::Invalid(_)))));
+}
+
+/// Protects the daemon from turning in circles: of several values that changed while much was unheard,
+/// each is told once, as it is last, when there is room for it again.
+#[test]
+fn values_held_back_are_told_each_once() {
+    let (mut w, space) = kept();
+    let null = |handle, name| World::lock_ask(handle, space, name, LockMode::Nl, Flags::VALBLK);
+    for (handle, name) in [(1, "a"), (2, "b")] {
+        ask(&mut w, 1000 + handle, null(handle, name));
+        let own = w.ask(N1, 2, null(handle, name));
+        w.granted(N1, own);
+    }
+    for handle in [1, 2] {
+        let watch = Ask::WatchValue {
+            handle: Handle(handle),
+            on: true,
+        };
+        ask(&mut w, 1002 + handle, watch);
+    }
+    w.run(Duration::from_millis(10));
+    let (mut asked, mut bytes, mut told) = (1004, 0, said(&mut w).len());
+    while bytes < 1 << 20 {
+        asked += 1;
+        ask(&mut w, asked, Ask::Status);
+        let said = said(&mut w);
+        told += said.len();
+        bytes += said.iter().map(|m| codec::to_vec(m).len()).sum::<usize>();
+    }
+    for count in 1..=3 {
+        for handle in [1, 2] {
+            let update = Ask::UpdateValue {
+                handle: Handle(handle),
+                update: ValueUpdate::Add { delta: count },
+            };
+            let update = w.ask(N1, 2, update);
+            assert!(matches!(w.wait(N1, update), Ok(Answer::Updated(_))));
+        }
+    }
+    assert_eq!(said(&mut w), [], "held back");
+    let upto = told as u64;
+    ask(&mut w, asked + 1, Ask::Heard { upto });
+    let said = said(&mut w);
+    let values = said.iter().filter_map(|m| match m {
+        ToClient::ValueChanged { handle, value } => Some((handle.0, value.count())),
+        _ => None,
+    });
+    let values: Vec<(u64, i64)> = values.collect();
+    assert_eq!(values, [(1, 6), (2, 6)]);
+    assert_eq!(said.len(), 3, "{said:?}");
+    // They count as any other message.
+    let upto = upto + 3;
+    ask(&mut w, asked + 2, Ask::Heard { upto });
+    let heard = w.result(N1, asked + 2);
+    assert_eq!(heard, Some(Ok(Answer::Heard)));
+}
+
+/// Protects the node's memory from short messages, and people from riddles: what is too much to be kept
+/// tears a session also while it has no connection, and an event says so at once.
+#[test]
+fn too_much_unheard_while_disconnected_is_told() {
+    let (mut w, space) = kept();
+    let lock = |handle| World::lock_ask(handle, space, "a", LockMode::Ex, Flags::NONE);
+    ask(&mut w, 1001, lock(1));
+    w.run(Duration::from_millis(10));
+    ask(&mut w, 1002, Ask::Heard { upto: 1 });
+    close(&mut w);
+    let session = SessionId(1);
+    for request in 1.. {
+        let result = Ok(Answer::Pong);
+        let input = Input::Answered {
+            session,
+            request,
+            result,
+        };
+        w.input(N1, input);
+        if fates(&w).len() > 1 {
+            // The answer to `Heard` is unheard as well.
+            assert_eq!(request, 1 << 16);
+            break;
+        }
+        assert!(request < 1 << 17, "never torn");
+    }
+    let torn = (BROKEN, Reason::NotHeard);
+    assert_eq!(fates(&w), [(BROKEN, Reason::ClientGone), torn]);
+    reattach(&mut w, 77, 2);
+    assert_eq!(w.hosts[&N1].turned_away.len(), 1);
+    w.run(GRACE + Duration::from_millis(1));
+    let ended = (SessionFate::Ended, Reason::GraceOver);
+    assert_eq!(fates(&w)[2..], [ended]);
+}
+
+/// Protects the event log from a client that goes from one connection to the next.
+#[test]
+fn a_takeover_is_no_event() {
+    let (mut w, _) = kept();
+    for connection in 70..80 {
+        reattach(&mut w, connection, 0);
+    }
+    assert_eq!(w.hosts[&N1].reattached.len(), 10);
+    assert_eq!(fates(&w), []);
+}
+
+/// Protects the node from one who leaves sessions behind without end; and those that were left are
+/// kept for as long as was said.
+#[test]
+fn no_more_is_kept_for_who_left_many_behind() {
+    let mut w = World::new(1, FencePolicy::Lease);
+    w.settle();
+    let keep = |w: &mut World, session: u64| {
+        w.open(N1, session);
+        let input = Input::Keep {
+            session: SessionId(session),
+            request: session,
+            grace_ms: 2000,
+            key: KEY,
+        };
+        w.input(N1, input);
+        w.result(N1, session).unwrap()
+    };
+    for session in 1..=1024 {
+        assert_eq!(keep(&mut w, session), Ok(Answer::Kept { key: KEY }));
+        let session = SessionId(session);
+        w.input(N1, Input::SessionClosed { session });
+    }
+    assert!(matches!(keep(&mut w, 2001), Err(Refusal::Limit(_))));
+    reattach(&mut w, 5000, 0);
+    assert_eq!(keep(&mut w, 2002), Ok(Answer::Kept { key: KEY }));
+    close(&mut w);
+    assert!(matches!(keep(&mut w, 2003), Err(Refusal::Limit(_))));
+    let over = |w: &World| {
+        let fates = fates(w);
+        let over = |(fate, _): &&(SessionFate, Reason)| *fate == SessionFate::Ended;
+        fates.iter().filter(over).count()
+    };
+    w.run(GRACE - Duration::from_millis(2));
+    assert_eq!(over(&w), 0);
+    w.run(Duration::from_millis(50));
+    assert_eq!(over(&w), 1024);
+    assert_eq!(keep(&mut w, 2004), Ok(Answer::Kept { key: KEY }));
 }

@@ -409,6 +409,13 @@ impl Runtime {
                 let why = "a session that gets events cannot be kept: open another".to_owned();
                 self.answer(session, request, Err(Refusal::Invalid(why)));
             }
+            Ask::KeepSession { .. }
+                if !self.node.is_kept(session) && !self.sessions.may_be_kept(session) =>
+            {
+                let why = "a session can be kept only while no other call is open and nothing waits to be \
+                           told: ask for it first of all, and wait for the answer";
+                self.answer(session, request, Err(Refusal::Invalid(why.to_owned())));
+            }
             Ask::KeepSession { grace_ms } => match start::draw_session_key() {
                 Ok(key) => self.step(Input::Keep {
                     session,

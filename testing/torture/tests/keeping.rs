@@ -188,28 +188,33 @@ fn a_session_without_a_connection_is_seen_and_ends() {
     });
 }
 
-/// Protects others from waiting for a client that has ended on purpose.
+/// Protects others from waiting for a client that has ended on purpose, whatever was on its way then.
 #[test]
 fn a_client_that_closes_keeps_nobody_waiting() {
     run(secs(60), async {
         let cluster = Cluster::of(1).start().await;
         let (_other, space) = cluster.space(1).await;
-        let socket = cluster.socket(1).to_owned();
-        let held = tokio::task::spawn_blocking(move || {
-            let client = ClientBuilder::new(&socket)
-                .keep(secs(30))
-                .connect_blocking();
-            let client = client.expect("the daemon is there");
-            let space = client.lockspace("default").open().expect("opened");
-            // On the handle level nothing is unlocked but by the end of the session.
-            let (raw, name) = (client.raw(), ResourceName::new("r").expect("a name"));
-            let call = LockCall::new(name, LockMode::Ex);
-            raw.raw_lock(raw.new_handle(), space.id(), call)
-                .wait()
-                .expect("granted");
-        });
-        held.await.expect("the thread lives");
-        let lock = within("granted", secs(3), space.lock("r").acquire()).await;
-        lock.expect("granted");
+        for _ in 0..50 {
+            let socket = cluster.socket(1).to_owned();
+            let held = tokio::task::spawn_blocking(move || {
+                let client = ClientBuilder::new(&socket)
+                    .keep(secs(30))
+                    .connect_blocking();
+                let client = client.expect("the daemon is there");
+                let space = client.lockspace("default").open().expect("opened");
+                // On the handle level nothing is unlocked but by the end of the session.
+                let (raw, name) = (client.raw(), ResourceName::new("r").expect("a name"));
+                let call = LockCall::new(name, LockMode::Ex);
+                raw.raw_lock(raw.new_handle(), space.id(), call)
+                    .wait()
+                    .expect("granted");
+                // The answers to what these say come too late for the client.
+                let others = ["a", "b", "c"].map(|name| space.lock(name).acquire());
+                drop(others.map(|lock| lock.expect("granted")));
+            });
+            held.await.expect("the thread lives");
+            let lock = within("granted", secs(3), space.lock("r").acquire()).await;
+            lock.expect("granted").unlock().await.expect("unlocked");
+        }
     });
 }

@@ -62,6 +62,8 @@ pub(crate) struct SessionPort {
     unanswered: AtomicUsize,
     /// The client does not take what it asked for.
     choked: AtomicBool,
+    /// The session outlives its connection.
+    kept: AtomicBool,
     resume: Notify,
     reader: OnceLock<AbortHandle>,
 }
@@ -73,9 +75,22 @@ impl SessionPort {
 
     /// One request was answered.
     pub(crate) fn count_answered(&self) {
-        if self.unanswered.fetch_sub(1, Ordering::Relaxed) == UNANSWERED_MAX / 2 + 1 {
+        // Never below zero: a reader that took that for very many would not read again.
+        let less = |open: usize| open.checked_sub(1);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self.unanswered.fetch_update(set, get, less) == Ok(UNANSWERED_MAX / 2 + 1) {
             self.resume.notify_one();
         }
+    }
+
+    /// Whether no request but one is unanswered or waits to be looked at.
+    pub(super) fn has_one_open(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) == 1
+    }
+
+    /// From now on the session outlives its connection.
+    pub(super) fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// Remembers the task that reads.
@@ -223,6 +238,7 @@ async fn read_on(
     doorway: &Doorway,
 ) -> Arrival {
     let mut batch = Vec::new();
+    let mut ended = false;
     loop {
         // What the client sent together with its hello is in the buffer already.
         loop {
@@ -240,7 +256,7 @@ async fn read_on(
             }
         }
         doorway.inbox.push_all(&mut batch, port);
-        while doorway.gate.is_closed() || port.is_full() {
+        while !ended && (doorway.gate.is_closed() || port.is_full()) {
             tokio::select! {
                 () = doorway.gate.opened.notified() => {}
                 () = port.resume.notified() => {}
@@ -248,7 +264,13 @@ async fn read_on(
                     // Its locks are released even if what it had asked is not read any more.
                     let ready = timeout(Duration::ZERO, read.ready(Interest::READABLE)).await;
                     if matches!(ready, Ok(Ok(ready)) if ready.is_read_closed()) {
-                        return Arrival::Closed { session };
+                        // What is left is short, and a goodbye may be in it, for want of which others
+                        // would wait for the grace.
+                        if !port.kept.load(Ordering::Relaxed) {
+                            return Arrival::Closed { session };
+                        }
+                        ended = true;
+                        break;
                     }
                 }
             }

@@ -31,6 +31,9 @@ struct Session {
     sent: usize,
     /// The socket is full; a task waits until it takes bytes again.
     blocked: bool,
+    /// The client of a kept session takes nothing any more. What it has said before is still read: a
+    /// goodbye may be among it.
+    deaf: bool,
     /// Something was added since the last write.
     dirty: bool,
     /// Wants events.
@@ -51,11 +54,19 @@ impl Session {
             out: Vec::new(),
             sent: 0,
             blocked: false,
+            deaf: false,
             dirty: false,
             subscribed: false,
             missed: 0,
             values: BTreeMap::new(),
         }
+    }
+
+    /// Its client takes nothing any more. The node remembers what it is told.
+    fn deafen(&mut self) {
+        self.deaf = true;
+        self.out = Vec::new();
+        self.sent = 0;
     }
 
     fn waiting(&self) -> usize {
@@ -166,6 +177,7 @@ impl Sessions {
             self.close(id);
         }
         new.kept = true;
+        new.port.keep();
         new.port
             .count_asked(usize::try_from(unanswered).unwrap_or(usize::MAX / 2));
         self.all.insert(id, new);
@@ -197,6 +209,13 @@ impl Sessions {
         }
     }
 
+    /// Whether a session can be kept from its present request on: nothing else is open, and nothing
+    /// held back, which would be told later without being counted.
+    pub(crate) fn may_be_kept(&self, id: SessionId) -> bool {
+        let session = self.all.get(&id);
+        session.is_some_and(|s| s.port.has_one_open() && s.values.is_empty())
+    }
+
     /// Whether a session gets events.
     pub(crate) fn is_subscribed(&self, id: SessionId) -> bool {
         self.all.get(&id).is_some_and(|session| session.subscribed)
@@ -221,8 +240,18 @@ impl Sessions {
             session.values.insert(*handle, value.clone());
             return;
         }
-        if let ToClient::Done { result, .. } = message {
-            session.kept |= matches!(result, Ok(Answer::Kept { .. }));
+        if session.deaf {
+            return;
+        }
+        if matches!(
+            message,
+            ToClient::Done {
+                result: Ok(Answer::Kept { .. }),
+                ..
+            }
+        ) {
+            session.kept = true;
+            session.port.keep();
         }
         session.encode(message);
         if !session.dirty {
@@ -306,6 +335,11 @@ impl Sessions {
                         });
                     });
                 }
+            }
+            if !works && session.kept {
+                // Its reader comes to the end of what there is, and says so.
+                session.deafen();
+                works = true;
             }
             let waiting = session.waiting();
             session.port.set_waiting(waiting);

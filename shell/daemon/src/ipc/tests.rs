@@ -484,3 +484,93 @@ async fn a_session_moves_to_another_connection() {
     let asked = |a: &Arrival| matches!(a, Arrival::Asked { session, request: 8, .. } if *session == connection);
     assert!(arrivals.iter().any(asked), "{arrivals:?}");
 }
+
+/// A client whose session is kept.
+async fn kept_client(house: &mut House) -> (UnixStream, SessionId) {
+    let (mut stream, id) = house.client().await;
+    let key = SessionKey([3; 16]);
+    let kept = ToClient::Done {
+        request: 1,
+        result: Ok(Answer::Kept { key }),
+    };
+    house.sessions.send(id, &kept);
+    assert!(house.sessions.flush().is_empty());
+    skip_page(&mut stream).await;
+    assert_eq!(receive(&mut stream).await, kept);
+    (stream, id)
+}
+
+/// What arrives of a connection up to its end: the numbers of its requests.
+async fn last_words(house: &House, connection: SessionId) -> Vec<u64> {
+    let mut requests = Vec::new();
+    loop {
+        for arrival in house.arrivals().await {
+            match arrival {
+                Arrival::Asked { request, .. } => requests.push(request),
+                Arrival::Closed { session } if session == connection => return requests,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// Protects others from waiting for the grace of a client that has said goodbye: what it said last is
+/// read, though it takes nothing any more. The session is not closed before.
+#[tokio::test]
+async fn last_words_of_a_kept_session_are_read() {
+    let mut house = House::new();
+    let (mut stream, id) = kept_client(&mut house).await;
+    let words = [ping(2), ping(3)].concat();
+    stream.write_all(&words).await.expect("sent");
+    drop(stream);
+    for _ in 0..3 {
+        house.sessions.send(id, &pong(9));
+        assert!(house.sessions.flush().is_empty(), "it is not closed");
+        assert_eq!(house.sessions.on(id), Some(id));
+    }
+    assert_eq!(last_words(&house, id).await, [2, 3]);
+}
+
+/// Protects the same under congestion.
+#[tokio::test]
+async fn a_closed_gate_lets_last_words_pass() {
+    let mut house = House::new();
+    let (mut stream, id) = kept_client(&mut house).await;
+    house.gate.set_closed(true);
+    // The reader notices the gate after what it was waiting for.
+    stream.write_all(&ping(2)).await.expect("sent");
+    assert_eq!(house.arrivals().await.len(), 1);
+    stream.write_all(&ping(3)).await.expect("sent");
+    drop(stream);
+    assert_eq!(last_words(&house, id).await, [3]);
+}
+
+/// Protects the count of messages that both ends keep: a session is kept only if nothing that was asked
+/// before, or held back, can be told afterwards.
+#[tokio::test]
+async fn only_a_quiet_session_can_be_kept() {
+    let mut house = House::new();
+    house.sessions.hold_back = 0;
+    let (mut stream, id) = house.client().await;
+    assert!(house.sessions.may_be_kept(id), "the hello alone is open");
+    house.sessions.send(id, &pong(1));
+    let words = [ping(2), ping(3)].concat();
+    stream.write_all(&words).await.expect("sent");
+    let mut seen = 0;
+    while seen < 2 {
+        seen += house.arrivals().await.len();
+    }
+    assert!(!house.sessions.may_be_kept(id), "two are open");
+    house.sessions.send(id, &pong(2));
+    assert!(house.sessions.may_be_kept(id));
+    let changed = ToClient::ValueChanged {
+        handle: Handle(1),
+        value: Value {
+            block: ValueBlock::new([1; 8]).expect("short"),
+            version: ValueVersion(1),
+            maybe_stale: false,
+        },
+    };
+    house.sessions.send(id, &changed);
+    assert!(!house.sessions.may_be_kept(id), "a value is held back");
+}
