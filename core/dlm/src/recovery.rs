@@ -135,7 +135,7 @@ impl Dlm {
                 },
             );
         }
-        self.deadlocks.start_over(now);
+        self.deadlocks.new_view(now);
         if first || old.members_since != self.view.members_since {
             self.members_epoch = self.view.members_since;
             self.registered.clear();

@@ -236,7 +236,7 @@ pub enum Effect {
     /// Tell what happened.
     Event(Event),
     /// Write what the flight recorder remembers to a file, and answer the client that asked for it, if
-    /// one did, with [`Answer::Dumped`](mainstay_wire::client::Answer::Dumped). Clock, time and build in
+    /// one did, with [`Answer::Dumped`]. Clock, time and build in
     /// its head are the driver's to fill in.
     Dump {
         /// What to write.

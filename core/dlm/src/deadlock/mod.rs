@@ -135,8 +135,13 @@ impl Deadlocks {
     pub(crate) fn start_over(&mut self, now: Instant) {
         self.visited.clear();
         self.court.clear();
-        self.elsewhere.clear();
         self.rearm_all(now);
+    }
+
+    /// As [`Deadlocks::start_over`]; and who is a member, and waits, is to be said anew.
+    pub(crate) fn new_view(&mut self, now: Instant) {
+        self.elsewhere.clear();
+        self.start_over(now);
     }
 
     /// Something new happened to everyone that waits.

@@ -12,54 +12,143 @@ use mainstay_wire::{
     deadlock::{Found, Hop, Met, OwnerId, PATH_MAX, ProbeId, WaitId},
     dlm::{Body, ResourceId},
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// How long it is remembered where a search has been.
 const REMEMBER: Duration = Duration::from_secs(1);
 /// Most searches that are remembered.
 const SEARCHES_MAX: usize = 1 << 16;
+/// Most that is remembered of all searches: owners and waits. Beyond that a search ends, and another one
+/// begins some time later.
+const REMEMBERED_MAX: usize = 1 << 20;
 /// Most locks in one message.
 const FOUND_PER_MESSAGE: usize = 1024;
+/// Most locks on ranges of one file by which a search looks at the waits of one owner.
+const RANGES_MAX: u16 = 256;
 
-/// An owner that a search has met, and the lock by which it came if it did not follow it wholly.
-type Visit = (OwnerId, Option<(NodeId, LockId)>);
-
-/// Which owners a search has met on this node, so that it follows each once; those that it could not
-/// follow wholly, with the lock by which it came.
+/// Where searches have been on this node, so that they follow each wait once, however many locks of its
+/// owner they meet.
 #[derive(Debug, Default)]
 pub(super) struct Visited {
-    searches: BTreeMap<ProbeId, BTreeSet<Visit>>,
+    searches: BTreeMap<ProbeId, Search>,
     order: VecDeque<(Instant, ProbeId)>,
+    /// What is remembered of all searches.
+    size: usize,
+}
+
+#[derive(Debug, Default)]
+struct Search {
+    owners: BTreeMap<OwnerId, Visit>,
+    /// The waits from which it came back to where it began, with what has come of that.
+    returns: BTreeMap<WaitId, Return>,
+    size: usize,
+}
+
+#[derive(Debug, Default)]
+struct Return {
+    accused: bool,
+    /// The modes of the locks by which it came, of those that were passed on.
+    by: Vec<Option<LockMode>>,
+}
+
+/// An owner whom a search has met. Two locks on two resources lead on to all of its waits; of locks on
+/// one, it matters only by which modes they are in the way.
+#[derive(Debug, Default)]
+struct Visit {
+    resource: Option<ResourceId>,
+    by: Vec<Option<LockMode>>,
+    /// Met by locks on two resources: there is nothing left to follow, here or elsewhere.
+    wholly: bool,
+    /// What was not followed yet, or only by a guess.
+    left: BTreeMap<LockId, bool>,
+    /// Locks on ranges that have been looked at.
+    ranges: u16,
+}
+
+impl Visit {
+    /// Whether such a lock leads on to other waits than those by which the owner was met before.
+    fn is_news(&mut self, met: &Met) -> bool {
+        let before = self.resource.get_or_insert_with(|| met.resource.clone());
+        self.wholly = *before != met.resource;
+        let news = self.wholly || !self.by.contains(&met.mode);
+        if news {
+            self.by.push(met.mode);
+        }
+        news
+    }
+
+    fn size(&self) -> usize {
+        1 + self.left.len()
+    }
 }
 
 impl Visited {
     pub(super) fn clear(&mut self) {
         self.searches.clear();
         self.order.clear();
+        self.size = 0;
     }
 
-    /// Whether a search has not met an owner yet, wholly or by that lock.
-    fn first(
-        &mut self,
-        now: Instant,
-        probe: ProbeId,
-        owner: OwnerId,
-        by: Option<(NodeId, LockId)>,
-    ) -> bool {
-        if let Some(met) = self.searches.get_mut(&probe) {
-            return !met.contains(&(owner, None)) && met.insert((owner, by));
-        }
+    /// What is remembered of a search, if there is room for more.
+    fn search(&mut self, now: Instant, probe: ProbeId) -> Option<&mut Search> {
         while let Some(&(at, old)) = self.order.front() {
-            if now.since(at) < REMEMBER && self.order.len() < SEARCHES_MAX {
+            if old == probe || now.since(at) < REMEMBER && self.order.len() < SEARCHES_MAX {
                 break;
             }
             self.order.pop_front();
-            self.searches.remove(&old);
+            let gone = self.searches.remove(&old);
+            self.size -= gone.map_or(0, |search| search.size);
         }
-        self.order.push_back((now, probe));
-        self.searches.insert(probe, BTreeSet::from([(owner, by)]));
-        true
+        if self.size >= REMEMBERED_MAX {
+            return None;
+        }
+        let order = &mut self.order;
+        Some(self.searches.entry(probe).or_insert_with(|| {
+            order.push_back((now, probe));
+            Search::default()
+        }))
     }
+
+    /// Takes out what is remembered of an owner, to be put back. None if there is nothing left to do
+    /// with it.
+    fn take(&mut self, now: Instant, probe: ProbeId, owner: OwnerId) -> Option<Visit> {
+        let search = self.search(now, probe)?;
+        if search.owners.get(&owner).is_some_and(|visit| visit.wholly) {
+            return None;
+        }
+        let visit = search.owners.remove(&owner);
+        let size = visit.as_ref().map_or(0, Visit::size);
+        search.size -= size;
+        self.size -= size;
+        Some(visit.unwrap_or_default())
+    }
+
+    fn put(&mut self, probe: ProbeId, owner: OwnerId, visit: Visit) {
+        if let Some(search) = self.searches.get_mut(&probe) {
+            search.size += visit.size();
+            self.size += visit.size();
+            search.owners.insert(owner, visit);
+        }
+    }
+
+    /// What has come of it that a search came back by a wait.
+    fn back(&mut self, now: Instant, probe: ProbeId, from: WaitId) -> Option<&mut Return> {
+        let search = self.search(now, probe)?;
+        let new = usize::from(!search.returns.contains_key(&from));
+        search.size += new;
+        self.size += new;
+        let search = self.searches.get_mut(&probe)?;
+        Some(search.returns.entry(from).or_default())
+    }
+}
+
+/// Whether a search that met an owner by one lock goes on with one of its waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leads {
+    No,
+    /// Only the wait's master can say.
+    Perhaps,
+    Yes,
 }
 
 impl Dlm {
@@ -130,7 +219,10 @@ impl Dlm {
                 via,
             });
         }
-        for (node, found) in by_node {
+        for (node, mut found) in by_node {
+            // Which of an owner's ranges a search meets first is not always the same.
+            let turn = (probe.round.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % found.len() as u64;
+            found.rotate_left(usize::try_from(turn).unwrap_or_default());
             if node == self.me {
                 self.on_chase(now, probe, (wait, owner), path, &found);
                 continue;
@@ -181,7 +273,7 @@ impl Dlm {
     }
 
     /// A search has met an owner by a lock, of this node or, if it is a transaction, another one: goes
-    /// on with its waits on this node. False if the search has been here before by that lock, or wholly.
+    /// on with its waits on this node. Whether those on other nodes may matter too.
     pub(super) fn on_meeting(
         &mut self,
         now: Instant,
@@ -190,30 +282,76 @@ impl Dlm {
         met: &Met,
         path: &[Hop],
     ) -> bool {
-        let waits = self.deadlocks.waits_of(owner);
-        let (onward, aside): (Vec<LockId>, Vec<LockId>) =
-            waits.partition(|wait| self.leads_on(met, *wait));
         if probe.owner == owner {
-            // It is back. The wait that it began with may be on another node.
-            let first = path.first().map(|hop| hop.wait);
-            if first.is_some_and(|first| first.node == self.me && onward.contains(&first.lock)) {
-                self.accuse(now, path.to_vec());
+            return self.on_return(now, probe, met, path);
+        }
+        let Some(mut visit) = self.deadlocks.visited.take(now, probe, owner) else {
+            return false;
+        };
+        let here = met.node == self.me;
+        let mut onward = Vec::new();
+        // A conversion, by the mode that is held. What stops a place in a queue has been named as
+        // stopping those behind it.
+        if here && met.held && visit.left.remove(&met.lock).is_some() {
+            onward.push(met.lock);
+        }
+        if visit.resource.is_none() {
+            visit.left = self.deadlocks.waits_of(owner).map(|w| (w, false)).collect();
+        }
+        let news = visit.is_news(met);
+        let ranges = here && !visit.left.is_empty() && self.is_on_ranges(met.lock);
+        visit.ranges += u16::from(ranges && visit.ranges < RANGES_MAX);
+        if news || ranges && visit.ranges < RANGES_MAX {
+            let own = |wait: LockId| here && !met.held && wait == met.lock;
+            visit.left.retain(|&wait, guessed| {
+                let leads = self.leads_on(met, wait);
+                let follow = leads == Leads::Yes || leads == Leads::Perhaps && !*guessed;
+                if own(wait) || !follow {
+                    return true;
+                }
+                onward.push(wait);
+                *guessed = true;
+                leads == Leads::Perhaps
+            });
+        }
+        if visit.wholly {
+            visit.left.clear();
+        }
+        self.deadlocks.visited.put(probe, owner, visit);
+        self.follow_waits(now, probe, onward, path);
+        news
+    }
+
+    /// A search is back at the owner with whom it began, by a lock. The wait that it began with may be on
+    /// another node, which is then to be told: says whether.
+    fn on_return(&mut self, now: Instant, probe: ProbeId, met: &Met, path: &[Hop]) -> bool {
+        let (Some(first), Some(last)) = (path.first(), path.last()) else {
+            return false;
+        };
+        let first = first.wait;
+        let here = first.node == self.me;
+        let begun = || {
+            let wait = self.deadlocks.waits.get(&first.lock);
+            let own = wait.is_some_and(|wait| wait.owner == probe.owner);
+            own && self.leads_on(met, first.lock) != Leads::No
+        };
+        if here && !begun() {
+            return false;
+        }
+        let Some(back) = self.deadlocks.visited.back(now, probe, last.wait) else {
+            return false;
+        };
+        if !here {
+            let news = !back.by.contains(&met.mode);
+            if news {
+                back.by.push(met.mode);
             }
-            return true;
+            return news;
         }
-        // What stops a place in a queue has been named as stopping those behind it.
-        let own = |lock: &LockId| met.node == self.me && *lock == met.lock;
-        let followed = |lock: &LockId| met.held || !own(lock);
-        // What becomes of the waits of a transaction on other nodes is not known here.
-        let here = !owner.is_anywhere() && aside.is_empty();
-        let wholly = here && onward.iter().all(followed);
-        let by = (!wholly).then_some((met.node, met.lock));
-        let first = self.deadlocks.visited.first(now, probe, owner, by);
-        if first {
-            let onward = onward.into_iter().filter(followed).collect();
-            self.follow_waits(now, probe, onward, path);
+        if !std::mem::replace(&mut back.accused, true) {
+            self.accuse(now, path.to_vec());
         }
-        first
+        false
     }
 
     /// A lock of this node, as other nodes are told of it.
@@ -235,21 +373,21 @@ impl Dlm {
     /// Whether a search that met an owner by one lock goes on with one of its waits. Not if the lock
     /// is in the way of that very wait: then it is another task of the owner that waits, and the one
     /// that has the lock goes on.
-    fn leads_on(&self, by: &Met, wait: LockId) -> bool {
+    fn leads_on(&self, by: &Met, wait: LockId) -> Leads {
         let here = by.node == self.me;
         if here && by.lock == wait {
-            return true;
+            return Leads::Yes;
         }
         let Some(waiting) = self.locks.get(&wait) else {
-            return false;
+            return Leads::No;
         };
         if self.resources.peek(waiting.place).id != by.resource {
-            return true;
+            return Leads::Yes;
         }
         let apart = |(mode, asked): (LockMode, LockMode)| mode.compatible(asked);
-        match &waiting.pending {
+        let leads = match &waiting.pending {
             // Of another node's ranges it is not known here which meet: the master is asked in time.
-            Pending::Range(_) if !here => true,
+            Pending::Range(_) if !here => return Leads::Perhaps,
             Pending::Range(ask) if by.held => {
                 let set = self.ranges.get(&by.lock);
                 set.is_none_or(|set| set.conflict(ask.range, ask.mode).is_none())
@@ -261,6 +399,10 @@ impl Dlm {
                 _ => true,
             },
             _ => by.mode.zip(waiting.requested()).is_none_or(apart),
+        };
+        match leads {
+            true => Leads::Yes,
+            false => Leads::No,
         }
     }
 

@@ -433,11 +433,14 @@ impl Dlm {
         if matches!(confirmed, Err(true)) {
             return;
         }
-        court.close(number);
-        if let Ok(waiters) = confirmed {
-            let circle = without_detours(waiters.into_iter());
-            if circle.len() > 1 {
-                self.condemn(now, circle);
+        let trial = court.close(number);
+        if let (Ok(waiters), Some(trial)) = (confirmed, trial) {
+            let kept = without_detours(&waiters);
+            if kept.len() == waiters.len() {
+                self.condemn(now, waiters);
+            } else {
+                // It has a link that nobody was asked about.
+                self.on_accuse(now, kept.iter().map(|at| trial.circle[*at]).collect());
             }
         }
         self.open_trials(now);
@@ -493,17 +496,17 @@ impl Dlm {
     }
 }
 
-/// A circle in which each owner stands once: what lies between two waits of one owner is no part of
-/// it.
-fn without_detours(waiters: impl Iterator<Item = Waiter>) -> Vec<Waiter> {
-    let mut circle: Vec<Waiter> = Vec::new();
-    for waiter in waiters {
-        if let Some(at) = circle.iter().position(|w| w.owner == waiter.owner) {
-            circle.truncate(at);
+/// The places that are left of a circle so that each owner stands once: what lies between two waits of
+/// one owner is no part of it.
+fn without_detours(waiters: &[Waiter]) -> Vec<usize> {
+    let mut kept: Vec<usize> = Vec::new();
+    for (place, waiter) in waiters.iter().enumerate() {
+        if let Some(at) = kept.iter().position(|k| waiters[*k].owner == waiter.owner) {
+            kept.truncate(at);
         }
-        circle.push(waiter);
+        kept.push(place);
     }
-    circle
+    kept
 }
 
 #[cfg(test)]

@@ -251,6 +251,85 @@ fn an_answer_on_one_node_begins_a_search_on_another() {
     }
 }
 
+/// Protects that bound where a node has lost its lease for a moment: what others have said of waiting
+/// transactions counts on.
+#[test]
+fn a_lease_that_comes_back_forgets_nobody_who_waits() {
+    let mut world = World::new(VictimPolicy::Youngest);
+    world.owner(A, XID);
+    world.owner(B, XID);
+    world.ask(A, 1, "a", LockMode::Cr, Flags::NONE);
+    world.ask(B2, 1, "a", LockMode::Cw, Flags::NONE);
+    world.ex(C, 1, "b");
+    world.ex(B, 1, "b"); // Waits for C.
+    world.ask(C, 2, "a", LockMode::Pr, Flags::NONE); // Waits for B2.
+    for _ in 0..40 {
+        world.wait(100);
+    }
+    let dlm = world.nodes.get_mut(&1).unwrap();
+    dlm.set_active(world.now, false);
+    dlm.set_active(world.now, true);
+    world.settle();
+    world.convert(A, 1, LockMode::Cw); // Suits B2's, and stops C.
+    world.wait(52);
+    world.wait(52);
+    assert_eq!(world.victims().len(), 1, "{:?}", world.ends);
+}
+
+/// Protects every node from owners of many locks: a search follows each of an owner's waits once, and
+/// not once for each of its locks in the way, be it of a session or of a transaction on two nodes.
+#[test]
+fn many_locks_and_many_waits_are_not_multiplied() {
+    const MANY: u64 = 200;
+    for owner in [Owner::Session, XID] {
+        let mut world = World::new(VictimPolicy::Youngest);
+        world.owner(A, owner);
+        world.owner(B2, owner);
+        for handle in 1..=MANY {
+            world.ask(A, handle, "r", LockMode::Pr, Flags::NONE);
+        }
+        world.ex((3, 2), 1, "q");
+        world.ex(A, 1000, "r"); // Its own locks are in its way.
+        for handle in 1..=MANY {
+            world.ex(A, 1000 + handle, "q");
+            world.ex(B2, 1000 + handle, "q");
+        }
+        world.ex(C, 1, "z");
+        world.wait(60);
+        world.searching = 0;
+        world.ex(C, 1000, "r");
+        world.wait(52);
+        assert!(world.searching > MANY, "{owner}: the search follows them");
+        let most = 10 * MANY;
+        assert!(world.searching < most, "{owner}: {}", world.searching);
+        assert_eq!(world.victims(), []);
+    }
+}
+
+/// Protects from false victims: what lies between two waits of one owner is left out only where what is
+/// left is a circle too. Here A works on, and lets go: C then goes on, and B and the third after it.
+#[test]
+fn a_shortened_circle_is_judged_again() {
+    let third = (3, 2);
+    let mut world = World::new(VictimPolicy::Youngest);
+    for who in [A, B, third] {
+        world.owner(who, XID);
+    }
+    world.ask(A, 1, "r", LockMode::Cw, Flags::NONE);
+    world.ex(C, 1, "other");
+    world.ask(C, 2, "r", LockMode::Pr, Flags::NONE); // Waits for A.
+    world.tick(1);
+    world.ex(B, 1, "r"); // Waits for A and C.
+    world.ask(third, 1, "r", LockMode::Cr, Flags::NONE); // Waits for B only.
+    for _ in 0..50 {
+        world.wait(100);
+    }
+    assert_eq!(world.victims(), []);
+    world.unlock(A, 1);
+    world.settle();
+    assert_eq!(world.end(C, 2), Some(&End::Granted));
+}
+
 /// Protects the policy: what the judge hears of a transaction's locks on other nodes counts.
 #[test]
 fn locks_of_a_transaction_count_over_its_nodes() {

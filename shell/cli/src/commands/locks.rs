@@ -31,7 +31,7 @@ pub(crate) struct LocksArgs {
     /// Show all resources, however many
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
-    /// Only resources on which this transaction has a lock, or waits for one
+    /// Only resources on which a transaction of this number, of any user, has a lock or waits for one
     #[arg(long, value_name = "N")]
     pub(crate) xid: Option<u64>,
     /// Go on after this resource of --lockspace
@@ -71,6 +71,7 @@ pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
     let mut left = if args.all { u64::MAX } else { args.limit };
     let mut silent: BTreeSet<NodeName> = BTreeSet::new();
     let mut pages = Pages::new(global.json);
+    let mut truncated;
     loop {
         let limit = u32::try_from(left).unwrap_or(u32::MAX).min(PAGE);
         let limit = args.xid.map_or(limit, |_| PAGE);
@@ -82,15 +83,17 @@ pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
         if let Some(xid) = args.xid {
             page.resources.retain(|found| concerns(found, xid));
         }
-        left = left.saturating_sub(page.resources.len() as u64);
+        let more = cut(&mut page.resources, &mut left);
         silent.extend(page.silent.iter().cloned());
         pages.add(&page)?;
-        if after.is_none() || left == 0 {
+        // Of a transaction it is not known whether more of its resources follow.
+        truncated = more || left == 0 && after.is_some() && args.xid.is_none();
+        if after.is_none() || truncated {
             break;
         }
     }
-    pages.end(after.is_some(), &silent)?;
-    if after.is_some() && !global.json {
+    pages.end(truncated, &silent)?;
+    if truncated && !global.json {
         output::note(format_args!(
             "there are more than {} such resources; raise --limit, narrow the pattern, or ask for --all",
             args.limit
@@ -100,6 +103,15 @@ pub(crate) async fn locks(global: Global, args: LocksArgs) -> Outcome {
         output::note_silent(&silent, "what is mastered there");
     }
     Ok(OK)
+}
+
+/// Leaves so many resources of a page as may still be shown. Whether there were more.
+fn cut(resources: &mut Vec<ResourceReport>, left: &mut u64) -> bool {
+    let most = usize::try_from(*left).unwrap_or(usize::MAX);
+    let more = resources.len() > most;
+    resources.truncate(most);
+    *left -= resources.len() as u64;
+    more
 }
 
 /// Whether a transaction has a lock on a resource, or waits for one.
@@ -344,6 +356,12 @@ mod tests {
             converters: vec![lock("n3", Some(LockMode::Cr), Some(LockMode::Ex), 5)],
             waiters: vec![lock("n2", None, Some(LockMode::Ex), 1500)],
         };
+        let mut found = vec![resource.clone(), resource.clone(), resource.clone()];
+        let mut left = 4;
+        assert!(!cut(&mut found, &mut left), "all of them fit");
+        assert_eq!((found.len(), left), (3, 1));
+        assert!(cut(&mut found, &mut left), "the limit is of what is shown");
+        assert_eq!((found.len(), left), (1, 0));
         let report = LocksReport {
             resources: vec![resource],
             ..LocksReport::default()

@@ -252,7 +252,8 @@ impl Client {
     /// of sessions on this node, or a transaction, whose sessions may be on any nodes. In the search for
     /// deadlocks all locks of one owner are released by one will; nothing else changes, and locks of one
     /// owner are in each other's way as any are. Numbers of other users mean other owners. Locks that the
-    /// session has stay whose they are. It goes with the session.
+    /// session has stay whose they are: one that holds by one owner and waits by another is two to the
+    /// search, which then finds no circle through it, so name the owner first. It goes with the session.
     ///
     /// # Errors
     /// If the session is lost.

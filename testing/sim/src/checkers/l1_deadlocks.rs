@@ -114,6 +114,8 @@ pub struct Deadlocks {
     standing: BTreeMap<BTreeSet<(ClientNo, u64)>, u64>,
     /// Clients that do not run: who may have been told and not have read it.
     stopped: BTreeSet<ClientNo>,
+    /// Clients whose connections have been broken: nobody knows when their calls arrive.
+    broken: BTreeSet<ClientNo>,
     told: VecDeque<(u64, Vec<ToldWait>)>,
 }
 
@@ -132,6 +134,7 @@ impl Deadlocks {
             interests: Vec::new(),
             standing: BTreeMap::new(),
             stopped: BTreeSet::new(),
+            broken: BTreeSet::new(),
             told: VecDeque::new(),
         }
     }
@@ -217,7 +220,11 @@ impl Deadlocks {
         let found: BTreeSet<_> = edges
             .keys()
             .filter_map(|c| circle(*c, &edges))
-            .filter(|circle| circle.iter().all(|(c, _)| !stopped.contains(c)))
+            .filter(|circle| {
+                circle
+                    .iter()
+                    .all(|(c, _)| !stopped.contains(c) && !self.broken.contains(c))
+            })
             .collect();
         self.standing.retain(|circle, _| found.contains(circle));
         for circle in found {
@@ -434,6 +441,9 @@ impl Checker for Deadlocks {
             | Fact::RangeSet { who, .. }
             | Fact::RangeRefused { who } => self.goes_on(who),
             Fact::Unlocked { who } => self.ends(now, |i| i.who == who),
+            Fact::ConnectionBroken { client } => {
+                self.broken.insert(client);
+            }
             Fact::SessionOver { client } => {
                 self.teams.remove(&client);
                 self.calls.retain(|(c, ..), call| {
