@@ -320,7 +320,19 @@ impl World {
         let mut out = Outbox::default();
         let now = self.local(host);
         while let Some(arrived) = self.take(host, run) {
+            let continues = matches!(
+                &arrived,
+                Arrived::Client {
+                    what: Up::Reattach { .. },
+                    ..
+                }
+            );
             self.feed(host, now, arrived, &mut out);
+            if continues {
+                // Whose connection it is must be known before anything else arrives.
+                self.schedule_run(host, run);
+                break;
+            }
         }
         let Some(process) = self.process(host, run) else {
             return;
