@@ -38,16 +38,18 @@ pub(crate) fn make(terrain: &Terrain, name: &LockspaceName) -> Option<Ask> {
 
 impl World {
     /// A block as it will be read once it is published: with VMS' rules a short one leaves the rest of the
-    /// long one, which whoever writes has read.
-    pub(crate) fn in_full(&self, who: Who, res: Res, block: &ValueBlock) -> ValueBlock {
+    /// long one, which whoever writes has read or written.
+    pub(crate) fn in_full(&mut self, who: Who, res: Res, block: &ValueBlock) -> ValueBlock {
+        if compat(&self.terrain, res) != Compat::Vms {
+            return block.clone();
+        }
         let bytes = block.as_bytes();
-        let read = self
-            .read_by
-            .get(&who)
-            .filter(|_| compat(&self.terrain, res) == Compat::Vms);
+        let read = self.read_by.get(&who);
         let rest = read.and_then(|read| read.as_bytes().get(bytes.len()..));
-        let full = rest.map(|rest| ValueBlock::new([bytes, rest].concat()));
-        full.and_then(Result::ok).unwrap_or_else(|| block.clone())
+        let full = rest.and_then(|rest| ValueBlock::new([bytes, rest].concat()).ok());
+        let full = full.unwrap_or_else(|| block.clone());
+        self.wrote.insert(who, full.clone());
+        full
     }
 
     /// Remembers what a lock has read.
@@ -55,16 +57,18 @@ impl World {
         if compat(&self.terrain, res) != Compat::Vms {
             return;
         }
-        match &granted.value {
-            Some(value) => {
-                self.read_by.insert(who, value.block.clone());
-            }
-            // It may have been overwritten since.
-            None if publish => {
-                self.read_by.remove(&who);
-            }
-            None => {}
-        }
+        let wrote = self.wrote.remove(&who).filter(|_| publish);
+        let known = match (&granted.value, wrote) {
+            (Some(value), _) => Some(value.block.clone()),
+            // Nobody else can have written since.
+            (None, Some(block)) if granted.mode.writes_value() => Some(block),
+            (None, None) => return,
+            (None, Some(_)) => None,
+        };
+        match known {
+            Some(block) => self.read_by.insert(who, block),
+            None => self.read_by.remove(&who),
+        };
     }
 
     /// Locks have ended with their sessions, and their nodes go on: with Linux' rules each that was held in

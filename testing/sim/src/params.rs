@@ -256,11 +256,9 @@ impl Params {
         // Nor trees.
         let trees = *grown.pick(&[0, 0, 1, 2]) * u64::from(count > 1);
         clients.extend((0..trees).map(|_| Kind::Trees));
-        // Nor others' rules, which are followed only where nothing goes wrong: after failures not all
-        // that the checker says of their value blocks is understood.
-        let compat = match profile {
-            _ if count == 1 => Compat::Strict,
-            profile if profile != Profile::Quiet => Compat::Strict,
+        // Nor others' rules.
+        let compat = match count {
+            1 => Compat::Strict,
             _ => *foreign.pick(&[
                 Compat::Strict,
                 Compat::Strict,

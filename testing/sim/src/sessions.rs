@@ -721,7 +721,8 @@ impl World {
             true => LockMode::Nl,
             false => mode,
         };
-        self.books.converting(who, left);
+        let valblk = flags.contains(Flags::VALBLK);
+        self.books.converting(who, left, valblk);
         self.books.set_persistent(who, flags);
         let call = Call::Convert {
             handle,

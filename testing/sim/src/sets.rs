@@ -228,7 +228,8 @@ impl World {
                 continue;
             };
             lock.phase = Phase::Converting { from };
-            self.books.converting(who, mode);
+            let valblk = flags.contains(Flags::VALBLK);
+            self.books.converting(who, mode, valblk);
             asked.push((handle, mode, flags));
         }
         if asked.is_empty() {

@@ -215,6 +215,8 @@ pub struct World {
     pub(crate) ended: BTreeSet<u64>,
     /// What locks with VMS' rules have read last.
     pub(crate) read_by: BTreeMap<Who, ValueBlock>,
+    /// What the conversion under way of each lock publishes.
+    pub(crate) wrote: BTreeMap<Who, ValueBlock>,
     /// Connections on which nothing arrives any more.
     pub(crate) lost: BTreeSet<u64>,
     /// A lockspace was made with rules.
@@ -308,6 +310,7 @@ impl World {
             adopting: BTreeMap::new(),
             ended: BTreeSet::new(),
             read_by: BTreeMap::new(),
+            wrote: BTreeMap::new(),
             lost: BTreeSet::new(),
             has_rules: false,
             audits: Vec::new(),

@@ -73,12 +73,22 @@ pub struct Claim {
     pub standing: bool,
     /// The last call asked for the value block.
     pub valblk: bool,
+    /// Whether the conversion under way has VALBLK, too.
+    pub valblk_then: bool,
     /// The last call asked that the lock outlive its session.
     pub persistent: bool,
     /// There was a moment at which its owner could rely on it as it was last granted.
     pub relied: bool,
     /// The client that relies on it.
     pub whose: ClientNo,
+}
+
+impl Claim {
+    /// Whether the block may have been about to change under it.
+    #[must_use]
+    pub fn may_publish(&self) -> bool {
+        self.valblk && (self.restore.is_none() || self.valblk_then)
+    }
 }
 
 /// All of it.
@@ -178,6 +188,7 @@ impl Books {
                 believed: true,
                 standing: true,
                 valblk,
+                valblk_then: valblk,
                 persistent: false,
                 relied,
                 whose: who.client,
@@ -207,10 +218,12 @@ impl Books {
     }
 
     /// The owner asked to convert: from now on it relies only on what both modes allow.
-    pub fn converting(&mut self, who: Who, to: LockMode) {
+    /// Without VALBLK nothing will be published that a lost master could lose.
+    pub fn converting(&mut self, who: Who, to: LockMode, valblk: bool) {
         if let Some(claim) = self.claim_mut(who) {
             claim.restore = Some(claim.mode);
             claim.mode = meet(claim.mode, to);
+            claim.valblk_then = valblk;
         }
     }
 

@@ -148,7 +148,7 @@ mod tests {
     fn a_refused_conversion_is_judged() {
         let (mut checker, mut books) = (Exclusion::default(), two_nodes());
         grant(&mut books, 1, 0, Pr, 5);
-        books.converting(who(1), LockMode::Nl);
+        books.converting(who(1), LockMode::Nl, false);
         grant(&mut books, 2, 1, Ex, 6);
         assert!(granted(&mut checker, 2, 2, &books));
         let refused = Fact::ConversionRefused { who: who(1) };

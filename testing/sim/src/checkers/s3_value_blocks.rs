@@ -303,7 +303,7 @@ impl Checker for ValueBlocks {
                 let cell = self.cell(claim.res);
                 cell.excuse(now);
                 // Who never could rely on the lock published nothing under it.
-                if claim.mode.writes_value() && claim.valblk && claim.relied {
+                if claim.mode.writes_value() && claim.may_publish() && claim.relied {
                     cell.lost = true;
                 }
                 Ok(())
