@@ -5,6 +5,7 @@ use mainstay_base::SessionId;
 use mainstay_store::Completion;
 use mainstay_wire::client::Ask;
 use std::{
+    collections::VecDeque,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -42,18 +43,18 @@ pub(crate) enum Arrival {
 /// A queue that many fill and the main loop empties in one go.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    queue: Mutex<Vec<Arrival>>,
+    queue: Mutex<VecDeque<Arrival>>,
     ready: Notify,
 }
 
 impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arrival>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arrival>> {
         // Nothing panics while it holds the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn push(&self, arrival: Arrival) {
-        self.lock().push(arrival);
+        self.lock().push_back(arrival);
         self.ready.notify_one();
     }
 
@@ -63,12 +64,12 @@ impl Inbox {
             return;
         }
         port.count_asked(arrivals.len());
-        self.lock().append(arrivals);
+        self.lock().extend(arrivals.drain(..));
         self.ready.notify_one();
     }
 
     /// Swaps what arrived with `empty`.
-    pub(crate) fn take(&self, empty: &mut Vec<Arrival>) {
+    pub(crate) fn take(&self, empty: &mut VecDeque<Arrival>) {
         std::mem::swap(&mut *self.lock(), empty);
     }
 

@@ -30,6 +30,9 @@ use tokio::time::Sleep;
 
 /// Frames taken in per round, so that clients get their turn under a flood.
 const FRAMES_PER_ROUND: usize = 4096;
+/// Arrivals dealt with per round, so that the links and the lease get their turn when thousands of clients
+/// come or go at once.
+const ARRIVALS_PER_ROUND: usize = 1024;
 /// Bytes waiting for the disk beyond which clients are not read.
 const DISK_BACKLOG_MAX: u64 = 16 << 20;
 /// Time for a clean leave before the daemon stops without one.
@@ -73,7 +76,8 @@ pub(crate) struct Runtime {
     life: u64,
     page: SharedPage,
     inbox: SharedInbox,
-    arrivals: Vec<Arrival>,
+    /// Taken from the inbox, but its turn has not come yet.
+    arrivals: VecDeque<Arrival>,
     gate: Arc<Gate>,
     shelf: Shelf,
     sessions: Sessions,
@@ -103,7 +107,7 @@ impl Runtime {
             page: parts.page,
             sessions: Sessions::new(Arc::clone(&parts.inbox)),
             inbox: parts.inbox,
-            arrivals: Vec::new(),
+            arrivals: VecDeque::new(),
             gate: parts.gate,
             log: EventLog::default(),
             held: VecDeque::new(),
@@ -130,6 +134,10 @@ impl Runtime {
 
     /// Waits until there is something to do. A transport event that ended the wait is returned.
     async fn wait(&mut self, mut sleep: Pin<&mut Sleep>) -> Option<TransportEvent> {
+        if !self.arrivals.is_empty() {
+            tokio::task::yield_now().await;
+            return None;
+        }
         let mut wake = self.now + SLEEP_MAX;
         if let Some(deadline) = self.node.deadline() {
             wake = wake.min(deadline);
@@ -155,8 +163,9 @@ impl Runtime {
 
     fn round(&mut self, first: Option<TransportEvent>) {
         let expected = self.node.deadline();
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        self.inbox.take(&mut arrivals);
+        if self.arrivals.is_empty() {
+            self.inbox.take(&mut self.arrivals);
+        }
         // Not before: nothing that a client has sent may seem to be sent later than it arrived
         // (docs/protocol/keeping.md, rule 11).
         self.now = mainstay_lease::now();
@@ -177,10 +186,12 @@ impl Runtime {
             };
             self.transport_event(event);
         }
-        for arrival in arrivals.drain(..) {
+        for _ in 0..ARRIVALS_PER_ROUND {
+            let Some(arrival) = self.arrivals.pop_front() else {
+                break;
+            };
             self.arrival(arrival);
         }
-        self.arrivals = arrivals;
         if self.node.deadline().is_some_and(|d| d <= self.now) {
             self.step(Input::Wake);
         }

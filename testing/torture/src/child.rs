@@ -34,9 +34,14 @@ pub enum Record {
         /// When.
         at: u64,
     },
+    /// Of a crowd: locks that may be relied on.
+    Held {
+        /// How many.
+        locks: usize,
+    },
 }
 
-/// The program `torture-client`: takes a lock, then asks every millisecond whether it holds it.
+/// The program `torture-client`: takes a lock, then asks every millisecond whether it holds it; or is a crowd.
 #[derive(Debug)]
 pub struct ClientProcess {
     child: Child,
@@ -62,6 +67,17 @@ impl ClientProcess {
         let mut command = Command::new(program);
         command.arg("keep").arg(socket).arg(name);
         ClientProcess::launch(command.arg(grace.as_millis().to_string()))
+    }
+
+    /// Many sessions in one process, each of which takes the lock of its number, see [`crowd`](crate::crowd).
+    ///
+    /// # Panics
+    /// If the system refuses.
+    #[must_use]
+    pub fn crowd(program: &str, socket: &Path, first: usize, count: usize) -> ClientProcess {
+        let mut command = Command::new(program);
+        command.arg("crowd").arg(socket);
+        ClientProcess::launch(command.arg(first.to_string()).arg(count.to_string()))
     }
 
     fn launch(command: &mut Command) -> ClientProcess {

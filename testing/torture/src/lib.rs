@@ -11,6 +11,7 @@ mod child;
 mod cluster;
 mod config;
 pub mod counters;
+pub mod crowd;
 mod daemon;
 pub mod dice;
 pub mod history;

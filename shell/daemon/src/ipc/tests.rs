@@ -53,12 +53,12 @@ impl House {
 
     /// What arrives next, at least one thing.
     async fn arrivals(&self) -> Vec<Arrival> {
-        let mut all = Vec::new();
+        let mut all = std::collections::VecDeque::new();
         while all.is_empty() {
             timeout(LONG, self.inbox.ready()).await.expect("arrives");
             self.inbox.take(&mut all);
         }
-        all
+        all.into()
     }
 
     /// A connection that wants to continue a session, and its number.

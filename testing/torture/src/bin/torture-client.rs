@@ -1,13 +1,15 @@
 //! A client as a process of its own. `hold SOCKET NAME` takes a lock, tells what becomes of it, and
-//! ends with its standard input; `keep SOCKET NAME MS` has its session kept for so long. `beat FILE` ignores SIGTERM and writes the time to FILE for ever.
+//! ends with its standard input; `keep SOCKET NAME MS` has its session kept for so long.
+//! `crowd SOCKET FIRST COUNT` does so with many sessions. `beat FILE` ignores SIGTERM and writes the time to FILE for ever.
 
 use mainstay_client::{ClientBuilder, Held, now};
-use mainstay_torture::Record;
+use mainstay_torture::{Record, crowd};
 use std::{
     error::Error,
     fs::File,
     io::{Read as _, Write as _},
     os::unix::fs::FileExt as _,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -32,8 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let grace = Duration::from_millis(ms.parse()?);
             hold(&ClientBuilder::new(socket).keep(grace), name)
         }
+        ["crowd", socket, first, count] => many(socket, first.parse()?, count.parse()?),
         ["beat", file] => beat(file),
-        _ => Err("usage: torture-client hold SOCKET NAME | keep SOCKET NAME MS | beat FILE".into()),
+        _ => Err("usage: torture-client hold SOCKET NAME | keep SOCKET NAME MS | crowd SOCKET FIRST COUNT | beat FILE".into()),
     }
 }
 
@@ -65,6 +68,26 @@ fn hold(builder: &ClientBuilder, name: &str) -> Result<(), Box<dyn Error>> {
         lock.unlock()?;
     }
     Ok(())
+}
+
+fn many(socket: &str, first: usize, count: usize) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let all = runtime.block_on(crowd::fill(Path::new(socket), first, count));
+    let tell_held = || {
+        let locks = all.iter().filter(|(_, lock)| lock.is_valid()).count();
+        tell(&Record::Held { locks })
+    };
+    tell_held()?;
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    // Who is still there is still served.
+    for (client, lock) in &all {
+        let served = runtime.block_on(client.ping());
+        assert!(served.is_ok() || !lock.is_valid(), "{served:?}");
+    }
+    tell_held()
 }
 
 fn watch(lock: &Held, granted: u64, over: &AtomicBool) -> Result<(), Box<dyn Error>> {
