@@ -141,7 +141,8 @@ impl Dlm {
             return false;
         };
         let linux = self.compat_of(lock) == Compat::Linux && !Mutant::OnlyValueWritersMark.active();
-        owned.granted.is_some_and(LockMode::writes_value) && (owned.valblk || linux)
+        let writes = owned.granted.is_some_and(LockMode::writes_value) && !owned.late;
+        writes && (owned.valblk || linux)
     }
 
     /// Refuses a second lock in EX to who has one there, with the SA Forum's rules (rule 21): it would wait

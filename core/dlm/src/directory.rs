@@ -102,7 +102,10 @@ impl Dlm {
                 let instead = match root {
                     // A tree is mastered together.
                     Some(Entry::At(master)) => Some(master).filter(|master| *master != from.node),
-                    _ if from.unwilling => self.master_instead(from.node, resource),
+                    // Others may not know yet by which rules to master it; the asker does.
+                    _ if from.unwilling && self.spaces.has(resource.space) => {
+                        self.master_instead(from.node, resource)
+                    }
                     _ => None,
                 };
                 match instead {
@@ -168,6 +171,25 @@ impl Dlm {
             }
         };
         self.send(to, body);
+    }
+
+    /// Another had rather not master a resource, so this node does; once it knows by which rules. It may
+    /// apply the entry of the log that made the lockspace later than whoever asked.
+    pub(crate) fn appointed(&mut self, now: Instant, resource: ResourceId, floor: Token) {
+        if !self.spaces.has(resource.space) {
+            // What others ask for there meanwhile is kept, as while this node asks who the master is.
+            self.resources.place_or_new(&resource);
+            return self.appointed.push((resource, floor));
+        }
+        self.become_master(now, &resource, floor);
+        self.confirm_master(&resource);
+    }
+
+    /// A lockspace has become known: this node masters in it what it was appointed to.
+    pub fn accept_appointments(&mut self, now: Instant) {
+        for (resource, floor) in std::mem::take(&mut self.appointed) {
+            self.appointed(now, resource, floor);
+        }
     }
 
     /// Registers a resource that this node has not asked for, if it has taken it.

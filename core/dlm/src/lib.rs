@@ -263,6 +263,8 @@ pub struct Dlm {
     askers: BTreeMap<ResourceId, Vec<Asker>>,
     /// Names given to members that had not asked, and have not registered them yet.
     unconfirmed: BTreeSet<ResourceId>,
+    /// What this node was appointed to master in lockspaces that it does not know yet.
+    appointed: Vec<(ResourceId, Token)>,
     /// Above all tokens of resources that were forgotten here.
     floor: Token,
 
@@ -325,6 +327,7 @@ impl Dlm {
             idle: VecDeque::new(),
             askers: BTreeMap::new(),
             unconfirmed: BTreeSet::new(),
+            appointed: Vec::new(),
             floor: Token::NONE,
             departed: BTreeMap::new(),
             handed: BTreeMap::new(),
@@ -477,8 +480,7 @@ impl Dlm {
                 floor,
             } => {
                 if members == self.members_epoch {
-                    self.become_master(now, &resource, floor);
-                    self.confirm_master(&resource);
+                    self.appointed(now, resource, floor);
                 }
             }
             Body::Register { space, names } => self.directory_register(now, from, space, names),

@@ -202,6 +202,7 @@ impl Dlm {
                 deadline: call.deadline,
                 blocking: call.blocking,
                 valblk: call.flags.contains(Flags::VALBLK),
+                late: false,
                 yields: call.flags.contains(Flags::NODLCKBLK),
                 persistent: call.flags.contains(Flags::PERSISTENT),
                 adoption_unsaid: false,
@@ -475,7 +476,10 @@ impl Dlm {
         match &owned.pending {
             // The client was gone before: it writes nothing under this, but may have been writing under
             // what it had.
-            Pending::Request { .. } | Pending::Convert { .. } if gone => owned.valblk &= writer,
+            Pending::Request { .. } | Pending::Convert { .. } if gone => {
+                owned.valblk &= writer;
+                owned.late = !writer;
+            }
             Pending::Request { .. } => {}
             // A copy that no value came with belongs to the mode only if it was fresh before and
             // this call did not publish another.
@@ -651,6 +655,8 @@ impl Dlm {
             Ok(_) => {}
         }
         if self.orphans.is_ending(lock) {
+            // Of whom it was part hears nothing, and whoever adopts it has calls of its own.
+            self.sets.leave_call(lock);
             self.deadlocks.wait_ends(lock);
             return self.orphan_settles(now, lock);
         }

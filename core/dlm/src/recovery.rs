@@ -26,7 +26,7 @@ use crate::{
     table::{NOT_IDLE, Owned, Pending, State},
     work::Work,
 };
-use mainstay_base::{Instant, LockId, LockMode, Mutant, NodeId, Token};
+use mainstay_base::{Compat, Instant, LockId, LockMode, Mutant, NodeId, Token};
 use mainstay_fencing::{Fenced, Proof};
 use mainstay_lock::{Resource as Engine, Restated, Ticket};
 use mainstay_membership::{View, directory_node};
@@ -141,6 +141,7 @@ impl Dlm {
             self.registered.clear();
             self.owes_registered = true;
             self.askers.clear();
+            self.appointed.clear();
             let members = self.ids.clone();
             self.resources.members_changed(self.me, members, &gone);
             // Those that did not know these members yet, or not any more, have not taken them. Others
@@ -640,6 +641,7 @@ impl Dlm {
                 continue;
             }
             let mut value = master.engine.value();
+            let linux = self.rules(&entry.id).compat == Compat::Linux;
             // A writer that vanished, or an own one that is gone, is dropped, and the value marked,
             // only where this node acts. By now it may not.
             value.maybe_stale |= master
@@ -648,7 +650,8 @@ impl Dlm {
                 .chain(master.engine.converting())
                 .filter(|view| {
                     let life = view.key.life();
-                    view.valblk && (self.is_me(life) || !self.is_member(life))
+                    let own = self.is_me(life);
+                    view.valblk && (own || !self.is_member(life)) || linux && own
                 })
                 .any(|view| view.granted.is_some_and(|(mode, _)| mode.writes_value()));
             let resource = entry.id.clone();

@@ -472,6 +472,8 @@ pub(crate) struct Owned {
     pub(crate) deadline: Option<Instant>,
     pub(crate) blocking: bool,
     pub(crate) valblk: bool,
+    /// It was granted a mode to write in when its client was gone, which wrote nothing under it.
+    pub(crate) late: bool,
     /// Its last call had NODLCKBLK: it goes when it is in the way.
     pub(crate) yields: bool,
     /// Its last call had PERSISTENT: it outlives its session.

@@ -114,12 +114,17 @@ impl Trees {
         });
     }
 
-    /// A lock is gone. Which one above it has none beneath it any more.
-    fn forget(&mut self, lock: LockId) -> Option<LockId> {
-        // Only those of a client that is gone may go before what is beneath them.
+    /// What is beneath a lock whose client is gone goes by itself, whoever has the lock then.
+    pub(crate) fn part(&mut self, lock: LockId) {
         for child in self.children.remove(&lock).into_iter().flatten() {
             self.parents.remove(&child);
         }
+    }
+
+    /// A lock is gone. Which one above it has none beneath it any more.
+    fn forget(&mut self, lock: LockId) -> Option<LockId> {
+        // Only those of a client that is gone may go before what is beneath them.
+        self.part(lock);
         let parent = self.parents.remove(&lock)?;
         let beneath = self.children.get_mut(&parent)?;
         beneath.remove(&lock);

@@ -328,6 +328,7 @@ impl Node {
                     let (id, value_len) = (lockspace.id, lockspace.value_len);
                     let (fairness, compat) = (lockspace.fairness, lockspace.compat);
                     self.dlm.add_compat_space(id, value_len, fairness, compat);
+                    self.dlm.accept_appointments(now);
                     if origin.is_some() || !Mutant::RulesOfSnapshotForgotten.active() {
                         self.guard(&lockspace);
                     }

@@ -11,7 +11,7 @@ use mainstay_wire::{
 };
 
 /// Most waits of circles that one answer tells, so that it stays within the length of a message.
-const WAITS_MAX: usize = 512;
+const WAITS_MAX: usize = 256;
 
 impl Node {
     /// A client asks for a set, or for several conversions or unlocks.

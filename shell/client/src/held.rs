@@ -127,6 +127,9 @@ impl Held {
     pub(crate) fn as_converted(&self, mode: LockMode) -> LockCall {
         let mut call = self.call(mode);
         call.blocking = self.blocking;
+        if self.persistent {
+            call.flags |= Flags::PERSISTENT;
+        }
         if self.reads_value && !publishes(self.mode(), mode) {
             call.flags |= Flags::VALBLK;
         }

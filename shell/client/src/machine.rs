@@ -438,7 +438,15 @@ impl Machine {
     pub(crate) fn call(&mut self, ask: Ask) -> Result<u64, Refusal> {
         let kind = Kind::of(&ask);
         let request = self.last_request + 1;
+        let several = self.concerned(&ask);
+        let tree = self.tree_of(&ask);
         let start = self.encode(request, ask)?;
+        if let Some(ones) = several {
+            self.several.insert(request, ones);
+        }
+        if let Some(handles) = tree {
+            self.trees.insert(request, handles);
+        }
         if let Some(keep) = &mut self.keep {
             keep.asked(request, &self.output[start..]);
         }
@@ -656,10 +664,20 @@ impl Machine {
                 });
             }
         }
-        let one = |&handle| One { handle, mode: None };
-        self.several
-            .insert(request, handles.iter().map(one).collect());
         Ok(request)
+    }
+
+    /// The locks that a call converts or unlocks in bulk, if some of them are watched. They may be those of
+    /// guards also where the call is made by their handles.
+    fn concerned(&self, ask: &Ask) -> Option<Vec<One>> {
+        let one = |handle| One { handle, mode: None };
+        let ones: Vec<One> = match ask {
+            Ask::UnlockMany { locks } => locks.iter().map(|lock| one(lock.handle)).collect(),
+            Ask::ConvertMany { locks, .. } => locks.iter().map(|lock| one(lock.handle)).collect(),
+            _ => return None,
+        };
+        let watched = |one: &One| self.locks.get(&one.handle).is_some();
+        ones.iter().any(watched).then_some(ones)
     }
 
     /// A watched lock, while it lives.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::frame;
 use mainstay_base::{Entropy, LockspaceId, ResourceName, ValueVersion};
-use mainstay_wire::lock::Granted;
+use mainstay_wire::{lock::Granted, sets::UnlockOne};
 
 /// What the machine has to send, as the daemon reads it.
 fn sent(machine: &mut Machine) -> Vec<FromClient> {
@@ -428,4 +428,40 @@ fn a_lock_that_was_taken_is_gone() {
         assert_eq!(asks(&mut m), expected);
         assert_eq!(m.watched(handle).is_none(), released);
     }
+}
+
+/// Protects the owner of a guard from believing in it after the same program has released the lock by a call
+/// on handles: one for several, one for a tree, or one for all that the session has.
+#[test]
+fn calls_by_handles_end_guards() {
+    let mut machine = Machine::default();
+    let handles: Vec<Handle> = (0..4).map(|_| held(&mut machine)).collect();
+    let locks = handles[..1].iter().map(|&handle| UnlockOne {
+        handle,
+        flags: Flags::NONE,
+        value: None,
+    });
+    let several = machine.call(Ask::UnlockMany {
+        locks: locks.collect(),
+    });
+    let results = vec![Ok(OneDone::Unlocked { version: None })];
+    done(&mut machine, several.unwrap(), Ok(Answer::Many { results }));
+    assert!(machine.watched(handles[0]).is_none());
+    assert!(machine.watched(handles[1]).is_some());
+    let all = machine.call(Ask::UnlockTree {
+        handle: None,
+        itself: false,
+    });
+    let later = held(&mut machine);
+    done(
+        &mut machine,
+        all.unwrap(),
+        Ok(Answer::TreeUnlocked { released: 3 }),
+    );
+    assert!(
+        handles
+            .iter()
+            .all(|handle| machine.watched(*handle).is_none())
+    );
+    assert!(machine.watched(later).is_some(), "it was asked for later");
 }

@@ -54,11 +54,9 @@ impl Machine {
             Some(lock) if itself && !lock.idle() => return Err(Refusal::Busy),
             Some(_) => {}
         }
-        let mut handles = self.locks.sorted_keys();
-        handles.retain(|&handle| itself && handle == root || self.is_beneath(handle, root));
         let handle = Some(root);
         let request = self.call(Ask::UnlockTree { handle, itself })?;
-        for handle in &handles {
+        for handle in self.trees.get(&request).into_iter().flatten() {
             if let Some(lock) = self.locks.get_mut(handle)
                 && lock.idle()
             {
@@ -68,8 +66,19 @@ impl Machine {
                 });
             }
         }
-        self.trees.insert(request, handles);
         Ok(request)
+    }
+
+    /// The watched locks that a call releases as a tree, or as all that the session has.
+    pub(super) fn tree_of(&self, ask: &Ask) -> Option<Vec<Handle>> {
+        let &Ask::UnlockTree { handle, itself } = ask else {
+            return None;
+        };
+        let mut handles = self.locks.sorted_keys();
+        if let Some(root) = handle {
+            handles.retain(|&handle| itself && handle == root || self.is_beneath(handle, root));
+        }
+        Some(handles)
     }
 
     /// Brings the states of locks up to date with the end of a call that releases a tree.

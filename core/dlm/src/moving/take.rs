@@ -1,10 +1,11 @@
 //! The other members' side of a move: they keep silent, and one of them becomes the master.
 
-use super::{Asked, heat::Heat};
+use super::{Asked, Dropped, heat::Heat};
 use crate::{
     Dlm, Life,
     directory::Entry,
     master::{Key, Master},
+    names::Place,
     table::State,
 };
 use mainstay_base::{Epoch, Instant, Mutant, NodeId};
@@ -52,7 +53,9 @@ impl Dlm {
         // What follows its tree is taken in any case.
         let more = if me { self.new_trees(&names) } else { 0 };
         let weightless = self.moves.config.weight(self.me) == 0;
-        let unfit = me && (!self.active || more > 0 && weightless);
+        // Whose rules hold there it has to know.
+        let unknown = me && names.iter().any(|name| !self.spaces.has(name.space));
+        let unfit = me && (!self.active || unknown || more > 0 && weightless);
         // What a node that leaves has yet to say must not be kept back.
         if self.leaving || unfit || more > 0 && self.has_its_share(now, more) {
             return self.send(from.0, Body::MoveRefused { serial });
@@ -190,12 +193,13 @@ impl Dlm {
         for &place in &places {
             self.note_moved(now, place);
         }
+        // What is gone must not be in the way of what was asked for after it.
+        for dropped in asked.dropped {
+            self.drop_again(now, dropped);
+        }
         for place in places {
             self.mastered(now, place);
             self.cancel_again(now, place);
-        }
-        for dropped in asked.dropped {
-            self.drop_again(now, dropped);
         }
         if self.leaving {
             self.hand_over();
@@ -204,16 +208,26 @@ impl Dlm {
 
     /// What a master gave away is another's from now on, neither being this node.
     pub(super) fn flip(&mut self, now: Instant, asked: Asked, to: NodeId) {
+        let mut turned = Vec::new();
         for resource in &asked.names {
             if let Some(place) = self.resources.place(resource)
                 && matches!(self.resources.get(place).state, State::Moving(_))
             {
-                self.change_master(now, place, to);
+                self.resources.get_mut(place).state = self.at(place, to);
+                turned.push(place);
             }
             self.enter_move(now, resource, to);
         }
-        for dropped in asked.dropped {
+        self.turned(now, asked.dropped, turned, to);
+    }
+
+    /// Resources have another master, which is told of what is gone before it is asked for anything.
+    fn turned(&mut self, now: Instant, dropped: Vec<Dropped>, places: Vec<Place>, to: NodeId) {
+        for dropped in dropped {
             self.drop_again(now, dropped);
+        }
+        for place in places {
+            self.change_master(now, place, to);
         }
     }
 
@@ -234,21 +248,19 @@ impl Dlm {
 
     /// Nothing came of a batch: what was kept back goes to the master, if it is there.
     pub(super) fn resume(&mut self, now: Instant, master: NodeId, asked: Asked) {
+        let mut turned = Vec::new();
         for resource in &asked.names {
             let Some(place) = self.resources.place(resource) else {
                 continue;
             };
-            let entry = self.resources.get_mut(place);
-            match entry.state {
-                State::Moving(at) if at == master => entry.state = State::At(master),
-                State::At(at) if at == master => {}
+            match self.resources.get(place).state {
+                State::Moving(at) | State::At(at) if at == master => {}
                 _ => continue,
             }
-            self.change_master(now, place, master);
+            self.resources.get_mut(place).state = self.at(place, master);
+            turned.push(place);
         }
-        for dropped in asked.dropped {
-            self.drop_again(now, dropped);
-        }
+        self.turned(now, asked.dropped, turned, master);
     }
 }
 

@@ -140,6 +140,7 @@ impl Dlm {
         for &lock in &left {
             self.promises.forget(lock);
             self.owners.remove(lock);
+            self.trees.part(lock);
             self.stop_watching(now, lock);
             let owned = self.locks.get_mut(&lock).expect("listed above");
             owned.blocking = false;

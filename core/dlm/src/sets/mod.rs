@@ -186,6 +186,11 @@ impl Sets {
         ended
     }
 
+    /// The call on a lock is not part of another any more.
+    pub(crate) fn leave_call(&mut self, lock: LockId) {
+        self.parts.remove(&lock);
+    }
+
     fn unset_timer(&mut self, number: Number, set: &Gathering) {
         for at in [set.deadline, set.patience].into_iter().flatten() {
             self.timers.remove(&(at, number));
