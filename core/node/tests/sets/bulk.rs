@@ -163,7 +163,7 @@ fn bulk_calls_end_however_their_parts_do() {
 /// waits, and what is beyond is still refused as a deadlock.
 #[test]
 fn of_many_circles_some_are_told() {
-    const WAITS_MAX: usize = 512;
+    const WAITS_MAX: usize = 256;
     let mut w = World::new(1, FencePolicy::Lease);
     w.settle();
     for session in 1..=3 {
