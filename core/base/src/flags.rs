@@ -48,10 +48,13 @@ impl Flags {
     pub const FORCEUNLOCK: Flags = Flags(0x2_0000);
     /// Where the priority of a call stands, 0 to 7, in a lockspace that goes by priorities.
     pub const PRIORITY: Flags = Flags(0x70_0000);
+    /// A persistent lock that also outlives its node, and all nodes: it stands in the replicated log. Not
+    /// a flag of libdlm.
+    pub const SURVIVE: Flags = Flags(0x80_0000);
     /// Every flag of this release.
-    pub const ALL: Flags = Flags(0x73_bff9);
+    pub const ALL: Flags = Flags(0xf3_bff9);
 
-    const NAMES: [(Flags, &'static str); 15] = [
+    const NAMES: [(Flags, &'static str); 16] = [
         (Flags::NOQUEUE, "NOQUEUE"),
         (Flags::VALBLK, "VALBLK"),
         (Flags::QUECVT, "QUECVT"),
@@ -67,6 +70,7 @@ impl Flags {
         (Flags::ALTPR, "ALTPR"),
         (Flags::ALTCW, "ALTCW"),
         (Flags::FORCEUNLOCK, "FORCEUNLOCK"),
+        (Flags::SURVIVE, "SURVIVE"),
     ];
 
     /// The bits that have no meaning in this release.

@@ -112,11 +112,21 @@ pub enum Mutant {
     UnheardNotTold,
     /// A client of a kept session goes by the lease page alone, as if it could not end unseen.
     KeptValidByPage,
+    /// Who comes to master a resource does not look which locks on it survived their nodes.
+    SurvivorNotInstalled,
+    /// Locks that survive their node are dropped with it.
+    SurvivorDroppedAtProof,
+    /// A client is told of a lock that survives its node before the log has it.
+    ToldBeforeRecorded,
+    /// A lock that survives its node is released before the log says so.
+    ReleasedBeforeLog,
+    /// A surviving lock that is adopted stays under its old owner with the master.
+    AdoptedUnderOldKey,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 53] = [
+    pub const ALL: [Mutant; 58] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -170,6 +180,11 @@ impl Mutant {
         Mutant::RepeatedCarriedOut,
         Mutant::UnheardNotTold,
         Mutant::KeptValidByPage,
+        Mutant::SurvivorNotInstalled,
+        Mutant::SurvivorDroppedAtProof,
+        Mutant::ToldBeforeRecorded,
+        Mutant::ReleasedBeforeLog,
+        Mutant::AdoptedUnderOldKey,
     ];
 
     /// Whether this bug is switched on in this thread.

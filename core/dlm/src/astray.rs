@@ -102,7 +102,7 @@ impl Dlm {
         let (mut with_it, mut by_it) = (false, false);
         for owned in entry.locks.iter().filter_map(|lock| self.locks.get(lock)) {
             with_it |= owned.sent;
-            by_it |= owned.granted.is_some() || owned.ticket.is_some();
+            by_it |= owned.shows_master() || owned.ticket.is_some();
         }
         if with_it && !by_it {
             return;

@@ -83,7 +83,7 @@ impl Dlm {
         match owned.pending {
             Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_) => {}
             Pending::Update { .. } => owned.unsure |= owned.sent,
-            Pending::None | Pending::Unlock { .. } => return,
+            Pending::None | Pending::Unlock { .. } | Pending::Recording { .. } => return,
         }
         let resource = &self.resources.peek(owned.place).id;
         self.contention

@@ -42,6 +42,7 @@ mod release;
 mod report;
 mod scan;
 mod sets;
+mod surviving;
 mod table;
 mod tree;
 mod values;
@@ -52,7 +53,7 @@ use mainstay_base::{
     LockspaceId, NodeId, ResourceName, SessionId, Token, VALUE_LEN_MAX, Value, VictimPolicy,
 };
 use mainstay_lock::Rules;
-use mainstay_membership::View;
+use mainstay_membership::{SurvivorStep, View};
 use mainstay_recorder::Recorder;
 use mainstay_wire::{
     client::{Answer, Handle},
@@ -83,6 +84,7 @@ pub use report::{OwnedView, SpaceCounts};
 pub use scan::{LOCKS_PER_QUEUE, Scan, Wanted};
 use sets::Sets;
 pub use sets::{Fault, SetCall};
+use surviving::Surviving;
 use table::{Owned, ResourceTable};
 pub use tree::ChildCall;
 use work::Works;
@@ -218,8 +220,11 @@ pub enum Out {
     },
     /// A purge that was asked for by [`Dlm::purge_orphans`] is done.
     Purged(Purge),
-    /// The replicated log is to commit this move, which all members agreed upon.
-    Move(Move),
+    /// The replicated log is to commit this move, which all members agreed upon, if so much about
+    /// surviving locks has changed and no more.
+    Move(Move, u64),
+    /// The replicated log is to say this of a surviving lock.
+    Survive(SurvivorStep),
     /// What must hold does not: the node must stop rather than grant a lock wrongly.
     Fatal(String),
 }
@@ -289,6 +294,7 @@ pub struct Dlm {
     demoted: VecDeque<LockId>,
     promises: overdue::Promises,
     orphans: orphans::Orphans,
+    surviving: Surviving,
     owners: owners::Owners,
     sets: Sets,
     trees: tree::Trees,
@@ -344,6 +350,7 @@ impl Dlm {
             demoted: VecDeque::new(),
             promises: overdue::Promises::default(),
             orphans: orphans::Orphans::default(),
+            surviving: Surviving::default(),
             owners: owners::Owners::default(),
             sets: Sets::default(),
             trees: tree::Trees::default(),
@@ -397,6 +404,7 @@ impl Dlm {
         self.active = active;
         self.deadlocks.start_over(now);
         self.works.at = now;
+        self.release_survivors(now);
         while self.active {
             match self.deferred.pop_front() {
                 Some(Call::Own(lock)) => self.submit(now, lock),
@@ -612,6 +620,7 @@ impl Dlm {
     /// Timers that ran out.
     pub fn tick(&mut self, now: Instant) {
         self.work(now);
+        self.release_survivors(now);
         while let Some(&(at, lock)) = self.timers.first() {
             if at > now {
                 break;

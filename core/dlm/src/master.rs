@@ -72,7 +72,7 @@ impl Dlm {
         let rules = self.rules(resource);
         let entry = self.resources.get_mut(place);
         let locks = &self.locks;
-        let held = |lock| locks.get(lock).is_some_and(|owned| owned.granted.is_some());
+        let held = |lock| locks.get(lock).is_some_and(Owned::shows_master);
         match entry.state {
             State::LookingUp => {}
             // It remembers one who has forgotten the resource.
@@ -87,6 +87,7 @@ impl Dlm {
             heat: Heat::default(),
         }));
         self.note_master(now, place, true);
+        self.install_survivors(now, place);
         self.mastered(now, place);
     }
 
@@ -451,7 +452,9 @@ fn apply_pending(
         }
         Pending::Unlock { flags, value } => engine.unlock(key, *flags, value.as_ref(), effects),
         // Ranges are not the engine's.
-        Pending::Update { .. } | Pending::Range(_) | Pending::None => Ok(()),
+        Pending::Update { .. } | Pending::Range(_) | Pending::Recording { .. } | Pending::None => {
+            Ok(())
+        }
     }
 }
 

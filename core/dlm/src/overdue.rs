@@ -79,9 +79,11 @@ fn ignored(owned: &Owned, mode: LockMode) -> bool {
     let goes = match &owned.pending {
         Pending::Unlock { .. } => true,
         Pending::Convert { mode: to, .. } => to.compatible(mode),
-        Pending::Request { .. } | Pending::Update { .. } | Pending::Range(_) | Pending::None => {
-            false
-        }
+        Pending::Request { .. }
+        | Pending::Update { .. }
+        | Pending::Range(_)
+        | Pending::Recording { .. }
+        | Pending::None => false,
     };
     owned.granted.is_some_and(|held| !held.compatible(mode)) && !goes
 }
@@ -120,6 +122,10 @@ impl Dlm {
                     "a lock on ranges has no response time; give the ranges up when told",
                 );
             }
+            Some(_) if release => self.no_survivor(lock, "have taken away")?,
+            None | Some(_) => {}
+        }
+        match within {
             Some(Duration::ZERO) => return invalid("a response time is at least 1 ms"),
             Some(_) if !self.locks.get(&lock).is_some_and(|owned| owned.blocking) => {
                 return invalid(

@@ -205,6 +205,7 @@ impl Dlm {
                 late: false,
                 yields: call.flags.contains(Flags::NODLCKBLK),
                 persistent: call.flags.contains(Flags::PERSISTENT),
+                recorded: false,
                 adoption_unsaid: false,
                 value: None,
                 unsure: false,
@@ -276,6 +277,7 @@ impl Dlm {
             return Err(Refusal::Invalid(why));
         }
         self.may_persist(lock, call.flags)?;
+        self.no_survivor(lock, "convert")?;
         let owned = self.locks.get(&lock).expect("found above");
         let from = owned.granted.unwrap_or(LockMode::Nl);
         let space = self.resources.peek(owned.place).id.space;
@@ -351,7 +353,10 @@ impl Dlm {
                 let again = self.too_late(lock).map_err(|_| Refusal::Busy);
                 self.done(session, request, again);
             }
-            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => {
+            Pending::None
+            | Pending::Unlock { .. }
+            | Pending::Update { .. }
+            | Pending::Recording { .. } => {
                 self.done(session, request, self.too_late(lock));
             }
         }
@@ -372,7 +377,10 @@ impl Dlm {
                 self.finish(now, lock, Err(Refusal::TimedOut), true);
             }
             Pending::Convert { .. } | Pending::Range(_) => self.cancel_pending(now, lock),
-            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => {}
+            Pending::None
+            | Pending::Unlock { .. }
+            | Pending::Update { .. }
+            | Pending::Recording { .. } => {}
         }
     }
 
@@ -406,7 +414,8 @@ impl Dlm {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
-        if owned.sent || owned.pending == Pending::None {
+        let in_log = owned.recorded || matches!(owned.pending, Pending::Recording { .. });
+        if owned.sent || owned.pending == Pending::None || in_log {
             return;
         }
         let resource = self.resources.get(owned.place);
@@ -458,6 +467,9 @@ impl Dlm {
         let Some(owned) = self.locks.get(&lock) else {
             return true;
         };
+        if owned.recorded {
+            return true; // The log names its owner, and whoever comes to master it begins there.
+        }
         let resource = self.resources.get(owned.place);
         match resource.state {
             State::At(master) => master == from,
@@ -498,7 +510,10 @@ impl Dlm {
                 return self.on_unlocked(now, lock, version);
             }
             Pending::Range(_) => return self.on_range_granted(now, lock, &granted),
-            Pending::None | Pending::Update { .. } => return,
+            Pending::None | Pending::Update { .. } | Pending::Recording { .. } => return,
+        }
+        if owned.recorded {
+            return;
         }
         let held = owned.granted.replace(granted.mode);
         if let Some(held) = held {
@@ -514,6 +529,9 @@ impl Dlm {
         self.begin_peace(now, lock, gains);
         self.note(now, Op::Granted, lock, Some(granted.mode));
         self.promises.heeded(lock);
+        if self.begin_recording(lock) {
+            return;
+        }
         self.finish(now, lock, Ok(Answer::Granted(granted)), false);
     }
 
@@ -554,7 +572,7 @@ impl Dlm {
             why = Refusal::TimedOut;
         }
         match owned.pending {
-            Pending::None | Pending::Update { .. } => {}
+            Pending::None | Pending::Update { .. } | Pending::Recording { .. } => {}
             _ => self.finish(now, lock, Err(why), false),
         }
     }
@@ -591,6 +609,9 @@ impl Dlm {
         if there && owned.blocking && blocks && !matches!(owned.pending, Pending::Unlock { .. }) {
             if self.sets.keep_notice(lock, mode) {
                 return;
+            }
+            if matches!(owned.pending, Pending::Recording { .. }) {
+                return self.surviving.keep_notice(lock, mode);
             }
             if self.keep_from_holder(now, lock, mode) {
                 return;
@@ -645,7 +666,10 @@ impl Dlm {
             Pending::Request { .. } => result.is_err(),
             Pending::Unlock { .. } => result.is_ok(),
             Pending::Range(_) => !self.ranges.contains(&lock),
-            Pending::Convert { .. } | Pending::Update { .. } | Pending::None => false,
+            Pending::Convert { .. }
+            | Pending::Update { .. }
+            | Pending::Recording { .. }
+            | Pending::None => false,
         };
         let stays = matches!(pending, Pending::Unlock { .. }) && !ends;
         let held = owned.granted;
@@ -696,79 +720,6 @@ impl Dlm {
         }
     }
 
-    /// Removes a lock whose client died, whatever its state.
-    pub(crate) fn drop_lock(&mut self, now: Instant, lock: LockId, invalidate: bool) {
-        self.drop_as(now, lock, invalidate, Op::Dropped);
-    }
-
-    /// The same, noted in another way.
-    pub(crate) fn drop_as(&mut self, now: Instant, lock: LockId, invalidate: bool, op: Op) {
-        let writer = self.dies_writing(lock);
-        // Who was not told of it yet did not write under it.
-        let told = !self.sets.gathers(lock);
-        self.let_go(now, lock, invalidate && writer && told, op);
-    }
-
-    /// Removes a lock whatever its state, without a word to its client. `invalidate`: the value
-    /// block is to be marked. `op`: how it is noted.
-    pub(crate) fn let_go(&mut self, now: Instant, lock: LockId, invalidate: bool, op: Op) {
-        let Some(owned) = self.locks.get(&lock) else {
-            return;
-        };
-        let held = owned.granted;
-        self.note(now, op, lock, held);
-        let Some(owned) = self.locks.get(&lock) else {
-            return;
-        };
-        if owned.sent || owned.granted.is_some() {
-            self.tell_dropped(now, lock, invalidate);
-        }
-        self.erase(now, lock);
-    }
-
-    fn tell_dropped(&mut self, now: Instant, lock: LockId, invalidate: bool) {
-        let owned = self.locks.get(&lock).expect("the caller found it");
-        self.tell_master_dropped(now, owned.place, lock, invalidate);
-    }
-
-    /// Tells the master of a resource that a lock is gone, or keeps it back until it may be told.
-    pub(crate) fn tell_master_dropped(
-        &mut self,
-        now: Instant,
-        place: Place,
-        lock: LockId,
-        invalidate: bool,
-    ) {
-        if self.keep_back_drop(place, lock, invalidate) {
-            return;
-        }
-        let resource = self.resources.get(place);
-        let body = Body::Drop {
-            resource: resource.id.clone(),
-            lock,
-            invalidate,
-        };
-        match &resource.state {
-            State::At(master) => {
-                let to = *master;
-                let resource = resource.id.clone();
-                self.send(to, body);
-                if invalidate && let Some(member) = self.view.member(to) {
-                    self.suspect(now, (to, member.incarnation), resource);
-                }
-            }
-            State::Mine(_) => self.master_call(now, self.my_life(), body),
-            // The next master will not be told of the lock.
-            State::Lost(dead) => {
-                if invalidate {
-                    let (dead, resource) = (dead.life(), resource.id.clone());
-                    self.suspect(now, dead, resource);
-                }
-            }
-            State::LookingUp | State::Forgetting | State::Moving(_) => {}
-        }
-    }
-
     pub(crate) fn erase(&mut self, now: Instant, lock: LockId) {
         let Some(owned) = self.locks.remove(&lock) else {
             return;
@@ -788,6 +739,7 @@ impl Dlm {
         self.deadlocks.wait_ends(lock);
         self.promises.forget(lock);
         self.kept.forget(lock);
+        self.surviving.forget(lock);
         self.orphans.forget(lock);
         self.owners.remove(lock);
         self.sets.forget(lock);

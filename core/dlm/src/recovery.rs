@@ -293,7 +293,7 @@ impl Dlm {
         rebuild.unheard |= !clean && rebuild.awaited.contains(&dead);
         let (gone, kept): (Vec<_>, _) = std::mem::take(&mut rebuild.keys)
             .into_iter()
-            .partition(|(_, key)| key.life() == dead);
+            .partition(|(_, key)| key.life() == dead && !self.surviving.is_recorded(*key));
         rebuild.keys = kept;
         for (place, key) in gone {
             // One that is rebuilt already is purged as any other.
@@ -451,7 +451,7 @@ impl Dlm {
     fn knows_master(&self, place: Place) -> bool {
         let locks = &self.resources.peek(place).locks;
         let owned = locks.iter().filter_map(|lock| self.locks.get(lock));
-        let mut shown = owned.map(|owned| owned.granted.is_some() || owned.ticket.is_some());
+        let mut shown = owned.map(|owned| owned.shows_master() || owned.ticket.is_some());
         shown.any(|shown| shown) || locks.is_empty()
     }
 
@@ -494,6 +494,9 @@ impl Dlm {
         };
         for lock in locks {
             let key = Key::of(from, lock.lock);
+            if self.surviving.is_ghost(key) {
+                continue;
+            }
             let granted = lock.granted;
             let lock = match to_engine(lock) {
                 Ok(lock) => lock,
@@ -563,7 +566,7 @@ impl Dlm {
         let entry = self.resources.get_mut(place);
         if !matches!(entry.state, State::Mine(_)) {
             let locks = &self.locks;
-            let held = |lock| locks.get(lock).is_some_and(|owned| owned.granted.is_some());
+            let held = |lock| locks.get(lock).is_some_and(Owned::shows_master);
             if from != me && entry.locks.iter().any(held) {
                 self.out.push(Out::Fatal(format!(
                     "node {} restates locks on {}, on which this node has locks with another master",
@@ -695,9 +698,12 @@ fn in_messages(locks: Vec<RestatedLock>) -> Vec<Vec<RestatedLock>> {
 
 /// A lock as its owner tells the next master, if there is anything to tell.
 fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
+    if owned.recorded {
+        return None; // Whoever rebuilds knows it from the log.
+    }
     let granted = owned.granted.map(|mode| (mode, owned.token));
     let (pending, publish) = match &owned.pending {
-        Pending::None | Pending::Update { .. } => (None, None),
+        Pending::None | Pending::Update { .. } | Pending::Recording { .. } => (None, None),
         Pending::Request { mode, flags } => (Some((*mode, *flags)), None),
         Pending::Convert { mode, flags, value } => (Some((*mode, *flags)), value.clone()),
         // A release has done its work once the lock is down to NL, with what it says of the value.

@@ -1,15 +1,17 @@
-//! Releases of locks by their clients.
+//! Releases of locks, by their clients or without a word of theirs.
 
 use crate::{
     Dlm, UnlockCall,
+    names::Place,
     sets::Entry,
     table::{Pending, State},
     values::says_no_value,
 };
-use mainstay_base::{Instant, LockMode, SessionId};
+use mainstay_base::{Instant, LockId, LockMode, SessionId};
 use mainstay_recorder::Op;
 use mainstay_wire::{
     client::Answer,
+    dlm::Body,
     lock::{Flags, Refusal},
 };
 
@@ -51,6 +53,10 @@ impl Dlm {
             self.let_go(now, lock, false, Op::Unlocked);
             return Ok(Some(gone));
         }
+        if self.begin_taking_out(now, lock, request, &call)? {
+            self.is_entry(lock, entry);
+            return Ok(None);
+        }
         let owned = self.locks.get_mut(&lock).expect("found above");
         let writer = owned.granted.is_some_and(LockMode::writes_value);
         let publishes = writer && call.value.is_some();
@@ -70,5 +76,81 @@ impl Dlm {
         let invalidate = writer && call.flags.contains(Flags::IVVALBLK);
         self.let_go(now, lock, invalidate, Op::Unlocked);
         Ok(Some(gone))
+    }
+
+    /// Removes a lock whose client died, whatever its state.
+    pub(crate) fn drop_lock(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+        self.drop_as(now, lock, invalidate, Op::Dropped);
+    }
+
+    /// The same, noted in another way.
+    pub(crate) fn drop_as(&mut self, now: Instant, lock: LockId, invalidate: bool, op: Op) {
+        let writer = self.dies_writing(lock);
+        // Who was not told of it yet did not write under it.
+        let told = !self.sets.gathers(lock);
+        self.let_go(now, lock, invalidate && writer && told, op);
+    }
+
+    /// Removes a lock whatever its state, without a word to its client. `invalidate`: the value
+    /// block is to be marked. `op`: how it is noted.
+    pub(crate) fn let_go(&mut self, now: Instant, lock: LockId, invalidate: bool, op: Op) {
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        let held = owned.granted;
+        if self.goes_by_log(now, lock, op) {
+            return;
+        }
+        self.note(now, op, lock, held);
+        let Some(owned) = self.locks.get(&lock) else {
+            return;
+        };
+        if owned.sent || owned.granted.is_some() {
+            self.tell_dropped(now, lock, invalidate);
+        }
+        self.erase(now, lock);
+    }
+
+    pub(crate) fn tell_dropped(&mut self, now: Instant, lock: LockId, invalidate: bool) {
+        let owned = self.locks.get(&lock).expect("the caller found it");
+        self.tell_master_dropped(now, owned.place, lock, invalidate);
+    }
+
+    /// Tells the master of a resource that a lock is gone, or keeps it back until it may be told.
+    pub(crate) fn tell_master_dropped(
+        &mut self,
+        now: Instant,
+        place: Place,
+        lock: LockId,
+        invalidate: bool,
+    ) {
+        if self.keep_back_drop(place, lock, invalidate) {
+            return;
+        }
+        let resource = self.resources.get(place);
+        let body = Body::Drop {
+            resource: resource.id.clone(),
+            lock,
+            invalidate,
+        };
+        match &resource.state {
+            State::At(master) => {
+                let to = *master;
+                let resource = resource.id.clone();
+                self.send(to, body);
+                if invalidate && let Some(member) = self.view.member(to) {
+                    self.suspect(now, (to, member.incarnation), resource);
+                }
+            }
+            State::Mine(_) => self.master_call(now, self.my_life(), body),
+            // The next master will not be told of the lock.
+            State::Lost(dead) => {
+                if invalidate {
+                    let (dead, resource) = (dead.life(), resource.id.clone());
+                    self.suspect(now, dead, resource);
+                }
+            }
+            State::LookingUp | State::Forgetting | State::Moving(_) => {}
+        }
     }
 }

@@ -115,7 +115,10 @@ impl Dlm {
             if master.rebuilding.is_some() {
                 continue;
             }
-            let own = |view: &LockView<Key>| view.key.life() == self.my_life();
+            // One that survives its node is the log's, and stays when the node leaves.
+            let own = |view: &LockView<Key>| {
+                view.key.life() == self.my_life() && !self.surviving.is_recorded(view.key)
+            };
             for view in master.engine.granted().filter(own) {
                 let owned = self.locks.get(&view.key.lock);
                 assert!(

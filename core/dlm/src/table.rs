@@ -78,7 +78,12 @@ impl Resource {
         if self.locks.is_empty() {
             self.locks.reserve_exact(1); // Most often it stays the only one.
         }
-        self.locks.push(lock);
+        // One that the log gives may have got its number before others.
+        let at = match self.locks.last() {
+            Some(last) if *last > lock => self.locks.partition_point(|other| *other < lock),
+            _ => self.locks.len(),
+        };
+        self.locks.insert(at, lock);
         self.idle_since = NOT_IDLE;
     }
 
@@ -421,24 +426,32 @@ pub(crate) enum Pending {
     },
     /// For a range that is not held yet.
     Range(RangeAsk),
+    /// It is granted, and the log has yet to say that it survives its node.
+    Recording {
+        mode: LockMode,
+        flags: Flags,
+    },
 }
 
 impl Pending {
     /// The mode that a request or conversion asks for.
     pub(crate) fn requested(&self) -> Option<LockMode> {
         match self {
-            Pending::Request { mode, .. } | Pending::Convert { mode, .. } => Some(*mode),
+            Pending::Request { mode, .. }
+            | Pending::Convert { mode, .. }
+            | Pending::Recording { mode, .. } => Some(*mode),
             Pending::Range(ask) => Some(ask.mode),
             Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => None,
         }
     }
 
-    /// Whether it is a request or conversion that stands in a queue if it is not granted at once.
+    /// Whether it is a request or conversion that stands in a queue if it is not granted at once, or stood
+    /// there until it was.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
-            Pending::Request { flags, .. } | Pending::Convert { flags, .. } => {
-                !flags.contains(Flags::NOQUEUE)
-            }
+            Pending::Request { flags, .. }
+            | Pending::Convert { flags, .. }
+            | Pending::Recording { flags, .. } => !flags.contains(Flags::NOQUEUE),
             Pending::Range(ask) => !ask.flags.contains(Flags::NOQUEUE),
             Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => false,
         }
@@ -478,6 +491,9 @@ pub(crate) struct Owned {
     pub(crate) yields: bool,
     /// Its last call had PERSISTENT: it outlives its session.
     pub(crate) persistent: bool,
+    /// The log says that it survives its node. Whoever masters its resource knows it from there, and
+    /// is told nothing of it.
+    pub(crate) recorded: bool,
     /// The master could not be told that it was adopted.
     pub(crate) adoption_unsaid: bool,
     /// The owner's copy of the value block, for the next master; its version and mark are what the
@@ -496,6 +512,51 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
+    /// One that the log has given to a client of this node, in the mode and with the token that it has.
+    pub(crate) fn adopted(
+        session: SessionId,
+        handle: Handle,
+        place: Place,
+        (mode, token): (LockMode, Token),
+        now: Instant,
+    ) -> Owned {
+        Owned {
+            session,
+            handle,
+            place,
+            granted: Some(mode),
+            token,
+            pending: Pending::None,
+            request: 0,
+            cancel: None,
+            sent: false,
+            timed_out: false,
+            demoted: false,
+            forced: false,
+            ticket: None,
+            deadline: None,
+            blocking: false,
+            valblk: false,
+            yields: false,
+            persistent: true,
+            late: false,
+            recorded: true,
+            adoption_unsaid: false,
+            value: None,
+            unsure: false,
+            watches: false,
+            watch_unsaid: false,
+            since: now,
+            asked: now,
+        }
+    }
+
+    /// Whether the master of its resource has granted it, as far as this node knows: one that the log
+    /// brought here shows nothing.
+    pub(crate) fn shows_master(&self) -> bool {
+        self.granted.is_some() && !self.recorded
+    }
+
     /// The mode that the pending call asks for.
     pub(crate) fn requested(&self) -> Option<LockMode> {
         self.pending.requested()
@@ -558,6 +619,6 @@ pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Bo
             lock,
             ask: *ask,
         },
-        Pending::None => Body::Cancel { resource, lock },
+        Pending::None | Pending::Recording { .. } => Body::Cancel { resource, lock },
     }
 }

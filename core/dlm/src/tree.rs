@@ -151,7 +151,10 @@ pub(crate) fn needs_parent() -> Refusal {
 
 /// Whether a lock is on its way out already, and must be waited for.
 fn goes(owned: &Owned) -> bool {
-    matches!(owned.pending, Pending::Unlock { .. })
+    matches!(
+        owned.pending,
+        Pending::Unlock { .. } | Pending::Recording { .. }
+    )
 }
 
 impl Dlm {
@@ -171,7 +174,7 @@ impl Dlm {
     ) -> Result<(), Refusal> {
         let resource = self.resource_under(session, call.parent, &call.name)?;
         self.spaces.check_has(resource.space, Want::Beneath)?;
-        if call.flags.contains(Flags::PERSISTENT) {
+        if call.flags.contains(Flags::PERSISTENT) || call.flags.contains(Flags::SURVIVE) {
             let why = "a lock beneath another ends with its session, and cannot be persistent";
             return Err(Refusal::Invalid(why.to_owned()));
         }
@@ -211,6 +214,7 @@ impl Dlm {
         if owned.granted.is_none() {
             return Err(Refusal::ParentNotGranted);
         }
+        self.no_survivor(lock, "lock anything beneath")?;
         if goes(owned) || self.trees.is_ending(lock) {
             return Err(Refusal::Busy);
         }

@@ -61,6 +61,7 @@ impl Dlm {
             return self.done(session, request, Err(no_value()));
         }
         let may = self.check_has_value(lock);
+        let may = may.and_then(|()| self.no_survivor(lock, "change the value block under"));
         if let Err(why) = may.and_then(|()| self.may_update(lock, &update).map_err(invalid)) {
             return self.done(session, request, Err(why));
         }
@@ -111,6 +112,7 @@ impl Dlm {
             return Err(no_value());
         }
         self.check_has_value(lock)?;
+        self.no_survivor(lock, "watch the value block by")?;
         let owned = self.locks.get_mut(&lock).expect("handles name locks");
         if owned.granted.is_none() || matches!(owned.pending, Pending::Unlock { .. }) {
             return Err(Refusal::Busy);

@@ -207,7 +207,8 @@ impl Dlm {
     }
 
     /// Whether nothing has to catch up, or to be restated.
-    pub(crate) fn has_restated(&self) -> bool {
+    #[must_use]
+    pub fn has_restated(&self) -> bool {
         self.works.catching_up.is_none() && self.works.restating.is_empty()
     }
 
@@ -280,6 +281,7 @@ impl Dlm {
         // A clean departure leaves nothing in doubt, if its value came and all were heard.
         let clean = rebuild.clean && !rebuild.unheard && !rebuild.suspects.contains(&resource);
         let certain = clean && handed.is_some() || Mutant::StaleMarkOmitted.active();
+        self.restate_survivors(now, place);
         let Some(master) = self.resources.get_mut(place).master() else {
             return;
         };
@@ -333,7 +335,7 @@ impl Dlm {
             .granted()
             .chain(engine.converting())
             .chain(engine.waiting())
-            .filter(|view| view.key.life() == dead)
+            .filter(|view| view.key.life() == dead && !self.surviving.is_recorded(view.key))
             .map(|view| {
                 let writer = view.granted.is_some_and(|(mode, _)| mode.writes_value());
                 let said = rebuild.is_some_and(|r| r.doubted.contains(&view.key.lock));
@@ -369,6 +371,7 @@ impl Dlm {
         };
         let (dropped, took) = (rebuild.dropped, now.since(rebuild.since));
         self.departed.remove(&dead);
+        self.lay_ghosts();
         self.note_recovery(now, dead, Phase::Done);
         self.out.push(crate::Out::Event {
             what: What::RecoveryDone {

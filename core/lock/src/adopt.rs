@@ -1,7 +1,8 @@
 //! A granted lock gets another owner.
 
-use crate::{Effect, Resource};
+use crate::{Effect, Resource, queue::Held};
 use core::fmt::Debug;
+use mainstay_base::{LockMode, Token};
 
 impl<K: Copy + Ord + Debug> Resource<K> {
     /// The lock has another owner, who knows nothing of what the last one was told: if it wants
@@ -26,5 +27,46 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         }
         self.tell_converting_blockers(out);
         true
+    }
+
+    /// A granted lock is known by another key from now on, and has another owner with it, as
+    /// [`Resource::adopted`] has it. Returns whether it was known; while the resource is being rebuilt,
+    /// nobody is told anything.
+    pub fn rekey(&mut self, from: K, to: K, wants_bast: bool, out: &mut Vec<Effect<K>>) -> bool {
+        if let Some(rebuild) = &mut self.rebuild {
+            return rebuild.rekey(from, to, wants_bast);
+        }
+        let Ok(index) = self.find_granted(from) else {
+            return false;
+        };
+        let held = Held {
+            key: to,
+            ..self.granted.remove(index)
+        };
+        self.insert_granted(held);
+        self.adopted(to, wants_bast, out)
+    }
+
+    /// Adds a granted lock that is known from elsewhere than its owner to a resource without locks that
+    /// has just come to be mastered here, or to one where it is granted already.
+    ///
+    /// # Panics
+    /// If the lock cannot be held beside those that are: exclusion is broken already.
+    pub fn install(&mut self, key: K, mode: LockMode, token: Token, wants_bast: bool) {
+        self.raise_floor(token);
+        if self.find_granted(key).is_ok() {
+            return;
+        }
+        self.held.add(mode);
+        self.insert_granted(Held {
+            key,
+            token,
+            mode,
+            told: None,
+            wants_bast,
+            valblk: false,
+            watches: false,
+        });
+        self.check_cheaply();
     }
 }

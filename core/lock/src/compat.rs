@@ -14,13 +14,15 @@ use mainstay_base::{Compat, LockMode, Mutant, ValueBlock};
 const VMS: Flags = Flags::ALL
     .without(Flags::CONVDEADLK)
     .without(Flags::PERSISTENT)
+    .without(Flags::SURVIVE)
     .without(Flags::NOQUEUEBAST)
     .without(Flags::HEADQUE)
     .without(Flags::NOORDER)
     .without(Flags::ALTPR)
     .without(Flags::ALTCW);
 /// What the SA Forum's lock service knows of them.
-const SAF: Flags = Flags(Flags::NOQUEUE.0 | Flags::PERSISTENT.0 | Flags::PRIORITY.0);
+const SAF: Flags =
+    Flags(Flags::NOQUEUE.0 | Flags::PERSISTENT.0 | Flags::SURVIVE.0 | Flags::PRIORITY.0);
 
 /// A new lock in this mode, with these flags: as which it counts.
 ///
@@ -32,6 +34,10 @@ pub fn admit_request(compat: Compat, mode: LockMode, flags: Flags) -> Result<Fla
         Compat::Linux => without_effect(mode, flags.without(Flags::IVVALBLK)),
         Compat::Vms => known(compat, flags, VMS)?,
         Compat::Saf => known(compat, flags, SAF)?,
+    };
+    let flags = match flags.contains(Flags::SURVIVE) {
+        true => flags | Flags::PERSISTENT,
+        false => flags,
     };
     if compat == Compat::Saf && !matches!(mode, LockMode::Pr | LockMode::Ex) {
         return Err(Invalid::CompatMode { compat, mode });

@@ -59,6 +59,11 @@ pub enum Invalid {
         /// NOQUEUE or NODLCKWT.
         with: Flags,
     },
+    /// What survives its node must be all that there is to know of the lock.
+    #[error(
+        "a lock that survives its node does not use the value block: leave VALBLK or SURVIVE out"
+    )]
+    SurviveWithValue,
     /// ALTPR and ALTCW in one call.
     #[error("ALTPR and ALTCW name two alternates, and a call has one; leave one out")]
     TwoAlternates,
@@ -166,6 +171,7 @@ const FOR_REQUEST: Flags = Flags::ALL
     .without(Flags::FORCEUNLOCK);
 const FOR_CONVERSION: Flags = Flags::ALL
     .without(Flags::EXPEDITE)
+    .without(Flags::SURVIVE)
     .without(Flags::FORCEUNLOCK);
 
 fn only(flags: Flags, allowed: Flags, operation: &'static str) -> Result<(), Invalid> {
@@ -208,6 +214,9 @@ fn common(from: Option<LockMode>, to: LockMode, flags: Flags) -> Result<(), Inva
 pub fn check_request(mode: LockMode, flags: Flags) -> Result<(), Invalid> {
     only(flags, FOR_REQUEST, "a request")?;
     common(None, mode, flags)?;
+    if flags.contains(Flags::SURVIVE | Flags::VALBLK) {
+        return Err(Invalid::SurviveWithValue);
+    }
     if flags.contains(Flags::EXPEDITE) {
         if mode != LockMode::Nl {
             return Err(Invalid::ExpediteMode { mode });

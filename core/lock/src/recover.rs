@@ -126,6 +126,16 @@ impl<K: Copy + Ord> Rebuild<K> {
         self.locks.len() < before
     }
 
+    pub(crate) fn rekey(&mut self, from: K, to: K, wants_bast: bool) -> bool {
+        let mut known = false;
+        for (key, lock) in self.locks.iter_mut().filter(|(key, _)| *key == from) {
+            *key = to;
+            lock.wants_bast = wants_bast;
+            known = true;
+        }
+        known
+    }
+
     pub(crate) fn cancel(&mut self, key: K) -> bool {
         let mut known = false;
         self.locks.retain_mut(|(k, lock)| {

@@ -5,11 +5,13 @@
 
 use mainstay_base::{
     Access, AccessChange, AccessRule, BootId, ClusterId, DiskId, Epoch, FencePolicy, Incarnation,
-    LockspaceName, ModeSet, NodeId, NodeName, NodeSpec, Timings, Whom,
+    LockId, LockMode, LockspaceId, LockspaceName, ModeSet, NodeId, NodeName, NodeSpec,
+    ResourceName, Timings, Token, Whom,
 };
 use mainstay_fencing::Proof;
 use mainstay_membership::{
-    ClusterState, Command, Founding, FoundingNode, Message, MoveRecord, RequestOrigin,
+    Change, ClusterState, Command, Founding, FoundingNode, Message, MoveRecord, RequestOrigin,
+    SurvivorBatch, SurvivorDone, SurvivorKey, SurvivorOwner, SurvivorStep,
     message::{FoundingOffer, Heard, Heartbeat, HeartbeatAck, Quiet, Wish},
 };
 use mainstay_wire::event::Reason;
@@ -193,7 +195,66 @@ fn commands() -> Vec<(&'static str, Command)> {
                 },
             },
         ),
+        ("survivors", Command::Survivors(batch())),
+        (
+            "move-masters-with-survivors",
+            Command::MoveMastersWithSurvivors {
+                record: MoveRecord {
+                    from: NodeId(1),
+                    from_incarnation: incarnation,
+                    to: node,
+                    to_incarnation: incarnation,
+                    serial: 9,
+                    members: Epoch(11),
+                    count: 300,
+                },
+                changes: 400,
+            },
+        ),
     ]
+}
+
+/// One step of each kind: all but the last two are carried out.
+fn batch() -> SurvivorBatch {
+    let (by, incarnation) = (NodeId(1), Incarnation(1));
+    let key = |lock| SurvivorKey {
+        node: by,
+        incarnation,
+        lock: LockId(lock),
+    };
+    let owner = SurvivorOwner {
+        uid: 1000,
+        pid: 4711,
+        blocking: true,
+    };
+    let keep = |lock, name: &str| SurvivorStep::Keep {
+        lock: LockId(lock),
+        space: LockspaceId(1),
+        name: ResourceName::new(name).unwrap(),
+        mode: LockMode::Ex,
+        token: Token::floor(Epoch(1)).next(),
+        owner,
+    };
+    SurvivorBatch {
+        by,
+        incarnation,
+        serial: 6,
+        steps: vec![
+            keep(300, "disk"),
+            keep(301, "vm"),
+            SurvivorStep::Own {
+                lock: LockId(300),
+                owner: SurvivorOwner { pid: 4712, ..owner },
+            },
+            SurvivorStep::Release { key: key(301) },
+            SurvivorStep::Adopt {
+                key: key(300),
+                lock: LockId(302),
+                owner,
+            },
+            SurvivorStep::Release { key: key(301) },
+        ],
+    }
 }
 
 /// A state in which every part is used: after a founding, two joins, a lockspace, a removal, its
@@ -285,6 +346,26 @@ fn states() -> Vec<(&'static str, ClusterState)> {
     assert_eq!(foreign.apply(32, &command).len(), 1);
     let follow = |l: &&mainstay_membership::Lockspace| l.compat == mainstay_base::Compat::Vms;
     assert_eq!(foreign.lockspaces().filter(follow).count(), 1);
+    let mut surviving = foreign.clone();
+    let mut batch = batch();
+    let member = surviving.view().members[0];
+    (batch.by, batch.incarnation) = (member.node, member.incarnation);
+    let changes = surviving.apply(33, &Command::Survivors(batch));
+    let [Change::Survivors { done, .. }] = changes.as_slice() else {
+        panic!("{changes:?}");
+    };
+    assert!(matches!(
+        done.as_slice(),
+        [
+            SurvivorDone::Kept(_),
+            SurvivorDone::Kept(_),
+            SurvivorDone::Owned(_),
+            SurvivorDone::Released(_),
+            SurvivorDone::NotThere,
+            SurvivorDone::NotThere,
+        ]
+    ));
+    assert_eq!(surviving.survivors().count(), 1);
     assert_eq!(moved.moved(), 2);
     assert_eq!(proved.fenced().count(), 1);
     assert_eq!(pending.view().pending.len(), 1);
@@ -296,6 +377,7 @@ fn states() -> Vec<(&'static str, ClusterState)> {
         ("guarded", guarded),
         ("fair", fair),
         ("foreign", foreign),
+        ("surviving", surviving),
     ]
 }
 
@@ -363,15 +445,16 @@ fn states_keep_their_bytes() {
 }
 
 /// Protects disks of the builds before: states in the formats that knew no moves of masters, nothing of who may
-/// lock what, nothing of fairness, and nothing of others' rules, are read.
+/// lock what, nothing of fairness, nothing of others' rules, and nothing of surviving locks, are read.
 #[test]
 fn states_of_the_formats_before_are_read() {
     let without_moves = include_str!("golden/states-1.txt").lines();
     let without_access = include_str!("golden/states-2.txt").lines();
     let without_fairness = include_str!("golden/states-3.txt").lines();
     let without_compat = include_str!("golden/states-4.txt").lines();
+    let without_survivors = include_str!("golden/states-5.txt").lines();
     let lines = without_moves.chain(without_access).chain(without_fairness);
-    let lines = lines.chain(without_compat);
+    let lines = lines.chain(without_compat).chain(without_survivors);
     let mut read = 0;
     for (name, digits) in lines.filter_map(|line| line.split_once(" = ")) {
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -381,5 +464,5 @@ fn states_of_the_formats_before_are_read() {
         assert_eq!(ClusterState::decode(&bytes).as_ref(), Ok(state), "{name}");
         read += 1;
     }
-    assert_eq!(read, 18);
+    assert_eq!(read, 25);
 }

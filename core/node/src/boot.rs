@@ -89,6 +89,7 @@ impl Node {
             queries: BTreeMap::new(),
             shares: BTreeMap::new(),
             gatherings: BTreeMap::new(),
+            survivors: crate::surviving::Survivors::default(),
             moves: VecDeque::new(),
             next_query: 1,
             guarded: BTreeMap::new(),

@@ -201,7 +201,10 @@ impl Node {
             Ask::WatchValue { handle, on } => {
                 self.dlm.watch_value(now, session, request, handle, on);
             }
-            ask @ (Ask::Orphans { .. } | Ask::Adopt { .. } | Ask::PurgeOrphans { .. }) => {
+            ask @ (Ask::Orphans { .. }
+            | Ask::Adopt { .. }
+            | Ask::AdoptAnywhere { .. }
+            | Ask::PurgeOrphans { .. }) => {
                 self.ask_orphans(now, session, request, ask);
             }
             Ask::Leave => match self.privileged(session) {

@@ -2,7 +2,7 @@
 
 use crate::{Node, query::Kind, ranges};
 use mainstay_base::{
-    CLIENT_MESSAGE_LEN_MAX, Instant, LockMode, LockspaceName, NodeId, Owner, SessionId,
+    CLIENT_MESSAGE_LEN_MAX, Incarnation, Instant, LockMode, LockspaceName, NodeId, Owner, SessionId,
 };
 use mainstay_wire::{
     codec,
@@ -36,6 +36,8 @@ impl Node {
 enum Whose {
     Owner(OwnerId),
     Lock(NodeId, u64),
+    /// Left behind by a node that is gone; another lock of it may have that number by now.
+    Left(NodeId, Incarnation, u64),
 }
 
 /// Whose the lock of a session is.
@@ -288,7 +290,9 @@ impl Drawing {
     ) -> u32 {
         let id = lock.lock.0;
         let session = sessions.get(&(lock.node, id)).copied();
+        let left = report.owner.orphan_ms.is_some();
         let owner = match session {
+            _ if left => Whose::Left(lock.node, lock.incarnation, id),
             Some(session) => Whose::Owner(owner_of(lock.node, session, &report.owner)),
             None => Whose::Lock(lock.node, id),
         };

@@ -85,13 +85,15 @@ impl Node {
                     .peers
                     .iter()
                     .filter(|(node, _)| view.member(**node).is_some());
-                let told = peers.all(|(_, peer)| Peer::delivered(peer)) && self.dlm.may_go();
+                let may_go = self.dlm.may_go() && self.survivors.are_settled();
+                let told = peers.all(|(_, peer)| Peer::delivered(peer)) && may_go;
                 if !told && !give_up {
                     return;
                 }
-                if !self.dlm.may_go() {
+                if !may_go {
                     // Its leaving would say that there is nothing else to be known.
-                    let text = "asked to stop; masters that move kept it too long, the others will \
+                    let text = "asked to stop; masters that move, or what the log has yet to say of surviving locks, \
+                                kept it too long; the others will \
                                 wait for its lease";
                     return self.stop(Reason::Stopping, false, text.to_owned());
                 }

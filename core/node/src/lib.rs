@@ -35,6 +35,7 @@ mod query;
 mod ranges;
 mod sets;
 mod status;
+mod surviving;
 mod why;
 mod wish;
 
@@ -64,6 +65,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
+use surviving::Survivors;
 use wish::Wish;
 
 /// One life of one node.
@@ -90,6 +92,7 @@ pub struct Node {
     queries: BTreeMap<u64, Query>,
     shares: BTreeMap<u64, Shares>,
     gatherings: BTreeMap<u64, Gathering>,
+    survivors: Survivors,
     /// Masters that moved lately.
     moves: VecDeque<(Instant, MoveRecord)>,
     next_query: u64,

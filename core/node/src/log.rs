@@ -130,7 +130,8 @@ impl Node {
                     request,
                     results,
                 } => self.tell_many(session, request, results),
-                Out::Move(batch) => self.propose_move(&batch),
+                Out::Move(batch, survivors) => self.propose_move(&batch, survivors),
+                Out::Survive(step) => self.survive(step),
                 Out::Fatal(detail) => self.stop(Reason::ProtocolViolation, false, detail),
             }
         }
@@ -223,7 +224,12 @@ impl Node {
     fn apply(&mut self, now: Instant, index: u64, data: &[u8]) {
         match Command::decode(data) {
             Ok(command) => {
-                if !matches!(command, Command::MoveMasters(_)) {
+                let of_locks = match &command {
+                    Command::MoveMasters(_) | Command::MoveMastersWithSurvivors { .. } => true,
+                    Command::Survivors(_) => self.dlm.has_restated(),
+                    _ => false,
+                };
+                if !of_locks {
                     // What was decided under the old view leaves under its epoch, and what is to be
                     // restated under it too.
                     self.dlm.work_off(now);
@@ -263,11 +269,19 @@ impl Node {
             true => state.moved().saturating_sub(self.state.moved()),
             false => 0,
         };
-        if (self.joined || mine.is_some()) && skipped + moved > 0 {
+        // What survives its node is known from the log alone.
+        let survivors = match self.joined {
+            true => state
+                .survivor_changes()
+                .saturating_sub(self.state.survivor_changes()),
+            false => 0,
+        };
+        if (self.joined || mine.is_some()) && skipped + moved + survivors > 0 {
             // Views were missed, and with them what this node should have restated and dropped, and
             // who is to restate what to it; or who masters what.
             let text = format!(
-                "{skipped} views and {moved} moves of masters were missed and caught up by a snapshot"
+                "{skipped} views, {moved} moves of masters and {survivors} changes of surviving locks were \
+                 missed and caught up by a snapshot"
             );
             return self.be_reborn(Reason::Removed, text);
         }
@@ -346,6 +360,15 @@ impl Node {
                 Change::AccessRefused { origin, why } => self.access_refused(origin, why),
                 Change::LockspaceRefused { origin } => self.lockspace_refused(origin),
                 Change::Moved { record, done } => self.masters_moved(now, record, done),
+                Change::Survivors {
+                    by,
+                    incarnation,
+                    serial,
+                    done,
+                } => self.survivors_decided(now, (by, incarnation), serial, &done),
+                Change::AllSurvivors { all } => {
+                    self.dlm.know_survivors(all, self.state.survivor_changes());
+                }
                 Change::DiskReplaced { node, new, .. } => {
                     self.disks.insert(new, node);
                     let detail = format!("node {node} is known by disk {new} from now on");
@@ -353,6 +376,7 @@ impl Node {
                 }
             }
         }
+        self.note_left_behind(now);
         if self.joined {
             self.dlm.view_settled(now);
         }

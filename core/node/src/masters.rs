@@ -34,7 +34,7 @@ pub(crate) struct Shares {
 
 impl Node {
     /// The lock manager wants a batch committed.
-    pub(crate) fn propose_move(&mut self, batch: &Move) {
+    pub(crate) fn propose_move(&mut self, batch: &Move, survivors: u64) {
         let record = MoveRecord {
             from: batch.from.0,
             from_incarnation: batch.from.1,
@@ -44,7 +44,11 @@ impl Node {
             members: batch.members,
             count: batch.count,
         };
-        self.wish(Instant::ZERO, Command::MoveMasters(record), None);
+        let command = match survivors {
+            0 => Command::MoveMasters(record),
+            changes => Command::MoveMastersWithSurvivors { record, changes },
+        };
+        self.wish(Instant::ZERO, command, None);
         self.quiet_until = Instant::ZERO; // Calls wait for it.
     }
 
@@ -190,7 +194,12 @@ impl Node {
 /// the log was asked twice: the later one still waits.
 fn is_settled(wish: &Command, decided: &MoveRecord) -> bool {
     let number = |record: &MoveRecord| (record.from_incarnation, record.serial);
-    matches!(wish, Command::MoveMasters(wish) if number(wish) <= number(decided))
+    match wish {
+        Command::MoveMasters(wish) | Command::MoveMastersWithSurvivors { record: wish, .. } => {
+            number(wish) <= number(decided)
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

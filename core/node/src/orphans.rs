@@ -76,6 +76,29 @@ impl Node {
                 };
                 self.dlm.adopt(now, session, request, &call);
             }),
+            Ask::AdoptAnywhere { .. } if self.leaving.is_some() => Err(Refusal::Leaving),
+            Ask::AdoptAnywhere {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                blocking,
+            } => match self.may_adopt(session, lockspace, &name, mode) {
+                Ok(uid) => {
+                    let call = AdoptCall {
+                        handle,
+                        space: lockspace,
+                        name,
+                        mode,
+                        flags,
+                        blocking,
+                        uid,
+                    };
+                    self.adopt_anywhere(now, session, request, &call)
+                }
+                Err(why) => Err(why),
+            },
             _ => Ok(()),
         };
         if let Err(why) = asked {
@@ -180,6 +203,7 @@ impl Node {
             let text = format!("a limit of {limit} orphans; 1 to {LIMIT_MAX} are possible");
             return Err(Refusal::Invalid(text));
         }
+        let meant = self.node_meant(&wish)?;
         let (filter, mut nodes) = self.orphans_meant(wish)?;
         let after = match after {
             Some((node, lock)) => Some((self.node_called(&node)?, lock)),
@@ -210,6 +234,15 @@ impl Node {
                 self.say(node, body);
             }
         }
+        let left_behind = self.all_left_behind(now, &filter, &meant);
+        if let Some(gathering) = self.gatherings.get_mut(&query)
+            && let Kind::List { found, .. } = &mut gathering.kind
+        {
+            let rest = left_behind
+                .into_iter()
+                .filter(|(place, _)| after.is_none_or(|after| *place > after));
+            found.extend(rest);
+        }
         self.finish_gathering_if_done(query);
         Ok(())
     }
@@ -221,11 +254,14 @@ impl Node {
         request: u64,
         wish: OrphanWish,
     ) -> Result<(), Refusal> {
+        let meant = self.node_meant(&wish)?;
         let (mut filter, nodes) = self.orphans_meant(wish)?;
         (filter.uid, filter.owned) = self.may_purge(session);
         let (purged, denied) = (0, 0);
         let kind = Kind::Purge { purged, denied };
         let query = self.open_gathering(now, session, request, kind, &nodes);
+        let others = self.purge_left_behind(query, &filter, &meant);
+        self.count_denied(query, others);
         for node in nodes {
             let filter = filter.clone();
             if node == self.config.me {
@@ -358,6 +394,30 @@ impl Node {
         self.finish_gathering_if_done(query);
     }
 
+    /// The log has released so many that were left behind, for a purge.
+    pub(crate) fn count_purged(&mut self, query: u64, more: u64) {
+        if let Some(gathering) = self.gatherings.get_mut(&query)
+            && let Kind::Purge { purged, .. } = &mut gathering.kind
+        {
+            *purged += more;
+        }
+        self.finish_gathering_if_done(query);
+    }
+
+    fn count_denied(&mut self, query: u64, others: u64) {
+        if let Some(gathering) = self.gatherings.get_mut(&query)
+            && let Kind::Purge { denied, .. } = &mut gathering.kind
+        {
+            *denied += others;
+        }
+    }
+
+    /// The node that a client means, if it means one.
+    fn node_meant(&self, wish: &OrphanWish) -> Result<Vec<NodeId>, Refusal> {
+        let node = wish.node.as_ref().map(|name| self.node_called(name));
+        Ok(node.transpose()?.into_iter().collect())
+    }
+
     /// Answers those that have waited long enough for silent members.
     pub(crate) fn expire_gatherings(&mut self, now: Instant) {
         let late = self.gatherings.iter().filter(|(_, g)| g.give_up_at <= now);
@@ -369,15 +429,19 @@ impl Node {
 
     fn finish_gathering_if_done(&mut self, query: u64) {
         let gathering = self.gatherings.get(&query);
-        if gathering.is_some_and(|g| g.awaited.is_empty()) {
+        if gathering.is_some_and(|g| g.awaited.is_empty()) && self.purge_is_over(query) {
             self.finish_gathering(query);
         }
     }
 
     fn finish_gathering(&mut self, query: u64) {
-        let Some(gathering) = self.gatherings.remove(&query) else {
+        let Some(mut gathering) = self.gatherings.remove(&query) else {
             return;
         };
+        if !self.purge_is_over(query) {
+            gathering.awaited.insert(self.config.me); // It has not heard what became of them.
+            self.forget_purge(query);
+        }
         let silent: Vec<NodeName> = gathering.awaited.iter().map(|n| self.name(*n)).collect();
         let answer = match gathering.kind {
             Kind::Purge { purged, denied } => Answer::OrphansPurged(PurgeReport {

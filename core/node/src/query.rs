@@ -628,7 +628,10 @@ impl Node {
                 } else {
                     Token::NONE
                 },
-                owner: owned.map_or_else(OwnerReport::default, |o| o.owner.clone()),
+                owner: match owned {
+                    Some(owned) => owned.owner.clone(),
+                    None => self.left_behind(self.now, lock).unwrap_or_default(),
+                },
                 age_ms: owned.map_or(0, |o| o.age_ms),
                 range: lock.range,
             }

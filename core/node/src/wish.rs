@@ -74,7 +74,10 @@ impl Node {
         let allowed = match &command {
             Command::CreateLockspace { .. } | Command::SetAccess { .. } => true,
             Command::Fenced { proof, .. } => matches!(proof, Proof::OperatorVouched { .. }),
-            Command::MoveMasters(record) => record.from == from,
+            Command::MoveMasters(record) | Command::MoveMastersWithSurvivors { record, .. } => {
+                record.from == from
+            }
+            Command::Survivors(batch) => batch.by == from,
             _ => false,
         };
         if !allowed {

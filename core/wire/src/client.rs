@@ -379,6 +379,23 @@ pub enum Ask {
     },
     /// The client ends its session: nothing is kept. Not answered but by the end of the connection.
     Goodbye,
+    /// As [`Ask::Adopt`]; where this node has no such orphan, a lock that survived its node and that
+    /// nobody has any more, of whichever node. Refused as [`Refusal::NoSuchOrphan`] also if somebody else
+    /// comes first.
+    AdoptAnywhere {
+        /// The handle it shall have.
+        handle: Handle,
+        /// Where.
+        lockspace: LockspaceId,
+        /// On what.
+        name: ResourceName,
+        /// In which mode it is held.
+        mode: LockMode,
+        /// PERSISTENT, VALBLK, NODLCKBLK or none.
+        flags: Flags,
+        /// Whether to be told when the lock blocks others.
+        blocking: bool,
+    },
 }
 
 /// From daemon to client.

@@ -62,8 +62,9 @@ impl Held {
         lockspace: LockspaceId,
         value_len: u16,
         call: LockCall,
+        anywhere: bool,
     ) -> Result<(Held, u64), LockError> {
-        let ask = |call: LockCall, handle| call.adopt(handle, lockspace);
+        let ask = |call: LockCall, handle| call.adopt(handle, lockspace, anywhere);
         let name = call.name.clone();
         Held::begin(session, value_len, name, call, ask)
     }

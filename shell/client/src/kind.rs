@@ -79,7 +79,7 @@ impl Kind {
             Ask::DumpRecorder => Kind::Dump,
             Ask::CreateLockspace { .. } | Ask::SetLockspace { .. } => Kind::SetLockspace,
             Ask::Lockspaces { .. } => Kind::Lockspaces,
-            Ask::Adopt { handle, .. } => Kind::Lock(*handle),
+            Ask::Adopt { handle, .. } | Ask::AdoptAnywhere { handle, .. } => Kind::Lock(*handle),
             Ask::Orphans { .. } => Kind::Orphans,
             Ask::PurgeOrphans { .. } => Kind::Purge,
             Ask::LockSet { .. } => Kind::Set,

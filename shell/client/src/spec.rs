@@ -52,15 +52,32 @@ impl LockCall {
         self.timeout = Some(self.timeout.map_or(left, |t| t.min(left)));
     }
 
-    /// As a request to adopt an orphan.
-    pub(crate) fn adopt(self, handle: Handle, lockspace: LockspaceId) -> Ask {
-        Ask::Adopt {
-            handle,
-            lockspace,
-            name: self.name,
-            mode: self.mode,
-            flags: self.flags,
-            blocking: self.blocking,
+    /// As a request to adopt an orphan of this node, or what any node has left behind, too.
+    pub(crate) fn adopt(self, handle: Handle, lockspace: LockspaceId, anywhere: bool) -> Ask {
+        let LockCall {
+            name,
+            mode,
+            flags,
+            blocking,
+            ..
+        } = self;
+        match anywhere {
+            false => Ask::Adopt {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                blocking,
+            },
+            true => Ask::AdoptAnywhere {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                blocking,
+            },
         }
     }
 

@@ -75,6 +75,11 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::PurgeForgotten
         | Mutant::MoveDespiteChange
         | Mutant::WatchNotRestated
+        | Mutant::SurvivorNotInstalled
+        | Mutant::SurvivorDroppedAtProof
+        | Mutant::ToldBeforeRecorded
+        | Mutant::ReleasedBeforeLog
+        | Mutant::AdoptedUnderOldKey
         | Mutant::RulesOfSnapshotForgotten => Profile::Crashy,
         // The answer must be lost with the master, and what it said to others must not.
         Mutant::UpdateRepeated => Profile::Mixed,

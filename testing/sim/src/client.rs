@@ -237,6 +237,17 @@ pub enum Command {
         /// How.
         flags: Flags,
     },
+    /// Adopt a lock that another left behind, on whichever node.
+    AdoptAnywhere {
+        /// Its name from then on.
+        handle: Handle,
+        /// On what.
+        res: Res,
+        /// In which mode it is held.
+        mode: LockMode,
+        /// How.
+        flags: Flags,
+    },
     /// Ask for a set.
     LockSet {
         /// Of what.

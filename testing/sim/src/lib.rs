@@ -30,6 +30,7 @@ mod sessions;
 pub mod sets;
 mod shares;
 pub mod stats;
+pub mod surviving;
 pub mod trace;
 pub mod trees;
 mod updates;

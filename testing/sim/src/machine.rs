@@ -1,6 +1,6 @@
 //! What the simulator drives: the node, or a stand-in for it.
 
-use crate::users;
+use crate::{surviving::Known, users};
 use mainstay_base::{Instant, LockspaceName};
 use mainstay_node::{BootError, BootInfo, Input, Node, NodeConfig, Outbox};
 use mainstay_recorder::{Dump, Recorder};
@@ -27,6 +27,14 @@ pub trait Machine {
     /// The user that owns a lockspace, as far as it knows.
     fn owner_of(&self, _space: &LockspaceName) -> Option<u32> {
         None
+    }
+    /// How often anything about surviving locks has changed, as far as it knows.
+    fn survivor_changes(&self) -> u64 {
+        0
+    }
+    /// All surviving locks, as far as it knows.
+    fn survivors(&self) -> Vec<Known> {
+        Vec::new()
     }
     /// What its flight recorder remembers, if it has one.
     fn recorded(&mut self) -> Option<Dump> {
@@ -62,6 +70,25 @@ impl Machine for Node {
     fn owner_of(&self, space: &LockspaceName) -> Option<u32> {
         let lockspace = self.cluster_state().lockspace(space)?;
         Some(lockspace.access.owner)
+    }
+
+    fn survivor_changes(&self) -> u64 {
+        self.cluster_state().survivor_changes()
+    }
+
+    fn survivors(&self) -> Vec<Known> {
+        let state = self.cluster_state();
+        let known = state.survivors().filter_map(|survivor| {
+            let space = state.lockspaces().find(|l| l.id == survivor.space)?;
+            Some(Known {
+                number: survivor.number,
+                space: space.name.clone(),
+                name: survivor.name.clone(),
+                mode: survivor.mode,
+                pid: survivor.owner.pid,
+            })
+        });
+        known.collect()
     }
 
     fn recorded(&mut self) -> Option<Dump> {

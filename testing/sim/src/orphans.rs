@@ -17,7 +17,7 @@ use mainstay_wire::{
 };
 
 /// A lock that was granted to a client which died before it heard so.
-const UNHEARD: Handle = Handle(0);
+pub(crate) const UNHEARD: Handle = Handle(0);
 
 /// What a client asked last to adopt.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,15 @@ pub(crate) struct Adopting {
     persistent: bool,
 }
 
+impl Adopting {
+    /// Under which name, and on which connection.
+    pub(crate) fn call(&self) -> (Handle, u64) {
+        (self.handle, self.conn)
+    }
+}
+
 impl World {
-    /// A client asks to adopt an orphan.
+    /// A client asks to adopt an orphan, `anywhere` or of its node.
     pub(crate) fn ask_to_adopt(
         &mut self,
         slot: usize,
@@ -36,6 +43,7 @@ impl World {
         res: Res,
         mode: LockMode,
         flags: Flags,
+        anywhere: bool,
     ) {
         let (space, name) = self.terrain.resources[res as usize].clone();
         let client = &mut self.clients[slot];
@@ -56,13 +64,24 @@ impl World {
         };
         self.adopting.insert(client.no, adopting);
         self.touched.entry(client.no).or_default().insert(res);
-        let ask = Ask::Adopt {
-            handle,
-            lockspace,
-            name,
-            mode,
-            flags,
-            blocking: true,
+        let blocking = true;
+        let ask = match anywhere {
+            false => Ask::Adopt {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                blocking,
+            },
+            true => Ask::AdoptAnywhere {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                blocking,
+            },
         };
         let call = Call::Adopt {
             handle,
@@ -102,11 +121,17 @@ impl World {
         drop(claims);
         match (fate, known) {
             (OrphanFate::Left, known) => self.left(life, res, mode, client, known),
-            (OrphanFate::Adopted { by }, Some(who)) => self.passes(who, *by),
+            (OrphanFate::Adopted { by }, Some(who)) => {
+                self.survivor_inherited(res, client, *by);
+                self.passes(who, *by);
+            }
             (OrphanFate::Purged, Some(who)) => {
                 self.stats.count("orphans purged");
                 let ended = self.books.end_standing(|w, _| w == who);
                 self.tell_ended(&ended);
+            }
+            (fate, None) if self.survives(res) => {
+                self.left_behind_passes(life, (res, mode), client, *fate);
             }
             (OrphanFate::Adopted { .. } | OrphanFate::Purged, None) => {
                 let what = format!("client {client} left no orphan on resource {res}: {event}");

@@ -122,6 +122,10 @@ impl World {
             self.stats.count("grants too late");
             self.books.end_standing(|w, _| w == who);
         }
+        if self.survives(res) {
+            let standing = self.books.claim(who).is_some_and(|claim| claim.standing);
+            self.judge_survivor(who, res, granted.mode, standing && !gone);
+        }
         if publish {
             self.stats.count("publications");
             let version = granted.value.as_ref().map(|value| value.version);

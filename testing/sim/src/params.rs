@@ -95,8 +95,8 @@ pub struct Params {
     /// One workload per client of each host.
     pub clients: Vec<Kind>,
     /// Hot, cold, counter and conversion resources, and those for circles, bargains, tallies,
-    /// ranges, persistent locks, sets, crowds and trees.
-    pub resources: [u32; 13],
+    /// ranges, persistent locks, sets, crowds, trees, transactions and locks that survive their nodes.
+    pub resources: [u32; 14],
     /// How the lockspaces share out their resources.
     pub fairness: Fairness,
     /// Whose rules another lockspace follows, if there is one.
@@ -132,6 +132,7 @@ impl Params {
         let mut grown = Entropy::new(seed ^ 0x0074_7265_6573);
         let mut foreign = Entropy::new(seed ^ 0x666f_7265_6967);
         let mut named = Entropy::new(seed ^ 0x006f_776e_6572);
+        let mut surviving = Entropy::new(seed ^ 0x7375_7276_6976);
         let mut kept = Entropy::new(seed ^ 0x6b65_6570_696e);
         let profile = match dice.below(10) {
             0 => Profile::Quiet,
@@ -218,6 +219,7 @@ impl Params {
             shared.between(1, 2) as u32,
             grown.between(1, 3) as u32,
             named.between(2, 4) as u32,
+            surviving.between(1, 2) as u32,
         ];
         let deadlock = DeadlockConfig {
             victim: *apart.pick(&[
@@ -272,6 +274,9 @@ impl Params {
         // Nor other owners than sessions. Four of them dance.
         let transactions = *named.pick(&[0, 0, 4, 5]) * u64::from(count > 1);
         clients.extend((0..transactions).map(|_| Kind::Transactions));
+        // Nor a log.
+        let survivors = *surviving.pick(&[0, 0, 1, 2, 3]) * u64::from(count > 1);
+        clients.extend((0..survivors).map(|_| Kind::Survivors));
         let lease = timings.lease.as_nanos() as u64;
         let fire = dice.between(5, 14) * lease;
         let gap = match profile {

@@ -62,7 +62,7 @@ pub(crate) struct Session {
 pub(crate) struct Process {
     pub(crate) run: u64,
     /// Absent while a rebirth waits for outstanding writes.
-    machine: Option<Box<dyn Machine>>,
+    pub(crate) machine: Option<Box<dyn Machine>>,
     pub(crate) life: LifeNo,
     pub(crate) page: PageNo,
     inbox: VecDeque<Arrived>,
@@ -354,7 +354,9 @@ impl World {
             machine.check();
         }
         process.flushes += 1;
+        let changes = machine.survivor_changes();
         process.carry.extend(out.effects);
+        self.survivors_seen(host, changes);
         if self.carry_out(host, run) {
             self.set_timer(host);
         }

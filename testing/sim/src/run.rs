@@ -1,7 +1,7 @@
 //! One run: safety under fire, then the fire stops and progress is demanded, then the audit.
 
 use crate::{
-    checkers::{Fact, Violation, books::Res},
+    checkers::{Fact, Surviving, Violation, books::Res},
     client::{Call, Link},
     dice::{MS, SEC},
     machine::Maker,
@@ -285,9 +285,15 @@ impl Run {
                     .filter_map(|r| Some((self.world.terrain.find(&r.lockspace, &r.name)?, r)))
                     .collect();
                 let node = self.world.hosts[0].id;
+                let locks: Vec<_> = self.world.records.all().collect();
+                let surviving = Surviving {
+                    on: self.world.terrain.surviving.clone(),
+                    locks: &locks,
+                };
                 let fact = Fact::Audit {
                     node,
                     resources: &known,
+                    surviving,
                 };
                 let world = &mut self.world;
                 match world.judge.opinion(now, &fact, &world.books) {

@@ -662,7 +662,13 @@ impl World {
                 res,
                 mode,
                 flags,
-            } => self.ask_to_adopt(slot, handle, res, mode, flags),
+            } => self.ask_to_adopt(slot, handle, res, mode, flags, false),
+            Command::AdoptAnywhere {
+                handle,
+                res,
+                mode,
+                flags,
+            } => self.ask_to_adopt(slot, handle, res, mode, flags, true),
             Command::Cancel { handle } => {
                 self.ask(slot, Ask::Cancel { handle }, Call::Cancel { handle });
             }

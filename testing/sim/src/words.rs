@@ -41,6 +41,17 @@ pub(crate) fn describe(ask: &Ask) -> String {
             flags,
             ..
         } => write!(text, "adopt {} on {name} in {mode}, {flags}", handle.0),
+        Ask::AdoptAnywhere {
+            handle,
+            name,
+            mode,
+            flags,
+            ..
+        } => write!(
+            text,
+            "adopt {} on {name} in {mode}, {flags}, anywhere",
+            handle.0
+        ),
         Ask::LockSet { members, flags, .. } => {
             let named = members
                 .iter()

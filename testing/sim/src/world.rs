@@ -16,6 +16,7 @@ use crate::{
     params::{Params, Profile},
     process::Process,
     stats::Stats,
+    surviving::Records,
     trace::Trace,
     workloads::Terrain,
 };
@@ -211,6 +212,8 @@ pub struct World {
     pub(crate) touched: BTreeMap<ClientNo, BTreeSet<Res>>,
     /// What each client asked last to adopt.
     pub(crate) adopting: BTreeMap<ClientNo, Adopting>,
+    /// What the log says of locks that survive their nodes.
+    pub(crate) records: Records,
     /// Connections whose sessions their nodes have closed.
     pub(crate) ended: BTreeSet<u64>,
     /// What locks with VMS' rules have read last.
@@ -308,6 +311,7 @@ impl World {
             proved: BTreeSet::new(),
             touched: BTreeMap::new(),
             adopting: BTreeMap::new(),
+            records: Records::default(),
             ended: BTreeSet::new(),
             read_by: BTreeMap::new(),
             wrote: BTreeMap::new(),

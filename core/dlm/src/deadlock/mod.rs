@@ -400,7 +400,10 @@ fn pending_flags(owned: &Owned) -> Flags {
     match &owned.pending {
         Pending::Request { flags, .. } | Pending::Convert { flags, .. } => *flags,
         Pending::Range(ask) => ask.flags,
-        Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => Flags::NONE,
+        Pending::None
+        | Pending::Unlock { .. }
+        | Pending::Update { .. }
+        | Pending::Recording { .. } => Flags::NONE,
     }
 }
 

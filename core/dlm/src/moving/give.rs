@@ -41,6 +41,8 @@ pub(super) struct Giving {
     awaited: BTreeSet<NodeId>,
     phase: Phase,
     dropped: Vec<Dropped>,
+    /// How often anything about surviving locks had changed when the next master was sent what there is.
+    survivors: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,6 +191,7 @@ impl Dlm {
                 until: now + PATIENCE,
             },
             dropped: Vec::new(),
+            survivors: 0,
         });
     }
 
@@ -211,9 +214,11 @@ impl Dlm {
         if !self.active || self.leaving {
             return self.call_off(now);
         }
+        self.release_survivors(now);
         let Some(mut giving) = self.moves.giving.take() else {
             return;
         };
+        giving.survivors = self.surviving.changes();
         let (serial, to) = (giving.batch.serial, giving.batch.to.0);
         let mut parts: Vec<Vec<MovedResource>> = vec![Vec::new()];
         let mut bytes = 0;
@@ -302,7 +307,8 @@ impl Dlm {
         if giving.awaited.is_empty() {
             giving.phase = Phase::Proposed;
             let batch = giving.batch;
-            self.out.push(Out::Move(batch));
+            let survivors = giving.survivors;
+            self.out.push(Out::Move(batch, survivors));
         }
     }
 

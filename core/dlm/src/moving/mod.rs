@@ -158,10 +158,11 @@ impl Dlm {
         }
     }
 
-    /// Whether nothing is on the move that this node has still to tell its next master of.
+    /// Whether nothing is on the move that this node has still to tell its next master of, and no record of
+    /// a lock is on its way into the log.
     #[must_use]
     pub fn may_go(&self) -> bool {
-        self.moves.giving.is_none() && self.moves.asked.is_empty()
+        self.moves.giving.is_none() && self.moves.asked.is_empty() && !self.surviving.is_recording()
     }
 
     /// Whether there are members that master things by choice, and this node is not one of them, or

@@ -116,8 +116,12 @@ impl Dlm {
         };
         let mut sound = Ok(());
         for part in resources {
-            let of_members =
-                |lock: &MovedLock| members.has_incarnation(lock.node, lock.incarnation);
+            let surviving = &self.surviving;
+            let of_members = |lock: &MovedLock| {
+                let life = (lock.node, lock.incarnation);
+                members.has_incarnation(lock.node, lock.incarnation)
+                    || surviving.has_record(life, lock.lock)
+            };
             if !part.locks.iter().all(of_members) {
                 sound = Err("a lock of no member");
                 break;

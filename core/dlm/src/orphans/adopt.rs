@@ -40,14 +40,27 @@ pub struct AdoptCall {
 impl Dlm {
     /// A client asks to take over an orphan.
     pub fn adopt(&mut self, now: Instant, session: SessionId, request: u64, call: &AdoptCall) {
-        match self.try_adopt(now, session, call) {
-            Ok((lock, granted)) => {
-                // What the lock is in the way of is told after the answer.
-                self.done(session, request, Ok(Answer::Granted(granted)));
-                self.tell_adopted(now, lock);
-            }
-            Err(why) => self.done(session, request, Err(why)),
+        if let Err(why) = self.adopt_here(now, session, request, call) {
+            self.done(session, request, Err(why));
         }
+    }
+
+    /// The same, leaving the refusal to the caller.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn adopt_here(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: u64,
+        call: &AdoptCall,
+    ) -> Result<(), Refusal> {
+        let (lock, granted) = self.try_adopt(now, session, call)?;
+        // What the lock is in the way of is told after the answer.
+        self.done(session, request, Ok(Answer::Granted(granted)));
+        self.tell_adopted(now, lock);
+        Ok(())
     }
 
     fn try_adopt(
@@ -80,7 +93,7 @@ impl Dlm {
         owned.session = session;
         owned.handle = call.handle;
         owned.blocking = call.blocking;
-        owned.persistent = flags.contains(Flags::PERSISTENT);
+        owned.persistent = flags.contains(Flags::PERSISTENT) || owned.recorded;
         owned.yields = flags.contains(Flags::NODLCKBLK);
         owned.asked = now;
         // Under a weaker mode the block may be another by now, and the copy is of the last grant.
@@ -109,6 +122,7 @@ impl Dlm {
         self.note(now, Op::Adopted, lock, Some(call.mode));
         // Those who wait for the lock may now be in a circle with what its owner waits for.
         self.owner_stirs(now, self.owner_of(lock, session));
+        self.record_owner(lock);
         Ok((lock, granted))
     }
 
@@ -122,7 +136,10 @@ impl Dlm {
         let locks = place.map(|place| self.resources.peek(place).locks.as_slice());
         let (mut busy, mut others, mut other_mode) = (false, false, None);
         for lock in locks.unwrap_or_default() {
-            busy |= self.orphans.ending.contains_key(lock);
+            busy |= self.orphans.ending.contains_key(lock) || self.is_going(*lock);
+            if self.is_going(*lock) {
+                continue;
+            }
             let Some(orphan) = self.orphans.by_lock.get(lock) else {
                 continue;
             };
@@ -150,6 +167,9 @@ impl Dlm {
     fn tell_adopted(&mut self, now: Instant, lock: LockId) {
         let owned = self.locks.get_mut(&lock).expect("the caller found it");
         owned.adoption_unsaid = false;
+        if owned.recorded {
+            return; // It hears it from the log.
+        }
         let blocking = owned.blocking;
         let resource = self.resources.get(owned.place);
         let body = Body::Adopted {

@@ -45,7 +45,7 @@ pub(crate) struct Orphans {
     due: BTreeSet<(Instant, LockId)>,
     purges: VecDeque<Purging>,
     /// This node leaves: no lock outlives its session any more.
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Orphans {
 
     /// Whether there are purges under way.
     pub(crate) fn has_work(&self) -> bool {
-        !self.purges.is_empty()
+        self.purges.iter().any(Purging::has_work)
     }
 
     /// The lock is no orphan, any more.
@@ -170,6 +170,11 @@ impl Dlm {
         locks
     }
 
+    /// The session of a lock is gone whose last call is not over; that call came to nothing.
+    pub(crate) fn ending_is_nothing(&mut self, lock: LockId) {
+        self.orphans.ending.remove(&lock);
+    }
+
     /// The last call on a lock has ended, whose session was gone before.
     pub(crate) fn orphan_settles(&mut self, now: Instant, lock: LockId) {
         if let Some(process) = self.orphans.ending.remove(&lock) {
@@ -177,7 +182,7 @@ impl Dlm {
         }
     }
 
-    fn orphan(&mut self, now: Instant, lock: LockId, process: Arc<OwnerReport>) {
+    pub(crate) fn orphan(&mut self, now: Instant, lock: LockId, process: Arc<OwnerReport>) {
         let expiry = self.orphans.expiry.filter(|_| self.may_expire(lock));
         let expires = expiry.map(|expiry| now + expiry);
         if let Some(at) = expires {
@@ -194,8 +199,17 @@ impl Dlm {
         self.tell_fate(lock, OrphanFate::Left, false);
     }
 
+    /// An orphan that survives its node is released, as the log says.
+    pub(crate) fn orphan_taken_out(&mut self, now: Instant, lock: LockId, expired: bool) {
+        let held = self.locks.get(&lock).and_then(|owned| owned.granted);
+        self.tell_fate(lock, OrphanFate::Purged, expired);
+        self.note(now, Op::OrphanPurged, lock, held);
+        self.orphans.forget(lock);
+        self.purged_by_log(lock);
+    }
+
     /// Tells what becomes of an orphan.
-    fn tell_fate(&mut self, lock: LockId, fate: OrphanFate, expired: bool) {
+    pub(crate) fn tell_fate(&mut self, lock: LockId, fate: OrphanFate, expired: bool) {
         let Some(view) = self.orphan_of(lock) else {
             return;
         };

@@ -7,7 +7,7 @@ use crate::{Dlm, Out, work::CHANGE};
 use mainstay_base::{Instant, LockId, Mutant, NodeId};
 use mainstay_recorder::Op;
 use mainstay_wire::{event::OrphanFate, orphan::OrphanFilter};
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound};
 
 /// Most orphans that expire at once, so that others have their turn.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -33,6 +33,16 @@ pub(crate) struct Purging {
     purge: Purge,
     /// Those up to this one have been looked at.
     after: Option<LockId>,
+    looked_at_all: bool,
+    /// What survives its node goes when the log says so.
+    awaited: BTreeSet<LockId>,
+}
+
+impl Purging {
+    /// Whether there are orphans that it has yet to look at.
+    pub(super) fn has_work(&self) -> bool {
+        !self.looked_at_all
+    }
 }
 
 impl Dlm {
@@ -47,13 +57,20 @@ impl Dlm {
         };
         self.works.at = now;
         let after = None;
-        self.orphans.purges.push_back(Purging { purge, after });
+        let purging = Purging {
+            purge,
+            after,
+            looked_at_all: false,
+            awaited: BTreeSet::new(),
+        };
+        self.orphans.purges.push_back(purging);
     }
 
     /// Goes on with the purges, for so much work; what is left of that is returned.
     pub(crate) fn purge_on(&mut self, now: Instant, mut left: u32) -> u32 {
         while left > 0
-            && let Some(mut purging) = self.orphans.purges.pop_front()
+            && let Some(at) = self.orphans.purges.iter().position(|p| !p.looked_at_all)
+            && let Some(mut purging) = self.orphans.purges.remove(at)
         {
             let mut ended = false;
             while left > 0 && !ended {
@@ -65,7 +82,8 @@ impl Dlm {
                     }
                 };
             }
-            match ended {
+            purging.looked_at_all = ended;
+            match ended && purging.awaited.is_empty() {
                 true => self.out.push(Out::Purged(purging.purge)),
                 false => self.orphans.purges.push_front(purging),
             }
@@ -80,6 +98,9 @@ impl Dlm {
         let (&lock, orphan) = next.next()?;
         purging.after = Some(lock);
         let purge = &mut purging.purge;
+        if self.is_going(lock) {
+            return Some(1);
+        }
         let view = self.orphan_of(lock);
         if !view.is_some_and(|view| admits(&purge.filter, &view, orphan)) {
             return Some(1);
@@ -92,7 +113,9 @@ impl Dlm {
             return Some(1);
         }
         purge.purged += 1;
-        self.purge_orphan(now, lock, false);
+        if self.purge_orphan(now, lock, false) {
+            purging.awaited.insert(lock);
+        }
         Some(CHANGE)
     }
 
@@ -100,15 +123,38 @@ impl Dlm {
     pub(crate) fn expire_orphans(&mut self, now: Instant) {
         for _ in 0..EXPIRED_AT_ONCE {
             match self.orphans.due.first() {
-                Some(&(at, lock)) if at <= now => self.purge_orphan(now, lock, true),
+                Some(&(at, lock)) if at <= now => {
+                    self.orphans.due.remove(&(at, lock));
+                    self.purge_orphan(now, lock, true);
+                }
                 _ => return,
             }
         }
     }
 
-    fn purge_orphan(&mut self, now: Instant, lock: LockId, expired: bool) {
+    /// A lock that was purged, and survived its node, is gone.
+    pub(super) fn purged_by_log(&mut self, lock: LockId) {
+        for purging in &mut self.orphans.purges {
+            purging.awaited.remove(&lock);
+        }
+        let out = &mut self.out;
+        self.orphans.purges.retain(|purging| {
+            let over = purging.looked_at_all && purging.awaited.is_empty();
+            if over {
+                out.push(Out::Purged(purging.purge.clone()));
+            }
+            !over
+        });
+    }
+
+    /// Releases an orphan. Whether that waits for the log.
+    fn purge_orphan(&mut self, now: Instant, lock: LockId, expired: bool) -> bool {
+        if self.purge_by_log(now, lock, expired) {
+            return true;
+        }
         self.tell_fate(lock, OrphanFate::Purged, expired);
         self.orphans.forget(lock);
         self.drop_as(now, lock, !Mutant::PurgeUnmarked.active(), Op::OrphanPurged);
+        false
     }
 }

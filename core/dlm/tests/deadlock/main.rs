@@ -172,7 +172,8 @@ impl World {
                     | Out::Scanned(_)
                     | Out::Orphan { .. }
                     | Out::Purged(_)
-                    | Out::Move(_)
+                    | Out::Move(..)
+                    | Out::Survive(_)
                     | Out::Many { .. } => {}
                 }
             }

@@ -2,13 +2,15 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod log;
+
 use core::time::Duration;
 use mainstay_base::{
     BootId, ByteRange, Epoch, Fairness, Incarnation, Instant, LockMode, LockspaceId, MastersConfig,
     NodeId, ResourceName, SessionId, Value, ValueBlock, ValueUpdate,
 };
 use mainstay_dlm::{ChildCall, ConvertCall, Dlm, LockCall, Move, Out, RangeCall, UnlockCall};
-use mainstay_membership::{Member, View, directory_node};
+use mainstay_membership::{Member, Survivor, SurvivorKey, SurvivorStep, View, directory_node};
 use mainstay_wire::{
     client::{Answer, Handle},
     codec,
@@ -35,6 +37,15 @@ pub(crate) struct World {
     pub(crate) parted: Option<(u16, u16)>,
     /// What the log was asked to commit.
     pub(crate) proposed: Vec<Move>,
+    /// What it was asked to say of surviving locks.
+    pub(crate) steps: VecDeque<(u16, SurvivorStep)>,
+    /// It says nothing for now.
+    pub(crate) log_waits: bool,
+    /// It has no room for more.
+    pub(crate) log_full: bool,
+    /// What it has said.
+    pub(crate) survivors: BTreeMap<SurvivorKey, Survivor>,
+    changes: u64,
     /// Answers by node and request.
     pub(crate) answers: BTreeMap<(u16, u64), Result<Answer, Refusal>>,
     pub(crate) notices: Vec<(u16, Handle, LockMode)>,
@@ -57,6 +68,11 @@ impl World {
             silent: None,
             parted: None,
             proposed: Vec::new(),
+            steps: VecDeque::new(),
+            log_waits: false,
+            log_full: false,
+            survivors: BTreeMap::new(),
+            changes: 0,
             answers: BTreeMap::new(),
             notices: Vec::new(),
             range_notices: Vec::new(),
@@ -86,25 +102,29 @@ impl World {
 
     pub(crate) fn install(&mut self, members: &[u16]) {
         self.epoch = self.epoch.next();
-        let members = members.iter().map(|&node| Member {
-            node: NodeId(node),
-            incarnation: Incarnation(1),
-            boot: BootId(u64::from(node) + 100),
-            joined: Epoch(1),
-        });
-        let view = View {
-            epoch: self.epoch,
-            members: members.collect(),
-            members_since: self.epoch,
-            quorate: true,
-            pending: Vec::new(),
-        };
+        let view = self.view_of(members);
         for dlm in self.nodes.values_mut() {
             dlm.install(self.now, view.clone());
             dlm.view_settled(self.now);
             dlm.set_active(self.now, true);
         }
         self.settle();
+    }
+
+    fn view_of(&self, members: &[u16]) -> View {
+        let members = members.iter().map(|&node| Member {
+            node: NodeId(node),
+            incarnation: Incarnation(1),
+            boot: BootId(u64::from(node) + 100),
+            joined: Epoch(1),
+        });
+        View {
+            epoch: self.epoch,
+            members: members.collect(),
+            members_since: self.epoch,
+            quorate: true,
+            pending: Vec::new(),
+        }
     }
 
     pub(crate) fn collect(&mut self) {
@@ -133,7 +153,8 @@ impl World {
                     Out::ValueChanged { value, .. } => {
                         self.watched.insert(node, value);
                     }
-                    Out::Move(batch) => self.proposed.push(batch),
+                    Out::Move(batch, _) => self.proposed.push(batch),
+                    Out::Survive(step) => self.steps.push_back((node, step)),
                     Out::Fatal(why) => panic!("node {node}: {why}"),
                     _ => {}
                 }
@@ -155,6 +176,9 @@ impl World {
             let dlm = self.nodes.get_mut(&to).unwrap();
             dlm.receive(self.now, NodeId(from), boot, message);
             self.collect();
+        }
+        if !self.log_waits && self.decide_next() {
+            self.settle();
         }
     }
 

@@ -70,11 +70,15 @@ impl ClusterState {
                 origin,
             } => vec![self.set_access(name, change, *by, *origin)],
             Command::ReplaceDisk { node, old, new } => self.replace_disk(*node, *old, *new),
-            Command::MoveMasters(record) => self.move_masters(*record),
+            Command::MoveMasters(record) => self.move_masters(*record, 0),
+            Command::MoveMastersWithSurvivors { record, changes } => {
+                self.move_masters(*record, *changes)
+            }
+            Command::Survivors(batch) => self.decide_survivors(batch),
         }
     }
 
-    fn move_masters(&mut self, record: MoveRecord) -> Vec<Change> {
+    fn move_masters(&mut self, record: MoveRecord, changes: u64) -> Vec<Change> {
         let decided = self.moves.entry(record.from).or_default();
         let this = (record.from_incarnation, record.serial);
         if this <= *decided {
@@ -84,6 +88,7 @@ impl ClusterState {
         let view = &self.view;
         let present = |node, incarnation| view.has_incarnation(node, incarnation);
         let done = (view.members_since == record.members || Mutant::MoveDespiteChange.active())
+            && changes == self.survivor_changes()
             && present(record.from, record.from_incarnation)
             && present(record.to, record.to_incarnation);
         self.moved += u64::from(done);
@@ -230,9 +235,15 @@ impl ClusterState {
 
     /// Whether all lockspaces fit a snapshot with this one, be it new or changed.
     fn has_room_for(&self, lockspace: &Lockspace) -> bool {
-        let others = self.lockspaces.values().filter(|l| l.id != lockspace.id);
-        let len: usize = others.map(Lockspace::len_max).sum();
-        len + lockspace.len_max() <= LOCKSPACES_LEN_MAX
+        let known = self.lockspaces.get(&lockspace.name);
+        let freed = known.map_or(0, Lockspace::len_max);
+        lockspace.len_max() <= self.room_left() + freed
+    }
+
+    /// How much more lockspaces and surviving locks may take in a snapshot.
+    pub(super) fn room_left(&self) -> usize {
+        let spaces: usize = self.lockspaces.values().map(Lockspace::len_max).sum();
+        LOCKSPACES_LEN_MAX.saturating_sub(spaces + self.surviving.len_max())
     }
 
     /// For snapshots, in which the usual is left out.

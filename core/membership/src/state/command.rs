@@ -1,6 +1,6 @@
 //! What the replicated log may say, and what follows from it.
 
-use super::Lockspace;
+use super::{Lockspace, Survivor, SurvivorBatch, SurvivorDone};
 use crate::{Founding, Pending, View};
 use mainstay_base::{
     Access, AccessChange, BootId, Compat, DiskId, Epoch, Fairness, Incarnation, LockspaceName,
@@ -109,6 +109,17 @@ pub enum Command {
         by: Option<u32>,
         /// Who wants to know.
         origin: RequestOrigin,
+    },
+    /// Locks survive their nodes, or do so no longer. Ignored if it was decided upon before, or if who
+    /// asks is no member any more.
+    Survivors(SurvivorBatch),
+    /// As `MoveMasters`, once there have been surviving locks.
+    MoveMastersWithSurvivors {
+        /// The batch.
+        record: MoveRecord,
+        /// How often anything about surviving locks had changed when the master sent what it had.
+        /// Refused if more has: what was sent may say otherwise than the log.
+        changes: u64,
     },
 }
 
@@ -241,6 +252,22 @@ pub enum Change {
         origin: RequestOrigin,
         /// Why.
         why: AccessRefused,
+    },
+    /// What was decided about surviving locks.
+    Survivors {
+        /// Who asked.
+        by: NodeId,
+        /// Which of its incarnations.
+        incarnation: Incarnation,
+        /// Its number for the batch.
+        serial: u64,
+        /// What each step did.
+        done: Vec<SurvivorDone>,
+    },
+    /// All surviving locks as they are now, found in a snapshot.
+    AllSurvivors {
+        /// They.
+        all: Vec<Survivor>,
     },
     /// A node is known by another disk.
     DiskReplaced {

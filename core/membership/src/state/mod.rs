@@ -4,11 +4,17 @@
 mod apply;
 mod command;
 mod snapshot;
+mod surviving;
+#[cfg(test)]
+mod surviving_tests;
 #[cfg(test)]
 mod tests;
 
 pub use command::{AccessRefused, Cause, Change, Command, FencedNode, MoveRecord, RequestOrigin};
 pub use snapshot::StateError;
+pub use surviving::{
+    Survivor, SurvivorBatch, SurvivorDone, SurvivorKey, SurvivorOwner, SurvivorStep,
+};
 
 use crate::{Founding, View};
 use mainstay_base::{
@@ -29,8 +35,8 @@ const RETIRED_BOOTS_KEPT: usize = 32;
 /// lags behind by more than this has been removed itself.
 const FENCED_KEPT: usize = 256;
 
-/// Most bytes that all lockspaces take in a snapshot: with all else that stands in one, it must fit
-/// one message of the log.
+/// Most bytes that all lockspaces, and the locks that survive their nodes, take in a snapshot: with all
+/// else that stands in one, it must fit one message of the log.
 pub const LOCKSPACES_LEN_MAX: usize = 384 << 10;
 
 /// A lockspace.
@@ -98,6 +104,8 @@ pub struct ClusterState {
     fairness: BTreeMap<LockspaceName, Fairness>,
     /// Whose rules they follow, where not their own.
     compat: BTreeMap<LockspaceName, Compat>,
+    /// Locks that survive their nodes.
+    surviving: surviving::Surviving,
 }
 
 impl ClusterState {
@@ -243,6 +251,11 @@ impl ClusterState {
     #[must_use]
     pub fn changes_since(&self, old: &ClusterState) -> Vec<Change> {
         let mut changes = Vec::new();
+        if self.surviving != old.surviving {
+            // Before anything that is done about them.
+            let all = self.survivors().cloned().collect();
+            changes.push(Change::AllSurvivors { all });
+        }
         if self.view.epoch > old.view.epoch {
             changes.push(Change::View {
                 view: Arc::clone(&self.view),

@@ -1,6 +1,6 @@
 //! The cluster state as bytes.
 
-use super::ClusterState;
+use super::{ClusterState, surviving::Surviving};
 use crate::View;
 use mainstay_base::{
     Access, Compat, Fairness, Incarnation, LOCKSPACES_MAX, LockspaceName, NODES_MAX, NodeId, Token,
@@ -10,8 +10,10 @@ use mainstay_wire::codec::{self, DecodeError};
 use std::collections::BTreeMap;
 
 /// The format that this build writes.
-const VERSION: u8 = 5;
-/// The one before: all lockspaces followed the same rules.
+const VERSION: u8 = 6;
+/// The one before: no lock survived its node.
+const WITHOUT_SURVIVORS: u8 = 5;
+/// The one before that: all lockspaces followed the same rules.
 const WITHOUT_COMPAT: u8 = 4;
 /// The one before that: all lockspaces were fair in the same way.
 const WITHOUT_FAIRNESS: u8 = 3;
@@ -63,8 +65,8 @@ impl ClusterState {
         match bytes {
             [] => Err(StateError::Empty),
             [
-                version @ (VERSION | WITHOUT_COMPAT | WITHOUT_FAIRNESS | WITHOUT_ACCESS
-                | WITHOUT_MOVES),
+                version @ (VERSION | WITHOUT_SURVIVORS | WITHOUT_COMPAT | WITHOUT_FAIRNESS
+                | WITHOUT_ACCESS | WITHOUT_MOVES),
                 state @ ..,
             ] => {
                 let mut state = state.to_vec();
@@ -77,8 +79,11 @@ impl ClusterState {
                 if *version < WITHOUT_COMPAT {
                     codec::encode(&BTreeMap::<LockspaceName, Fairness>::new(), &mut state);
                 }
-                if *version < VERSION {
+                if *version < WITHOUT_SURVIVORS {
                     codec::encode(&BTreeMap::<LockspaceName, Compat>::new(), &mut state);
+                }
+                if *version < VERSION {
+                    codec::encode(&Surviving::default(), &mut state);
                 }
                 let mut state: ClusterState =
                     codec::decode("cluster state", STATE_LEN_MAX, &state)?;
@@ -149,7 +154,8 @@ impl ClusterState {
         {
             return Err("it has a lockspace with a mode, rules or fairness out of range");
         }
-        self.check_view(&self.view)
+        self.check_view(&self.view)?;
+        self.surviving.check(&self.view)
     }
 
     fn check_view(&self, view: &View) -> Result<(), &'static str> {

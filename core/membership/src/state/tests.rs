@@ -22,13 +22,13 @@ fn founding(votes: &[u32]) -> Founding {
     }
 }
 
-struct Log {
-    state: ClusterState,
+pub(super) struct Log {
+    pub(super) state: ClusterState,
     index: u64,
 }
 
 impl Log {
-    fn founded(votes: &[u32]) -> Log {
+    pub(super) fn founded(votes: &[u32]) -> Log {
         let mut log = Log {
             state: ClusterState::new(),
             index: 0,
@@ -37,14 +37,14 @@ impl Log {
         log
     }
 
-    fn add(&mut self, command: Command) -> Vec<Change> {
+    pub(super) fn add(&mut self, command: Command) -> Vec<Change> {
         self.index += 1;
         let bytes = command.encode();
         let command = Command::decode(&bytes).expect("what was encoded decodes");
         self.state.apply(self.index, &command)
     }
 
-    fn join(&mut self, node: u16, boot: u64) -> Vec<Change> {
+    pub(super) fn join(&mut self, node: u16, boot: u64) -> Vec<Change> {
         let after = self.state.incarnation(NodeId(node));
         self.add(Command::Join {
             node: NodeId(node),
@@ -53,7 +53,7 @@ impl Log {
         })
     }
 
-    fn remove(&mut self, node: u16, incarnation: u64) -> Vec<Change> {
+    pub(super) fn remove(&mut self, node: u16, incarnation: u64) -> Vec<Change> {
         self.add(Command::Remove {
             node: NodeId(node),
             incarnation: Incarnation(incarnation),
@@ -62,7 +62,7 @@ impl Log {
         })
     }
 
-    fn fence(&mut self, node: u16, incarnation: u64) -> Vec<Change> {
+    pub(super) fn fence(&mut self, node: u16, incarnation: u64) -> Vec<Change> {
         self.add(Command::Fenced {
             node: NodeId(node),
             incarnation: Incarnation(incarnation),
@@ -428,7 +428,7 @@ fn only_the_owner_changes_access() {
     );
 }
 
-fn origin(request: u64) -> RequestOrigin {
+pub(super) fn origin(request: u64) -> RequestOrigin {
     RequestOrigin {
         node: NodeId(1),
         boot: BootId(11),

@@ -113,6 +113,17 @@ pub(crate) fn asks() -> Vec<(&'static str, Ask)> {
             },
         ),
         ("purge-orphans", Ask::PurgeOrphans { wish: wish() }),
+        (
+            "adopt-anywhere",
+            Ask::AdoptAnywhere {
+                handle: Handle(11),
+                lockspace: LockspaceId(3),
+                name: resource().name,
+                mode: LockMode::Pw,
+                flags: Flags::PERSISTENT,
+                blocking: true,
+            },
+        ),
     ]
 }
 

@@ -608,7 +608,18 @@ impl RawSession {
         lockspace: LockspaceId,
         call: LockCall,
     ) -> Call<Granted> {
-        let ask = call.adopt(handle, lockspace);
+        let ask = call.adopt(handle, lockspace, false);
+        Call::new(self.0.clone(), ask, answer::granted)
+    }
+
+    /// Adopts an orphan, or what any node has left behind, as [`LockRequest::adopt_anywhere`] does.
+    pub fn raw_adopt_anywhere(
+        &self,
+        handle: Handle,
+        lockspace: LockspaceId,
+        call: LockCall,
+    ) -> Call<Granted> {
+        let ask = call.adopt(handle, lockspace, true);
         Call::new(self.0.clone(), ask, answer::granted)
     }
 

@@ -63,6 +63,13 @@ impl<'a> LockRequest<'a> {
         self.flags(Flags::PERSISTENT)
     }
 
+    /// The lock is persistent, and outlives its node as well, and the end of all nodes: the replicated log has
+    /// it before it is granted. Once its node is gone for certain, it is taken over by
+    /// [`LockRequest::adopt_anywhere`], or purged. It has no value block, and is not converted.
+    pub fn surviving(self) -> Self {
+        self.flags(Flags::SURVIVE | Flags::PERSISTENT)
+    }
+
     call_options!();
 
     /// Takes over a persistent lock that another process of this node left behind, held in exactly
@@ -76,12 +83,26 @@ impl<'a> LockRequest<'a> {
     /// [`Refusal::Busy`](crate::Refusal::Busy) while the last call of its old owner is being ended,
     /// [`Refusal::Denied`](crate::Refusal::Denied) if it is another user's; and as for any call.
     pub fn adopt(self) -> Result<Lock, LockError> {
+        self.take_over(false)
+    }
+
+    /// As [`LockRequest::adopt`]; where this node has no such orphan, takes over a lock that survived its
+    /// node ([`LockRequest::surviving`]) and that nobody has any more, of whichever node. It goes on
+    /// surviving its node, whatever is asked for, and keeps its token.
+    ///
+    /// # Errors
+    /// As there; [`Refusal::NoSuchOrphan`](crate::Refusal::NoSuchOrphan) also if another comes first.
+    pub fn adopt_anywhere(self) -> Result<Lock, LockError> {
+        self.take_over(true)
+    }
+
+    fn take_over(self, anywhere: bool) -> Result<Lock, LockError> {
         if let Some(error) = self.wrong_name {
             return Err(error.into());
         }
         let session = self.lockspace.space.core.session();
         let (id, value_len) = self.lockspace.id_in(&session)?;
-        let (held, request) = Held::adopt(session.clone(), id, value_len, self.call)?;
+        let (held, request) = Held::adopt(session.clone(), id, value_len, self.call, anywhere)?;
         let lock = Lock(held);
         Call::queued(session, Ok(request), answer::granted).wait()?;
         Ok(lock)

@@ -227,6 +227,14 @@ impl Engine {
                 mode,
                 flags,
                 ..
+            }
+            | Ask::AdoptAnywhere {
+                handle,
+                lockspace,
+                name,
+                mode,
+                flags,
+                ..
             } => {
                 let (owner, place) = ((session, handle), (lockspace, name));
                 return self.adopt(owner, request, place, (mode, flags), said);

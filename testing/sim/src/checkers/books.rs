@@ -206,7 +206,8 @@ impl Books {
     /// The last call on a lock had these flags.
     pub fn set_persistent(&mut self, who: Who, flags: Flags) {
         if let Some(claim) = self.claim_mut(who) {
-            claim.persistent = flags.contains(Flags::PERSISTENT);
+            let outlives = flags.contains(Flags::PERSISTENT) || flags.contains(Flags::SURVIVE);
+            claim.persistent = outlives;
         }
     }
 

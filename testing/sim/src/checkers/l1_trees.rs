@@ -57,6 +57,7 @@ impl Checker for Trees {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::Surviving;
     use crate::checkers::testing::two_nodes;
     use mainstay_base::{LockId, LockMode, LockspaceName, NodeId, NodeName, Token};
     use mainstay_wire::report::{LockReport, OwnerReport, ResourceReport};
@@ -90,6 +91,7 @@ mod tests {
         let fact = Fact::Audit {
             node: NodeId(1),
             resources: &resources,
+            surviving: Surviving::default(),
         };
         Trees::new(true).observe(1, &fact, &two_nodes())
     }

@@ -22,6 +22,16 @@ use mainstay_base::{
     LockspaceName, NodeId, Token, Updated, Value, ValueBlock, ValueVersion,
 };
 use mainstay_wire::{event::Reason, lock::Refusal, report::ResourceReport};
+use std::ops::Range;
+
+/// What the log says of locks that survive their nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Surviving<'a> {
+    /// The resources that such locks are on, and no others.
+    pub on: Range<Res>,
+    /// They, and who has them.
+    pub locks: &'a [(Res, ClientNo, LockMode)],
+}
 
 /// Something that an observer saw. The books are up to date with it when a checker sees it.
 #[derive(Debug)]
@@ -363,6 +373,8 @@ pub enum Fact<'a> {
         node: NodeId,
         /// What it told.
         resources: &'a [(Res, &'a ResourceReport)],
+        /// What the log says of locks that survive their nodes.
+        surviving: Surviving<'a>,
     },
 }
 

@@ -5,7 +5,7 @@
 //! the end of the run against what the masters tell.
 
 use super::{
-    Checker, Fact,
+    Checker, Fact, Surviving,
     books::{Books, ClientNo, Res, Who},
     conflict, tell,
 };
@@ -38,7 +38,9 @@ fn audit(
     books: &Books,
     gone: &BTreeSet<(NodeId, Incarnation)>,
     untold: &BTreeMap<(ClientNo, u64), BTreeSet<Res>>,
+    records: &Surviving<'_>,
 ) -> Result<(), String> {
+    let mastered: BTreeSet<Res> = told.iter().map(|(res, _)| *res).collect();
     let told: BTreeSet<(Res, u32, u8)> = told
         .iter()
         .flat_map(|(res, report)| {
@@ -65,7 +67,36 @@ fn audit(
             (claim.res, who.client, mode as u8)
         })
         .collect();
+    let survives = |(res, ..): &&(Res, ClientNo, u8)| records.on.contains(res);
+    let recorded: BTreeSet<(Res, ClientNo, u8)> = records
+        .locks
+        .iter()
+        .map(|(res, client, mode)| (*res, *client, *mode as u8))
+        .collect();
+    let nameless = told.difference(&recorded).find(survives);
+    if let Some((res, client, mode)) = nameless {
+        return Err(format!(
+            "resource {res}: a master keeps client {client}'s lock in mode number {mode}, which the log does \
+             not have"
+        ));
+    }
+    // What nobody masters, whoever comes to master it has to find in the log.
+    let mut lost = recorded.difference(&told);
+    if let Some((res, client, mode)) = lost.find(|(res, ..)| mastered.contains(res)) {
+        return Err(format!(
+            "resource {res}: its master does not know client {client}'s lock in mode number {mode}, which \
+             survives its node"
+        ));
+    }
+    if let Some((res, client, mode)) = known.difference(&recorded).find(survives) {
+        return Err(format!(
+            "resource {res}: client {client} holds a lock in mode number {mode} that does not survive its node"
+        ));
+    }
     let settled = |(res, client, _): &&(Res, ClientNo, u8)| {
+        if records.on.contains(res) {
+            return false;
+        }
         let mut own = untold.iter().filter(|((c, _), _)| c == client);
         !own.any(|(_, set)| set.contains(res))
     };
@@ -144,7 +175,11 @@ impl Checker for NoLostGrant {
                 self.untold.retain(|(c, _), _| *c != client);
                 Ok(())
             }
-            Fact::Audit { resources, .. } => audit(resources, books, &self.gone, &self.untold),
+            Fact::Audit {
+                resources,
+                ref surviving,
+                ..
+            } => audit(resources, books, &self.gone, &self.untold, surviving),
             _ => Ok(()),
         }
     }
@@ -200,6 +235,7 @@ mod tests {
         let none = Fact::Audit {
             node: NodeId(1),
             resources: &[],
+            surviving: Surviving::default(),
         };
         assert!(checker.observe(1, &none, &books).is_ok());
         grant(&mut books, 1, 0, Ex, 5);

@@ -351,6 +351,7 @@ impl Checker for Updates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::Surviving;
     use crate::checkers::testing::{grant, two_nodes, who};
     use LockMode::{Nl, Pr};
     use mainstay_base::{Flags, LockspaceName, NodeId, NodeName, ResourceName, Token, Updated};
@@ -424,7 +425,12 @@ mod tests {
             };
             let node = NodeId(node);
             let resources = &[(0, &report)];
-            self.sees(&Fact::Audit { node, resources })
+            let surviving = Surviving::default();
+            self.sees(&Fact::Audit {
+                node,
+                resources,
+                surviving,
+            })
         }
 
         fn tell(&mut self, client: u32, value: &Value) -> bool {

@@ -13,6 +13,7 @@ pub mod ranges;
 pub mod sets;
 pub mod several;
 pub mod spectator;
+pub mod survivors;
 pub mod tallies;
 pub mod transactions;
 pub mod trees;
@@ -70,6 +71,8 @@ pub struct Terrain {
     pub compat: Compat,
     /// What is locked for transactions; two more come after them.
     pub transacted: Range<Res>,
+    /// What is locked by locks that survive their nodes.
+    pub surviving: Range<Res>,
 }
 
 impl Terrain {
@@ -90,7 +93,8 @@ impl Terrain {
             crowded,
             trees,
             transacted,
-        ]: [u32; 13],
+            surviving,
+        ]: [u32; 14],
     ) -> Terrain {
         let mut resources = Vec::new();
         let mut add = |prefix: &str, count: u32| {
@@ -130,6 +134,12 @@ impl Terrain {
             resources.push((resources.len() % 2, name));
         }
         let transacted = start..start + transacted;
+        let start = resources.len() as Res;
+        for i in 0..surviving {
+            let name = ResourceName::new(format!("survivor-{i}")).expect("short");
+            resources.push((resources.len() % 2, name));
+        }
+        let surviving = start..start + surviving;
         Terrain {
             spaces: ["sim", "aux"]
                 .map(|name| LockspaceName::new(name).expect("valid"))
@@ -151,6 +161,7 @@ impl Terrain {
             foreign: 0..0,
             compat: Compat::Strict,
             transacted,
+            surviving,
         }
     }
 
@@ -318,11 +329,13 @@ pub enum Kind {
     Foreign,
     /// [`transactions`]
     Transactions,
+    /// [`survivors`]
+    Survivors,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Locks,
         Kind::Counters,
         Kind::Conversions,
@@ -339,6 +352,7 @@ impl Kind {
         Kind::Trees,
         Kind::Foreign,
         Kind::Transactions,
+        Kind::Survivors,
     ];
 
     /// A new brain of this kind.
@@ -361,6 +375,7 @@ impl Kind {
             Kind::Trees => Box::new(trees::Trees::default()),
             Kind::Foreign => Box::new(foreign::Foreign::default()),
             Kind::Transactions => Box::new(transactions::Transactions::default()),
+            Kind::Survivors => Box::new(survivors::Survivors::default()),
         }
     }
 }

@@ -45,6 +45,7 @@ pub(super) enum Asked {
     Add,
     Watch,
     Adopt,
+    AdoptAnywhere,
     Dequeue,
 }
 
@@ -62,7 +63,7 @@ impl Asked {
             Asked::Swap => "cas",
             Asked::Add => "add",
             Asked::Watch => "watch",
-            Asked::Adopt => "adopt",
+            Asked::Adopt | Asked::AdoptAnywhere => "adopt",
             Asked::Dequeue => "dequeue",
         }
     }
@@ -249,7 +250,14 @@ impl Calls {
                 resource,
                 mode,
                 how,
-            } => self.lock(label, &resource, mode, how, Asked::Adopt),
+                anywhere,
+            } => {
+                let asked = match anywhere {
+                    true => Asked::AdoptAnywhere,
+                    false => Asked::Adopt,
+                };
+                self.lock(label, &resource, mode, how, asked)
+            }
             Command::Convert {
                 label,
                 mode,
@@ -370,6 +378,7 @@ impl Calls {
         let call = call_of(resource, mode, how);
         let call = match asked {
             Asked::Adopt => self.raw.raw_adopt(handle, self.space.id(), call),
+            Asked::AdoptAnywhere => (self.raw).raw_adopt_anywhere(handle, self.space.id(), call),
             _ => self.raw.raw_lock(handle, self.space.id(), call),
         };
         self.begin(label, asked, Some(mode), async {
@@ -576,13 +585,14 @@ impl Calls {
             return Err(error.into());
         };
         let busy = *refusal == mainstay_client::Refusal::Busy;
-        let busy = busy && asked != Asked::Adopt; // Then it says so of the orphan.
+        let adopts = matches!(asked, Asked::Adopt | Asked::AdoptAnywhere);
+        let busy = busy && !adopts; // Then it says so of the orphan.
         if let Some(lock) = self.locks.get_mut(&label)
             && !matches!(asked, Asked::Cancel | Asked::Promise | Asked::Dequeue)
             && !busy
         {
             lock.asked = None;
-            let new = matches!(asked, Asked::Lock | Asked::Adopt);
+            let new = adopts || asked == Asked::Lock;
             if new || asked == Asked::Range && lock.ranges == Some(false) {
                 self.locks.remove(&label);
             }

@@ -54,6 +54,8 @@ pub(super) enum Command {
         resource: String,
         mode: LockMode,
         how: How,
+        /// Or one that any node left behind.
+        anywhere: bool,
     },
     /// List what processes left behind.
     Orphans {
@@ -248,7 +250,7 @@ pub(super) const WORDS: [(&str, &str, &str); 26] = [
     (
         "adopt",
         "NAME [MODE] [OPTION…]",
-        "take over a persistent lock that a process of this node left behind",
+        "take over a persistent lock that a process of this node left behind; with `anywhere`, any node",
     ),
     (
         "orphans",
@@ -296,6 +298,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
     let words = split(line)?;
     let mut words = Words {
         words: words.into_iter().peekable(),
+        anywhere: None,
     };
     let Some(first) = words.plain()? else {
         return words.end().map(|()| None);
@@ -469,6 +472,8 @@ enum Word {
 
 struct Words {
     words: std::iter::Peekable<std::vec::IntoIter<Word>>,
+    /// Where it may be said: whether any node is meant.
+    anywhere: Option<bool>,
 }
 
 impl Words {
@@ -533,6 +538,7 @@ impl Words {
     }
 
     fn adopt(&mut self) -> Result<Command, String> {
+        self.anywhere = Some(false);
         match self.lock(Flags::NONE)? {
             Command::Lock {
                 label,
@@ -544,6 +550,7 @@ impl Words {
                 resource,
                 mode,
                 how,
+                anywhere: self.anywhere == Some(true),
             }),
             _ => Err("`adopt` does not wait, so it has no time limit".to_owned()),
         }
@@ -566,6 +573,8 @@ impl Words {
                 label = Some(name.to_owned());
             } else if word == "quiet" {
                 how.blocking = false;
+            } else if word == "anywhere" && self.anywhere.is_some() {
+                self.anywhere = Some(true);
             } else {
                 return Err(format!(
                     "`{word}` is neither a mode (nl, cr, cw, pr, pw, ex), nor a flag ({}), nor \
@@ -717,8 +726,13 @@ mod tests {
                 flags: Flags::PERSISTENT,
                 ..PLAIN
             },
+            anywhere: false,
         };
         assert_eq!(parsed("adopt A pr persistent"), adopted);
+        assert!(matches!(
+            parsed("adopt A anywhere"),
+            Command::Adopt { anywhere: true, .. }
+        ));
         let line = "try \"two words\" cw valblk wait=2.5 quiet as=x";
         assert_eq!(parsed(line), lock("x", "two words", LockMode::Cw, how));
         let converted = Command::Convert {
@@ -820,6 +834,7 @@ mod tests {
         let wrong = [
             ("frob A", "`help` lists them"),
             ("adopt A ex wait=2", "has no time limit"),
+            ("lock A ex anywhere", "neither a mode"),
             ("purge", "needs a pattern"),
             ("lock", "needs the name of a resource"),
             ("lock A xx", "neither a mode"),

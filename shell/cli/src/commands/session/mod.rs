@@ -30,7 +30,7 @@ line that cannot be understood ends the session, and so does the end of the inpu
 have ended. On a terminal, lines can be edited and repeated.
 
 Options of `lock`, `try` and `convert`: valblk reads the value block with the grant; quecvt, \
-headque, noorder, expedite, persistent, nodlckwt, nodlckblk, noqueuebast, altpr, altcw and convdeadlk are the \
+headque, noorder, expedite, persistent, survive, nodlckwt, nodlckblk, noqueuebast, altpr, altcw and convdeadlk are the \
 flags of these names; priority1 to priority7 are for lockspaces that grant by priorities; \
 wait=SECS gives up after a time; quiet asks for no notices when the lock blocks others; as=NAME \
 gives a new lock a name of its own, for a second lock on the same resource. `range` knows the last \
@@ -121,6 +121,12 @@ behind. A process of the same node takes it over with `adopt disk ex`, in the mo
 `purge disk` releases it, wherever it is. Whether a lock outlives its session its last lock, \
 convert or adopt decides: `convert disk pr` makes it go with the session again, `convert disk pr \
 persistent` does not.
+
+LOCKS THAT SURVIVE THEIR NODE
+
+`lock disk ex survive` is answered when the cluster's log has the lock. Kill the node, or all of them: once \
+its end is proved, `orphans` lists the lock, it still keeps others waiting, and `adopt disk ex anywhere` takes \
+it over on any node. `purge disk` releases it. Such a lock is not converted, and has no value block.
 
 KEPT SESSIONS
 

@@ -1,0 +1,128 @@
+//! The part of the log that speaks of surviving locks, and the ends of nodes.
+
+use super::World;
+use mainstay_base::{BootId, Incarnation, LockId, NodeId};
+use mainstay_fencing::{FencedRecord, Ledger, Proof, Vanished};
+use mainstay_membership::{Survivor, SurvivorDone, SurvivorKey, SurvivorStep};
+
+impl World {
+    /// The log decides about the next step, and all nodes hear of it; whether there was one.
+    pub(crate) fn decide_next(&mut self) -> bool {
+        let Some((node, step)) = self.steps.pop_front() else {
+            return false;
+        };
+        let done = self.decide(node, &step);
+        for (&other, dlm) in &mut self.nodes {
+            let mine = Some(&step).filter(|_| other == node);
+            dlm.survivor_decided(self.now, mine, &done);
+        }
+        true
+    }
+
+    fn decide(&mut self, node: u16, step: &SurvivorStep) -> SurvivorDone {
+        let own = |lock: LockId| SurvivorKey {
+            node: NodeId(node),
+            incarnation: Incarnation(1),
+            lock,
+        };
+        let gone = |world: &World, key: &SurvivorKey| !world.nodes.contains_key(&key.node.0);
+        let done = match step.clone() {
+            SurvivorStep::Keep { .. } if self.log_full => return SurvivorDone::NoRoom,
+            SurvivorStep::Keep {
+                lock,
+                space,
+                name,
+                mode,
+                token,
+                owner,
+            } => {
+                let number = self.changes + 1;
+                let key = own(lock);
+                let kept = Survivor {
+                    number,
+                    key,
+                    space,
+                    name,
+                    mode,
+                    token,
+                    owner,
+                };
+                self.survivors.insert(key, kept.clone());
+                SurvivorDone::Kept(kept)
+            }
+            SurvivorStep::Release { key } if key == own(key.lock) || gone(self, &key) => {
+                match self.survivors.remove(&key) {
+                    Some(released) => SurvivorDone::Released(released),
+                    None => return SurvivorDone::NotThere,
+                }
+            }
+            SurvivorStep::Adopt { key, lock, owner } if gone(self, &key) => {
+                let Some(known) = self.survivors.remove(&key) else {
+                    return SurvivorDone::NotThere;
+                };
+                let now = Survivor {
+                    key: own(lock),
+                    owner,
+                    ..known
+                };
+                self.survivors.insert(now.key, now.clone());
+                SurvivorDone::Adopted {
+                    from: key,
+                    left_by: known.owner,
+                    now,
+                }
+            }
+            SurvivorStep::Own { lock, owner } => match self.survivors.get_mut(&own(lock)) {
+                Some(known) => {
+                    known.owner = owner;
+                    SurvivorDone::Owned(known.clone())
+                }
+                None => return SurvivorDone::NotThere,
+            },
+            _ => return SurvivorDone::NotThere,
+        };
+        self.changes += 1;
+        done
+    }
+
+    /// A node dies, and its end is proved at once.
+    pub(crate) fn die(&mut self, node: u16) {
+        self.nodes.remove(&node);
+        self.mail
+            .retain(|(from, to, _)| *from != node && *to != node);
+        self.steps.retain(|(by, _)| *by != node);
+        let members: Vec<u16> = self.nodes.keys().copied().collect();
+        self.epoch = self.epoch.next();
+        let view = self.view_of(&members);
+        for dlm in self.nodes.values_mut() {
+            dlm.work_off(self.now);
+        }
+        self.settle();
+        for dlm in self.nodes.values_mut() {
+            dlm.install(self.now, view.clone());
+            let mut ledger = Ledger::new();
+            let (id, incarnation) = (NodeId(node), Incarnation(1));
+            ledger.enter(Vanished {
+                node: id,
+                incarnation,
+                boot: BootId(u64::from(node) + 100),
+                left_epoch: self.epoch,
+            });
+            let record = FencedRecord {
+                node: id,
+                incarnation,
+                proof: Proof::LeaseExpired,
+                epoch: self.epoch,
+                index: 1,
+            };
+            let proof = ledger.confirm(record).expect("it has vanished");
+            dlm.recover(self.now, proof);
+            dlm.view_settled(self.now);
+        }
+        self.settle();
+        for dlm in self.nodes.values_mut() {
+            dlm.work_off(self.now);
+        }
+        self.settle();
+    }
+}
