@@ -30,7 +30,8 @@ pub const CLIENT_MESSAGE_LEN_MAX: usize = 1 << 20;
 pub const LOCKSPACES_MAX: usize = 4096;
 /// Most locks in one call for several: a set, or conversions or unlocks in bulk.
 pub const SET_LOCKS_MAX: usize = 200;
-/// Most locks of a cluster that survive their nodes.
-pub const SURVIVORS_MAX: usize = 2048;
+/// Most locks of a cluster that survive their nodes. They take less than half of the room that they share
+/// with lockspaces in a snapshot.
+pub const SURVIVORS_MAX: usize = 1024;
 /// Most of them that one user has; root's are not counted.
-pub const SURVIVORS_PER_USER_MAX: usize = 512;
+pub const SURVIVORS_PER_USER_MAX: usize = 256;

@@ -246,11 +246,17 @@ impl Dlm {
         if call.flags.contains(Flags::NOQUEUE) && !self.active {
             return Err(Refusal::NoQuorum);
         }
-        match self.sessions.get(&session) {
-            Some(handles) if handles.contains(&call.handle) => Err(Refusal::HandleInUse),
-            _ if self.sets.has_handle(session, call.handle) => Err(Refusal::HandleInUse),
-            Some(_) | None => Ok(flags),
+        match self.is_handle_used(session, call.handle) {
+            true => Err(Refusal::HandleInUse),
+            false => Ok(flags),
         }
+    }
+
+    /// Whether a handle names a lock of the session, or one that it is about to have.
+    pub(crate) fn is_handle_used(&self, session: SessionId, handle: Handle) -> bool {
+        self.find(session, handle).is_some()
+            || self.sets.has_handle(session, handle)
+            || self.surviving.is_adopting(session, handle)
     }
 
     /// A client asks to convert a lock.
@@ -601,7 +607,7 @@ impl Dlm {
 
     pub(crate) fn on_blocking(&mut self, now: Instant, lock: LockId, mode: LockMode) {
         let Some(owned) = self.locks.get(&lock) else {
-            return;
+            return self.surviving.keep_early_notice(lock, mode);
         };
         let blocks = owned.granted.is_some_and(|held| !held.compatible(mode));
         let (session, handle) = (owned.session, owned.handle);

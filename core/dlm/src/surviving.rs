@@ -101,11 +101,24 @@ impl Surviving {
         self.notices.insert(lock, mode);
     }
 
+    /// The same for one that it is about to adopt: the master may apply that sooner.
+    pub(crate) fn keep_early_notice(&mut self, lock: LockId, mode: LockMode) {
+        if self.adopting.contains_key(&lock) {
+            self.notices.insert(lock, mode);
+        }
+    }
+
     /// A lock of this node is gone.
     pub(crate) fn forget(&mut self, lock: LockId) {
         self.recording.remove(&lock);
         self.notices.remove(&lock);
         self.going.remove(&lock);
+    }
+
+    /// Whether a client has asked to adopt, under that handle, what a node has left behind.
+    pub(crate) fn is_adopting(&self, session: SessionId, handle: Handle) -> bool {
+        let mut adopting = self.adopting.values();
+        adopting.any(|a| a.session == session && a.handle == handle)
     }
 
     /// Whether the log has yet to decide about locks of this node, which may be in others' way or not.
@@ -208,7 +221,12 @@ impl Dlm {
 
     /// Refuses to do with a surviving lock what the log would have to know of.
     pub(crate) fn no_survivor(&self, lock: LockId, what: &str) -> Result<(), Refusal> {
-        match self.locks.get(&lock).is_some_and(|owned| owned.recorded) {
+        let survives = |owned: &Owned| match owned.pending {
+            Pending::Request { flags, .. } => flags.contains(Flags::SURVIVE),
+            Pending::Recording { .. } => true,
+            _ => owned.recorded,
+        };
+        match self.locks.get(&lock).is_some_and(survives) {
             true => Err(Refusal::Invalid(format!(
                 "the lock survives its node, and nobody can {what} such a lock; take another beside it"
             ))),
@@ -330,13 +348,12 @@ impl Dlm {
         let compat = self.spaces.compat(call.space);
         let flags = call.flags.without(Flags::SURVIVE);
         admit_adopt(compat, call.mode, flags).map_err(invalid)?;
-        let mut adopting = self.surviving.adopting.values();
-        let asked = adopting.any(|a| a.session == session && a.handle == call.handle);
-        let used = self.find(session, call.handle).is_some();
-        if asked || used || self.sets.has_handle(session, call.handle) {
+        if self.is_handle_used(session, call.handle) {
             return Err(Refusal::HandleInUse);
         }
-        self.quotas.check(session, 1, Flags::NOQUEUE)?;
+        let adopting = self.surviving.adopting.values();
+        let under_way = adopting.filter(|a| a.session == session).count() as u64;
+        self.quotas.check(session, 1 + under_way, Flags::NOQUEUE)?;
         let lock = LockId(self.next_lock);
         self.next_lock += 1;
         let process = self.deadlocks.process(session);
@@ -420,6 +437,7 @@ impl Dlm {
             SurvivorDone::NoRoom | SurvivorDone::NotThere => match mine {
                 Some(SurvivorStep::Keep { lock, .. }) => self.not_recorded(now, *lock),
                 Some(SurvivorStep::Adopt { lock, .. }) => {
+                    self.surviving.notices.remove(lock);
                     if let Some(adopting) = self.surviving.adopting.remove(lock) {
                         let (session, request) = (adopting.session, adopting.request);
                         self.done(session, request, Err(Refusal::NoSuchOrphan));
@@ -519,6 +537,8 @@ impl Dlm {
             lock,
             Owned::adopted(session, handle, place, (survivor.mode, survivor.token), now),
         );
+        // Whatever becomes of it here, it counts until it goes.
+        self.quotas.locks_come(session, 1);
         let process = OwnerReport {
             pid: left_by.pid,
             uid: left_by.uid,
@@ -539,6 +559,7 @@ impl Dlm {
         let handles = self.sessions.get_mut(&session).filter(|_| free);
         let Some(handles) = handles.filter(|handles| !handles.contains(&handle)) else {
             // It came too late for who asked.
+            self.surviving.notices.remove(&lock);
             self.done(session, request, Err(Refusal::HandleInUse));
             let process = OwnerReport {
                 pid: survivor.owner.pid,
@@ -551,7 +572,6 @@ impl Dlm {
         if let Some(owned) = self.locks.get_mut(&lock) {
             owned.blocking = blocking;
         }
-        self.quotas.locks_come(session, 1);
         self.owners.add(lock, session, self.owners.chosen(session));
         self.note(now, Op::Adopted, lock, Some(survivor.mode));
         let granted = Granted {
@@ -560,6 +580,9 @@ impl Dlm {
             value: None,
         };
         self.done(session, request, Ok(Answer::Granted(granted)));
+        if let Some(mode) = self.surviving.notices.remove(&lock) {
+            self.on_blocking(now, lock, mode);
+        }
         self.owner_stirs(now, self.owner_of(lock, session));
     }
 

@@ -275,3 +275,57 @@ fn a_leaving_node_leaves_it_behind() {
     }
     assert!(w.survivors.values().all(|s| s.token > Token::NONE));
 }
+
+/// Protects those who wait from a new owner who does not know: the master may apply an adoption, and tell what
+/// the lock is in the way of, before the adopter's node has applied it.
+#[test]
+fn a_new_owner_that_is_behind_is_told_all_the_same() {
+    let mut w = world();
+    let name = name_at(1);
+    w.lock(2, 1, &name, Ex, SURVIVE);
+    w.die(2);
+    let other = w.lock(1, 1, &name, Pr, Flags::NONE);
+    w.behind = Some(3);
+    let key = key(&w);
+    let adopted = adopt(&mut w, 3, 2, &name, key);
+    assert!(w.granted(3, adopted).is_some());
+    assert_eq!(w.notices, [(3, Handle(2), Pr)]);
+    w.unlock(3, 2);
+    assert!(w.granted(1, other).is_some());
+}
+
+/// Protects a node from counting locks below none: while the log has yet to give a lock to a client, no other
+/// lock takes its handle.
+#[test]
+fn the_handle_of_an_adoption_is_taken() {
+    let mut w = world();
+    let name = name_at(1);
+    w.lock(2, 1, &name, Ex, SURVIVE);
+    w.die(2);
+    w.log_waits = true;
+    let key = key(&w);
+    let adopted = adopt(&mut w, 3, 2, &name, key);
+    let other = w.lock(3, 2, "other", Ex, Flags::NONE);
+    assert_eq!(w.answer(3, other), Some(&Err(Refusal::HandleInUse)));
+    w.log_waits = false;
+    w.settle();
+    assert!(w.granted(3, adopted).is_some());
+}
+
+/// Protects readers from a value that goes back to nothing: of others' locks nobody restated anything, so
+/// whoever masters the resource next does not know what they published.
+#[test]
+fn what_others_published_is_not_forgotten_silently() {
+    let mut w = world();
+    let name = name_at(1);
+    w.lock(1, 1, &name, LockMode::Nl, Flags::NONE);
+    w.lock(2, 1, &name, LockMode::Cr, SURVIVE);
+    w.lock(1, 2, &name, Ex, Flags::VALBLK);
+    w.convert(1, 2, LockMode::Nl, Some(b"new"));
+    w.unlock(1, 2);
+    w.unlock(1, 1);
+    w.die(1);
+    let read = w.lock(3, 1, &name, Pr, Flags::VALBLK);
+    let value = w.granted(3, read).unwrap().value.clone().unwrap();
+    assert!(value.maybe_stale, "{value:?}");
+}

@@ -57,6 +57,8 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         if self.find_granted(key).is_ok() {
             return;
         }
+        // Others' locks are not known, and so neither is what they published.
+        self.value.mark();
         self.held.add(mode);
         self.insert_granted(Held {
             key,

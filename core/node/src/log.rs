@@ -377,6 +377,8 @@ impl Node {
             }
         }
         self.note_left_behind(now);
+        // Clients may have asked before this node was a member.
+        self.propose_survivors();
         if self.joined {
             self.dlm.view_settled(now);
         }

@@ -51,12 +51,15 @@ enum Kind {
 impl Node {
     /// A client asks about orphans.
     pub(crate) fn ask_orphans(&mut self, now: Instant, session: SessionId, request: u64, ask: Ask) {
+        let anywhere = matches!(ask, Ask::AdoptAnywhere { .. });
         let asked = match ask {
             Ask::Orphans { wish, limit, after } => {
                 self.list_orphans(now, session, request, wish, limit, after)
             }
             Ask::PurgeOrphans { wish } => self.purge_orphans(now, session, request, wish),
-            Ask::Adopt { .. } if self.leaving.is_some() => Err(Refusal::Leaving),
+            Ask::Adopt { .. } | Ask::AdoptAnywhere { .. } if self.leaving.is_some() => {
+                Err(Refusal::Leaving)
+            }
             Ask::Adopt {
                 handle,
                 lockspace,
@@ -64,28 +67,17 @@ impl Node {
                 mode,
                 flags,
                 blocking,
-            } => self.may_adopt(session, lockspace, &name, mode).map(|uid| {
-                let call = AdoptCall {
-                    handle,
-                    space: lockspace,
-                    name,
-                    mode,
-                    flags,
-                    blocking,
-                    uid,
-                };
-                self.dlm.adopt(now, session, request, &call);
-            }),
-            Ask::AdoptAnywhere { .. } if self.leaving.is_some() => Err(Refusal::Leaving),
-            Ask::AdoptAnywhere {
+            }
+            | Ask::AdoptAnywhere {
                 handle,
                 lockspace,
                 name,
                 mode,
                 flags,
                 blocking,
-            } => match self.may_adopt(session, lockspace, &name, mode) {
-                Ok(uid) => {
+            } => {
+                let may = self.may_adopt(session, lockspace, &name, mode);
+                may.and_then(|uid| {
                     let call = AdoptCall {
                         handle,
                         space: lockspace,
@@ -95,10 +87,13 @@ impl Node {
                         blocking,
                         uid,
                     };
-                    self.adopt_anywhere(now, session, request, &call)
-                }
-                Err(why) => Err(why),
-            },
+                    if anywhere {
+                        return self.adopt_anywhere(now, session, request, &call);
+                    }
+                    self.dlm.adopt(now, session, request, &call);
+                    Ok(())
+                })
+            }
             _ => Ok(()),
         };
         if let Err(why) = asked {

@@ -44,6 +44,15 @@ impl Survivors {
     }
 }
 
+impl Survivors {
+    /// Whether this node has asked the log for a lock that was left behind.
+    fn is_asked_for(&self, wanted: SurvivorKey) -> bool {
+        let asked = self.asked.iter().flat_map(|(_, steps)| steps);
+        let mut steps = asked.chain(&self.steps);
+        steps.any(|step| matches!(step, SurvivorStep::Adopt { key, .. } if *key == wanted))
+    }
+}
+
 impl Node {
     /// The log is to say something of a surviving lock.
     pub(crate) fn survive(&mut self, step: SurvivorStep) {
@@ -53,7 +62,7 @@ impl Node {
 
     /// Asks the log for what is to be said, unless it has yet to decide about the last batch: a batch that
     /// overtook another would make that void.
-    fn propose_survivors(&mut self) {
+    pub(crate) fn propose_survivors(&mut self) {
         if self.survivors.asked.is_some() || self.survivors.steps.is_empty() {
             return;
         }
@@ -305,6 +314,10 @@ impl Node {
         for survivor in self.state.survivors() {
             let there = survivor.space == space && survivor.name == *name;
             if !there || !self.state.is_left_behind(survivor.key) {
+                continue;
+            }
+            // Another client of this node comes first there.
+            if self.survivors.is_asked_for(survivor.key) {
                 continue;
             }
             if survivor.mode != mode {

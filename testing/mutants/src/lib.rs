@@ -53,13 +53,14 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::TransactionOfAnybody
         | Mutant::KeptWithoutLocks
         | Mutant::RepeatedCarriedOut
-        | Mutant::UnheardNotTold
         | Mutant::KeptValidByPage => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }
         Mutant::SendBeforeDurable => Profile::Disky,
+        // With `UnheardNotTold` some quiet seeds go on for ever.
         Mutant::RepeatsDelivered
+        | Mutant::UnheardNotTold
         | Mutant::DeadlockUnconfirmed
         | Mutant::MoveUnasked
         | Mutant::MoveUnheard

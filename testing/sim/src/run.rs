@@ -286,9 +286,11 @@ impl Run {
                     .collect();
                 let node = self.world.hosts[0].id;
                 let locks: Vec<_> = self.world.records.all().collect();
+                let heirs: Vec<_> = self.world.records.last_heirs().collect();
                 let surviving = Surviving {
                     on: self.world.terrain.surviving.clone(),
                     locks: &locks,
+                    heirs: &heirs,
                 };
                 let fact = Fact::Audit {
                     node,

@@ -46,6 +46,12 @@ impl Records {
         client
     }
 
+    /// Who had a lock last that was another's before.
+    pub(crate) fn last_heirs(&self) -> impl Iterator<Item = ((Res, ClientNo), ClientNo)> {
+        let heirs = self.heirs.keys();
+        heirs.map(|&(res, client)| ((res, client), self.heir(res, client)))
+    }
+
     /// All that the log has, by who has it now.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Res, ClientNo, LockMode)> {
         let all = self.by_number.values();
@@ -136,6 +142,8 @@ impl World {
             return;
         };
         self.stats.count("surviving locks adopted");
+        // Its node may have died before the log heard who had it last.
+        let client = self.records.heir(res, client);
         let unheard = Who {
             client,
             handle: super::orphans::UNHEARD,

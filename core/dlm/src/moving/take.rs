@@ -122,9 +122,9 @@ impl Dlm {
                 members.has_incarnation(lock.node, lock.incarnation)
                     || surviving.has_record(life, lock.lock)
             };
+            // One that survives its node may be released, or another's, here and not at the giver yet.
             if !part.locks.iter().all(of_members) {
-                sound = Err("a lock of no member");
-                break;
+                return self.send(from.0, Body::MoveRefused { serial });
             }
             if !asked.names.contains(&part.resource) {
                 sound = Err("a resource that was not named");

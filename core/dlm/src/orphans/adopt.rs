@@ -78,7 +78,7 @@ impl Dlm {
                 "locks on sub-resources end with their sessions, so there are no orphans of them";
             return Err(Refusal::Invalid(why.to_owned()));
         }
-        if self.find(session, call.handle).is_some() || self.sets.has_handle(session, call.handle) {
+        if self.is_handle_used(session, call.handle) {
             return Err(Refusal::HandleInUse);
         }
         let lock = self.orphan_for(call)?;

@@ -73,6 +73,9 @@ impl Dlm {
         self.is_told(session, call.handle)
             .map_err(|_| Refusal::HandleInUse)?;
         let known = self.find(session, call.handle);
+        if known.is_none() && self.is_handle_used(session, call.handle) {
+            return Err(Refusal::HandleInUse);
+        }
         let nowait = call.flags.contains(Flags::NOQUEUE);
         let ask = RangeAsk {
             range,

@@ -213,8 +213,7 @@ impl Dlm {
         if !member.name.is_root() {
             return Err(needs_parent());
         }
-        let in_use = self.find(session, member.handle).is_some()
-            || self.sets.has_handle(session, member.handle)
+        let in_use = self.is_handle_used(session, member.handle)
             || before.iter().any(|other| other.handle == member.handle);
         if in_use {
             return Err(Refusal::HandleInUse);

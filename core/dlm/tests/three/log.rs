@@ -12,11 +12,25 @@ impl World {
             return false;
         };
         let done = self.decide(node, &step);
-        for (&other, dlm) in &mut self.nodes {
-            let mine = Some(&step).filter(|_| other == node);
-            dlm.survivor_decided(self.now, mine, &done);
+        let nodes: Vec<u16> = self.nodes.keys().copied().collect();
+        let (late, others) = nodes.into_iter().partition(|n| Some(*n) == self.behind);
+        let (late, others): (Vec<u16>, Vec<u16>) = (late, others);
+        self.apply_step(&others, node, &step, &done);
+        if !late.is_empty() {
+            let waits = std::mem::replace(&mut self.log_waits, true);
+            self.settle();
+            self.log_waits = waits;
+            self.apply_step(&late, node, &step, &done);
         }
         true
+    }
+
+    fn apply_step(&mut self, nodes: &[u16], by: u16, step: &SurvivorStep, done: &SurvivorDone) {
+        for node in nodes {
+            let mine = Some(step).filter(|_| *node == by);
+            let dlm = self.nodes.get_mut(node).unwrap();
+            dlm.survivor_decided(self.now, mine, done);
+        }
     }
 
     fn decide(&mut self, node: u16, step: &SurvivorStep) -> SurvivorDone {

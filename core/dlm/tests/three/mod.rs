@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) proposed: Vec<Move>,
     /// What it was asked to say of surviving locks.
     pub(crate) steps: VecDeque<(u16, SurvivorStep)>,
+    /// The node that applies the log last.
+    pub(crate) behind: Option<u16>,
     /// It says nothing for now.
     pub(crate) log_waits: bool,
     /// It has no room for more.
@@ -69,6 +71,7 @@ impl World {
             parted: None,
             proposed: Vec::new(),
             steps: VecDeque::new(),
+            behind: None,
             log_waits: false,
             log_full: false,
             survivors: BTreeMap::new(),

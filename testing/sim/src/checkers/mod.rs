@@ -31,6 +31,18 @@ pub struct Surviving<'a> {
     pub on: Range<Res>,
     /// They, and who has them.
     pub locks: &'a [(Res, ClientNo, LockMode)],
+    /// Who has had one last that the log still has as another's: its node may have died before it could say.
+    pub heirs: &'a [((Res, ClientNo), ClientNo)],
+}
+
+impl Surviving<'_> {
+    /// Who had it last that a client is said to have, or to have left behind.
+    #[must_use]
+    pub fn heir(&self, res: Res, client: ClientNo) -> ClientNo {
+        let mut heirs = self.heirs.iter();
+        let heir = heirs.find(|(from, _)| *from == (res, client));
+        heir.map_or(client, |(_, heir)| *heir)
+    }
 }
 
 /// Something that an observer saw. The books are up to date with it when a checker sees it.

@@ -50,7 +50,10 @@ fn audit(
                 .chain(&report.converters)
                 // Ranges are looked at on their own.
                 .filter(|lock| lock.range.is_none())
-                .filter_map(|lock| Some((*res, lock.owner.pid, lock.granted? as u8)))
+                .filter_map(|lock| {
+                    let client = records.heir(*res, lock.owner.pid);
+                    Some((*res, client, lock.granted? as u8))
+                })
         })
         .collect();
     let known: BTreeSet<(Res, u32, u8)> = books
