@@ -54,6 +54,12 @@ pub enum Mutant {
     MoveUnheard,
     /// The directory does not learn that a resource has moved.
     MoveUnentered,
+    /// Locks of a node that rests are dropped as if it had left.
+    RestDropped,
+    /// Locks of a node that rests are not restated to those who rebuild what it mastered.
+    RestNotHandedOver,
+    /// Locks of a node that rests stay those of the life that rested when the next one goes on with them.
+    ResumedUnnoticed,
     /// A move is committed although the members have changed since they agreed upon it.
     MoveDespiteChange,
     /// A value block is swapped or counted up whoever relies on his copy of it.
@@ -126,7 +132,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 58] = [
+    pub const ALL: [Mutant; 61] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -152,6 +158,9 @@ impl Mutant {
         Mutant::MoveUnheard,
         Mutant::MoveUnentered,
         Mutant::MoveDespiteChange,
+        Mutant::RestDropped,
+        Mutant::RestNotHandedOver,
+        Mutant::ResumedUnnoticed,
         Mutant::UpdateIgnoresHolders,
         Mutant::SwapUnconditional,
         Mutant::UpdateRepeated,

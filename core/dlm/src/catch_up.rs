@@ -98,6 +98,9 @@ impl Dlm {
         place: Place,
         registers: &mut Registers,
     ) -> u32 {
+        if let Some((from, to)) = self.resources.resumed() {
+            self.greet_resumed(now, place, from, to);
+        }
         let Some(entry) = self.resources.find_mut(place) else {
             return 1;
         };
@@ -144,6 +147,7 @@ impl Dlm {
             let pending = &self.view.pending;
             let left = !pending.iter().any(|p| (p.node, p.incarnation) == gone.life);
             let detail = match left {
+                _ if self.is_resting(gone.life) => "it rests, and has handed them over",
                 true => "it left cleanly",
                 false => "waiting for proof that it can do no more harm",
             };
@@ -177,7 +181,14 @@ impl Dlm {
         if let Some(rebuild) = &mut departure.rebuild
             && !std::mem::replace(&mut rebuild.restating, true)
         {
+            let (rested, over) = (rebuild.rested, rebuild.rest_over);
+            let (clean, doubted) = (rebuild.clean, rebuild.doubted.clone());
             let lost = std::mem::take(&mut departure.lost);
+            self.take_carried(now, dead, rested);
+            if over {
+                // The rest is over already: what was being written there is in doubt.
+                self.drop_restated(now, dead, dead, clean, &doubted);
+            }
             self.begin_work(now, Work::restate(dead, lost));
         }
     }

@@ -54,6 +54,25 @@ impl Deferred {
         self.calls.is_empty()
     }
 
+    /// What one life has said is another's from now on.
+    pub(crate) fn rename(&mut self, from: Life, to: Life) {
+        for (_, call) in &mut self.calls {
+            if let Call::Said(life, _) = call
+                && *life == from
+            {
+                *life = to;
+            }
+        }
+    }
+
+    /// Whether a life has said that a lock is gone.
+    pub(crate) fn drops(&self, life: Life, lock: LockId) -> bool {
+        let mut said = self.said();
+        said.any(|(from, body)| {
+            *from == life && matches!(body, Body::Drop { lock: l, .. } if *l == lock)
+        })
+    }
+
     /// What was said, by whom.
     pub(crate) fn said(&self) -> impl Iterator<Item = (&Life, &Body)> {
         self.calls.iter().filter_map(|(_, call)| match call {

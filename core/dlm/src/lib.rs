@@ -40,6 +40,7 @@ mod ranges;
 mod recovery;
 mod release;
 mod report;
+mod rest;
 mod scan;
 mod sets;
 mod surviving;
@@ -250,6 +251,8 @@ pub struct Dlm {
     active: bool,
     /// It hands over its resources and decides nothing any more.
     leaving: bool,
+    /// It leaves to rest: own locks stay.
+    rests_here: bool,
 
     spaces: fairness::Spaces,
     /// Notices that holders shall not hear yet.
@@ -274,6 +277,7 @@ pub struct Dlm {
     floor: Token,
 
     departed: BTreeMap<Life, Departure>,
+    rests: rest::Rests,
     /// Values handed over by leaving masters.
     handed: BTreeMap<(Life, ResourceId), Value>,
     /// Writers of this node that died lately, by the master that was told.
@@ -321,6 +325,7 @@ impl Dlm {
             settled: true,
             active: false,
             leaving: false,
+            rests_here: false,
             spaces: fairness::Spaces::default(),
             kept: fairness::Kept::default(),
             exclusive: BTreeSet::new(),
@@ -336,6 +341,7 @@ impl Dlm {
             appointed: Vec::new(),
             floor: Token::NONE,
             departed: BTreeMap::new(),
+            rests: rest::Rests::default(),
             handed: BTreeMap::new(),
             suspects: VecDeque::new(),
             early: BTreeMap::new(),
@@ -535,6 +541,17 @@ impl Dlm {
             }
             Body::NotMaster { resource, lock } => self.on_not_master(now, from, &resource, lock),
 
+            Body::Restate {
+                node,
+                incarnation,
+                resource,
+                locks,
+            } if (node, incarnation) == life => {
+                // To those who are the members now it says all of that anew.
+                if message.epoch >= self.members_epoch {
+                    self.on_carried(life, resource, locks);
+                }
+            }
             Body::Restate {
                 node,
                 incarnation,

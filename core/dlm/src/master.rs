@@ -29,6 +29,11 @@ impl Key {
         }
     }
 
+    /// Whether its owner is that life.
+    pub(crate) fn is_of(self, life: PackedLife) -> bool {
+        self.life == life
+    }
+
     pub(crate) fn life(self) -> Life {
         self.life.life()
     }
@@ -119,7 +124,8 @@ impl Dlm {
         if self.leaving && !self.is_me(from) {
             return; // The owner will restate it to the next master.
         }
-        if !self.is_member(from) {
+        // What one that rests had said before may have had to wait.
+        if !self.is_member(from) && !self.is_resting(from) {
             return;
         }
         let Some(resource) = call_resource(&body) else {
@@ -148,6 +154,7 @@ impl Dlm {
     }
 
     fn execute(&mut self, now: Instant, place: Place, from: Life, body: Body) {
+        self.greet_early(now, place);
         let Some(mut master) = self.resources.get_mut(place).master() else {
             return;
         };
@@ -258,10 +265,13 @@ impl Dlm {
     /// The pending call of an own lock on a resource mastered here.
     pub(crate) fn master_local(&mut self, now: Instant, lock: LockId) {
         let from = self.my_life();
+        let Some(place) = self.locks.get(&lock).map(|owned| owned.place) else {
+            return;
+        };
+        self.greet_early(now, place);
         let Some(owned) = self.locks.get(&lock) else {
             return;
         };
-        let place = owned.place;
         if let Pending::Update { update } = &owned.pending {
             let update = update.clone();
             return self.update_here(now, place, from, lock, &update);

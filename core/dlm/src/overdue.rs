@@ -44,6 +44,23 @@ impl Promises {
         self.due.first().map(|due| due.0)
     }
 
+    /// What was promised for a lock: a time in milliseconds, and whether it goes otherwise.
+    pub(crate) fn of(&self, lock: LockId) -> Option<(u32, bool)> {
+        let promise = self.by_lock.get(&lock)?;
+        let within = u32::try_from(promise.within.as_millis()).unwrap_or(u32::MAX);
+        Some((within, promise.release))
+    }
+
+    /// Something is promised for a lock.
+    pub(crate) fn add(&mut self, lock: LockId, within: Duration, release: bool) {
+        let promise = Promise {
+            within,
+            release,
+            notice: None,
+        };
+        self.by_lock.insert(lock, promise);
+    }
+
     /// The lock is gone.
     pub(crate) fn forget(&mut self, lock: LockId) {
         self.heeded(lock);
@@ -137,12 +154,7 @@ impl Dlm {
         }
         self.promises.forget(lock);
         if let Some(within) = within {
-            let promise = Promise {
-                within,
-                release,
-                notice: None,
-            };
-            self.promises.by_lock.insert(lock, promise);
+            self.promises.add(lock, within, release);
         }
         Ok(())
     }

@@ -27,6 +27,19 @@ impl Owners {
         self.chosen.get(&session).copied()
     }
 
+    /// A session asks for another from now on, if one is given.
+    pub(crate) fn choose(&mut self, session: SessionId, owner: Option<OwnerId>) {
+        match owner {
+            Some(owner) => self.chosen.insert(session, owner),
+            None => self.chosen.remove(&session),
+        };
+    }
+
+    /// Whose a lock is, if not its session's.
+    pub(crate) fn named(&self, lock: LockId) -> Option<OwnerId> {
+        self.locks.get(&lock).map(|(_, owner)| *owner)
+    }
+
     /// A lock of a session belongs to another owner, if one is given.
     pub(crate) fn add(&mut self, lock: LockId, session: SessionId, owner: Option<OwnerId>) {
         self.remove(lock);
@@ -79,10 +92,7 @@ impl Dlm {
                 Some(OwnerId::Transaction { uid, xid })
             }
         };
-        match id {
-            Some(id) => self.owners.chosen.insert(session, id),
-            None => self.owners.chosen.remove(&session),
-        };
+        self.owners.choose(session, id);
     }
 
     /// Whose a lock of an own client is.

@@ -33,6 +33,7 @@ use mainstay_membership::{View, directory_node};
 use mainstay_recorder::{Op, Phase};
 use mainstay_wire::{
     dlm::{Body, ResourceId, RestatedLock},
+    event::Reason,
     lock::{Flags, Refusal},
 };
 use std::collections::BTreeSet;
@@ -75,12 +76,25 @@ pub(crate) struct Rebuild {
     /// Locks dropped here because the incarnation held them.
     pub(crate) dropped: u64,
     pub(crate) purged: bool,
+    /// The incarnation rested: its own locks on what it mastered were handed over.
+    pub(crate) rested: bool,
+    /// They are nobody's any more.
+    pub(crate) rest_over: bool,
 }
 
 impl Rebuild {
     /// A lock has been restated to this node.
     pub(crate) fn restated(&mut self, place: Place, key: Key) {
         self.keys.push((place, key));
+    }
+
+    /// The locks of one life are those of another now.
+    pub(crate) fn rename(&mut self, from: Life, to: Life) {
+        for (_, key) in &mut self.keys {
+            if key.life() == from {
+                *key = Key::of(to, key.lock);
+            }
+        }
     }
 }
 
@@ -104,7 +118,9 @@ impl Dlm {
         let old_ids = std::mem::replace(&mut self.ids, self.view.nodes());
 
         if first {
-            for pending in &self.view.pending {
+            // What one that rests mastered is registered, or will be before those who rebuild it say so.
+            let vanished = self.view.pending.iter();
+            for pending in vanished.filter(|p| p.reason != Reason::Rests) {
                 let life = (pending.node, pending.incarnation);
                 self.departed.insert(
                     life,
@@ -136,6 +152,7 @@ impl Dlm {
             );
         }
         self.deadlocks.new_view(now);
+        let resumed = self.begin_resuming();
         if first || old.members_since != self.view.members_since {
             self.members_epoch = self.view.members_since;
             self.registered.clear();
@@ -143,7 +160,8 @@ impl Dlm {
             self.askers.clear();
             self.appointed.clear();
             let members = self.ids.clone();
-            self.resources.members_changed(self.me, members, &gone);
+            (self.resources).members_changed(self.me, members, &gone, resumed);
+            self.forget_carried();
             // Those that did not know these members yet, or not any more, have not taken them. Others
             // have registered them by the time that it matters whether a name is free.
             for resource in std::mem::take(&mut self.unconfirmed) {
@@ -200,42 +218,57 @@ impl Dlm {
             awaited.retain(|life| *life == self.my_life());
         }
         awaited.remove(&dead);
+        let rests = *proof.proof() == Proof::Rests && !Mutant::RestDropped.active();
+        let clean = matches!(proof.proof(), Proof::LeftCleanly | Proof::Rests);
         self.note_recovery(now, dead, Phase::Proved);
         let doubted = self.unheard_doubts(dead);
+        if !self.departed.contains_key(&dead) {
+            // It has rested, and all that it mastered is rebuilt: nobody restates anything.
+            awaited = BTreeSet::from([self.my_life()]);
+        }
         let departure = self.departed.entry(dead).or_insert(Departure {
             members: None,
             lost: Vec::new(),
             rebuild: None,
         });
-        departure.rebuild = Some(Rebuild {
-            since: now,
-            clean: *proof.proof() == Proof::LeftCleanly,
-            doubted: doubted.clone(),
-            awaited,
-            unheard: false,
-            restating: false,
-            suspects: BTreeSet::new(),
-            places: Vec::new(),
-            keys: Vec::new(),
-            complete: false,
-            rebuilt: None,
-            dropped: 0,
-            purged: false,
-        });
+        if let Some(rebuild) = departure.rebuild.as_mut() {
+            // What it mastered when it rested is not rebuilt yet, and now its locks go.
+            rebuild.clean &= clean;
+            rebuild.doubted.extend(doubted.iter().copied());
+            rebuild.purged = false;
+            rebuild.rest_over = true;
+        } else {
+            departure.rebuild = Some(Rebuild {
+                since: now,
+                clean,
+                doubted: doubted.clone(),
+                awaited,
+                unheard: false,
+                restating: false,
+                suspects: BTreeSet::new(),
+                places: Vec::new(),
+                keys: Vec::new(),
+                complete: false,
+                rebuilt: None,
+                dropped: 0,
+                purged: rests,
+                rested: rests,
+                rest_over: false,
+            });
+        }
 
         if !self.catching_up() {
             self.begin_restating(now, dead);
         }
+        if rests {
+            self.directory_retry(now);
+            return self.work(now);
+        }
         self.begin_work(now, Work::purge(dead, self.resources.places()));
         // It will not restate anything to other rebuilds any more.
-        let others: Vec<Life> = self
-            .departed
-            .keys()
-            .copied()
-            .filter(|l| *l != dead)
-            .collect();
-        let clean = *proof.proof() == Proof::LeftCleanly;
+        let others: Vec<Life> = self.departed.keys().copied().collect();
         for other in others {
+            // Its own are there only if it rested, and had locks on what it mastered.
             self.drop_restated(now, other, dead, clean, &doubted);
             self.on_restate_done(now, dead, other);
         }
@@ -253,6 +286,10 @@ impl Dlm {
         }
         let me = self.my_life();
         self.on_restate_done(now, me, dead);
+        if self.leaving {
+            // What this node has just come to rebuild the next one will.
+            self.hand_over_locks();
+        }
         self.directory_retry(now);
     }
 
@@ -278,7 +315,7 @@ impl Dlm {
     /// A life that is proved harmless has no say in the rebuilding after another any more, nor any
     /// locks there. Unless it left cleanly, what it has not said is not known, and what it may have
     /// been writing is in doubt.
-    fn drop_restated(
+    pub(crate) fn drop_restated(
         &mut self,
         now: Instant,
         other: Life,
@@ -653,8 +690,11 @@ impl Dlm {
                 .chain(master.engine.converting())
                 .filter(|view| {
                     let life = view.key.life();
-                    let own = self.is_me(life);
-                    view.valblk && (own || !self.is_member(life)) || linux && own
+                    // One that rests keeps what its clients still have.
+                    let kept = self.rests_here && self.locks.contains(&view.key.lock);
+                    let own = self.is_me(life) && !kept;
+                    let foreign = !self.is_me(life) && !self.is_member(life);
+                    view.valblk && (own || foreign) || linux && own
                 })
                 .any(|view| view.granted.is_some_and(|(mode, _)| mode.writes_value()));
             let resource = entry.id.clone();
@@ -665,6 +705,7 @@ impl Dlm {
         for (heir, body) in handed {
             self.send(heir, body);
         }
+        self.hand_over_locks();
     }
 }
 
@@ -675,7 +716,7 @@ const RESTATED_PER_MESSAGE: usize = 256;
 const RESTATED_BYTES: usize = 64 << 10;
 
 /// Locks in portions that each fit one message.
-fn in_messages(locks: Vec<RestatedLock>) -> Vec<Vec<RestatedLock>> {
+pub(crate) fn in_messages(locks: Vec<RestatedLock>) -> Vec<Vec<RestatedLock>> {
     let mut messages: Vec<Vec<RestatedLock>> = Vec::new();
     let mut bytes = 0;
     for lock in locks {
@@ -697,7 +738,7 @@ fn in_messages(locks: Vec<RestatedLock>) -> Vec<Vec<RestatedLock>> {
 }
 
 /// A lock as its owner tells the next master, if there is anything to tell.
-fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
+pub(crate) fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> {
     if owned.recorded {
         return None; // Whoever rebuilds knows it from the log.
     }

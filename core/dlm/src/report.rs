@@ -117,7 +117,9 @@ impl Dlm {
             }
             // One that survives its node is the log's, and stays when the node leaves.
             let own = |view: &LockView<Key>| {
-                view.key.life() == self.my_life() && !self.surviving.is_recorded(view.key)
+                view.key.life() == self.my_life()
+                    && !self.surviving.is_recorded(view.key)
+                    && !self.deferred.drops(view.key.life(), view.key.lock)
             };
             for view in master.engine.granted().filter(own) {
                 let owned = self.locks.get(&view.key.lock);

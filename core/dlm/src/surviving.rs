@@ -163,6 +163,14 @@ fn resource_of(survivor: &Survivor) -> ResourceId {
     }
 }
 
+fn process_of(owner: SurvivorOwner) -> OwnerReport {
+    OwnerReport {
+        pid: owner.pid,
+        uid: owner.uid,
+        ..OwnerReport::default()
+    }
+}
+
 impl Dlm {
     fn survivor_key(&self, lock: LockId) -> SurvivorKey {
         let (node, incarnation) = self.my_life();
@@ -539,11 +547,7 @@ impl Dlm {
         );
         // Whatever becomes of it here, it counts until it goes.
         self.quotas.locks_come(session, 1);
-        let process = OwnerReport {
-            pid: left_by.pid,
-            uid: left_by.uid,
-            ..OwnerReport::default()
-        };
+        let process = process_of(left_by);
         let by = survivor.owner.pid;
         self.out.push(Out::Orphan {
             resource: id.clone(),
@@ -561,12 +565,10 @@ impl Dlm {
             // It came too late for who asked.
             self.surviving.notices.remove(&lock);
             self.done(session, request, Err(Refusal::HandleInUse));
-            let process = OwnerReport {
-                pid: survivor.owner.pid,
-                uid: survivor.owner.uid,
-                ..OwnerReport::default()
-            };
-            return self.orphan(now, lock, Arc::new(process));
+            if self.orphans.closed {
+                return self.erase(now, lock); // It stays behind, as all others.
+            }
+            return self.orphan(now, lock, Arc::new(process_of(survivor.owner)));
         };
         handles.insert(handle, lock);
         if let Some(owned) = self.locks.get_mut(&lock) {
@@ -604,6 +606,50 @@ impl Dlm {
             self.note_at_master(now, Op::Restated, place, to, mode, token);
         }
         self.deliver(now, place, effects);
+    }
+
+    /// The locks of one life are another's, by the log.
+    pub(crate) fn rename_survivors(&mut self, from: Life, to: Life) {
+        let surviving = &mut self.surviving;
+        let renamed = |key: Key| match key.life() == from {
+            true => Key::of(to, key.lock),
+            false => key,
+        };
+        let keys: Vec<Key> = surviving.records.keys().copied().collect();
+        for key in keys.into_iter().filter(|key| key.life() == from) {
+            if let Some(mut survivor) = surviving.records.get(&key).cloned() {
+                surviving.strike(key);
+                survivor.key.incarnation = to.1;
+                surviving.enter(survivor);
+            }
+        }
+        for (_, key) in &mut surviving.releases {
+            *key = renamed(*key);
+        }
+        surviving.ghosts = surviving.ghosts.iter().map(|key| renamed(*key)).collect();
+    }
+
+    /// This life goes on with another's locks. Those that the log has, and that were left to no session, are
+    /// orphans.
+    pub(crate) fn inherit_survivors(&mut self, now: Instant) {
+        let own = self.surviving.records.values();
+        let own = own.filter(|s| self.is_me((s.key.node, s.key.incarnation)));
+        let left = own.filter(|s| !self.locks.contains(&s.key.lock));
+        for survivor in left.cloned().collect::<Vec<_>>() {
+            let lock = survivor.key.lock;
+            let id = resource_of(&survivor);
+            let (place, new) = self.resources.place_or_new(&id);
+            self.resources.get_mut(place).add_lock(lock);
+            let held = (survivor.mode, survivor.token);
+            let owned = Owned::adopted(SessionId(0), Handle(0), place, held, now);
+            self.locks.insert(lock, owned);
+            if new {
+                self.look_up(now, &id);
+            }
+            self.note(now, Op::Granted, lock, Some(survivor.mode));
+            let process = process_of(survivor.owner);
+            self.orphan(now, lock, Arc::new(process));
+        }
     }
 
     fn note_ghost(&mut self, key: Key) {

@@ -3,11 +3,11 @@
 use crate::{
     directory::Entry,
     life::{Life, PackedLife},
-    master::Master,
+    master::{Key, Master},
     names::{Named, Names, Place, Places},
 };
 use mainstay_base::{
-    Instant, LockId, LockMode, LockspaceId, NodeId, SessionId, Token, Value, ValueBlock,
+    Instant, LockId, LockMode, LockspaceId, Mutant, NodeId, SessionId, Token, Value, ValueBlock,
     ValueVersion,
 };
 use mainstay_membership::directory_node;
@@ -139,6 +139,8 @@ struct Change {
     me: NodeId,
     members: Vec<NodeId>,
     gone: Vec<Gone>,
+    /// Whose locks are those of which other life now.
+    resumed: Option<(PackedLife, Life)>,
 }
 
 /// An incarnation that left with the last change of the members.
@@ -171,6 +173,17 @@ impl Change {
         resource.turn = self.turn;
         if let Some(entry) = resource.directory {
             resource.directory = self.entry(&resource.id, entry);
+        }
+        if let Some((from, to)) = self.resumed
+            && !Mutant::ResumedUnnoticed.active()
+        {
+            for (life, _) in resource.held.iter_mut().filter(|h| h.0 == from.life()) {
+                *life = to;
+            }
+            if let State::Mine(master) = &mut resource.state {
+                let to = |key: Key| key.is_of(from).then(|| Key::of(to, key.lock));
+                master.engine.rename(to);
+            }
         }
         if let State::At(master) | State::Moving(master) = resource.state {
             resource.state = match self.gone(master) {
@@ -346,7 +359,13 @@ impl ResourceTable {
     }
 
     /// The members are others now. All must have caught up with the change before.
-    pub(crate) fn members_changed(&mut self, me: NodeId, members: Vec<NodeId>, gone: &[Life]) {
+    pub(crate) fn members_changed(
+        &mut self,
+        me: NodeId,
+        members: Vec<NodeId>,
+        gone: &[Life],
+        resumed: Option<(Life, Life)>,
+    ) {
         let gone = gone.iter().map(|&life| Gone {
             life,
             lost: Vec::new(),
@@ -356,7 +375,13 @@ impl ResourceTable {
             me,
             members,
             gone: gone.collect(),
+            resumed: resumed.map(|(from, to)| (PackedLife::of(from), to)),
         };
+    }
+
+    /// Who has got others' locks with the last change.
+    pub(crate) fn resumed(&self) -> Option<(Life, Life)> {
+        self.change.resumed.map(|(from, to)| (from.life(), to))
     }
 
     /// Who left with the last change, and what was lost with them: when all have caught up.
@@ -517,6 +542,21 @@ impl Owned {
         session: SessionId,
         handle: Handle,
         place: Place,
+        held: (LockMode, Token),
+        now: Instant,
+    ) -> Owned {
+        Owned {
+            persistent: true,
+            recorded: true,
+            ..Owned::held(session, handle, place, held, now)
+        }
+    }
+
+    /// One that is granted, and of which nothing else is known.
+    pub(crate) fn held(
+        session: SessionId,
+        handle: Handle,
+        place: Place,
         (mode, token): (LockMode, Token),
         now: Instant,
     ) -> Owned {
@@ -538,9 +578,9 @@ impl Owned {
             blocking: false,
             valblk: false,
             yields: false,
-            persistent: true,
+            persistent: false,
             late: false,
-            recorded: true,
+            recorded: false,
             adoption_unsaid: false,
             value: None,
             unsure: false,

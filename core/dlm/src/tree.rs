@@ -79,6 +79,11 @@ impl Trees {
         self.children.contains_key(&lock)
     }
 
+    /// The lock that one is beneath.
+    pub(crate) fn parent(&self, lock: LockId) -> Option<LockId> {
+        self.parents.get(&lock).copied()
+    }
+
     /// Whether a lock is being released with others.
     pub(crate) fn is_ending(&self, lock: LockId) -> bool {
         self.ending.contains_key(&lock)

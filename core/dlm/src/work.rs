@@ -273,6 +273,7 @@ impl Dlm {
 
     /// Puts the queues of a rebuilt resource in order and lets them move.
     fn settle(&mut self, now: Instant, place: Place, dead: Life) {
+        self.greet_early(now, place);
         let resource = self.resources.get(place).id.clone();
         let handed = self.handed.remove(&(dead, resource.clone()));
         let Some(rebuild) = self.rebuild_of(dead) else {
@@ -316,6 +317,7 @@ impl Dlm {
         if Mutant::PurgeForgotten.active() {
             return false;
         }
+        self.greet_early(now, place);
         let ranges = self.purge_ranges(now, place, dead);
         if let Some(rebuild) = self.rebuild_of(dead) {
             rebuild.dropped += ranges;

@@ -545,3 +545,30 @@ fn an_adoption_in_between_is_told_to_the_next_master() {
         assert!(world.granted(1, queued).is_some(), "the heir is gone");
     }
 }
+
+/// Protects from two masters when a node rests: its own locks on what the log may still give away are handed over only
+/// when it stays.
+#[test]
+fn what_may_move_is_handed_over_when_it_stays() {
+    for done in [true, false] {
+        let mut world = World::eager();
+        world.lock(1, 1, "r", LockMode::Pr, Flags::NONE);
+        world.use_much(2, "r");
+        world.wait(500);
+        assert_eq!(world.proposed.len(), 1);
+        world.silent = Some(1);
+        let handed = |world: &World| {
+            let own =
+                |body: &Body| matches!(body, Body::Restate { node, .. } if *node == NodeId(1));
+            let mut mail = world.mail.iter();
+            mail.any(|(from, _, message)| *from == 1 && own(&message.body))
+        };
+        let now = world.now;
+        world.nodes.get_mut(&1).unwrap().begin_rest(now);
+        world.settle();
+        assert!(!handed(&world), "the log has yet to decide");
+        world.commit(done);
+        world.settle();
+        assert_eq!(handed(&world), !done);
+    }
+}

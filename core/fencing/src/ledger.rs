@@ -66,16 +66,35 @@ impl Ledger {
         if self.is_settled(node, incarnation) {
             return Err(ConfirmError::Settled { node, incarnation });
         }
+        if record.proof == Proof::Rests {
+            // What it held is another matter; the record of that comes later.
+            return match self.open.contains_key(&(node, incarnation)) {
+                true => Ok(Fenced::new(record)),
+                false => Err(ConfirmError::NotVanished { node, incarnation }),
+            };
+        }
         let entered = self.open.remove(&(node, incarnation)).is_some();
         if !entered && record.proof != Proof::LeftCleanly {
             return Err(ConfirmError::NotVanished { node, incarnation });
         }
+        self.settle(node, incarnation);
+        Ok(Fenced::new(record))
+    }
+
+    /// Another incarnation goes on with what one that rested held: nothing of that is to be proved any
+    /// more.
+    pub fn resumed(&mut self, node: NodeId, incarnation: Incarnation) {
+        if self.open.remove(&(node, incarnation)).is_some() {
+            self.settle(node, incarnation);
+        }
+    }
+
+    fn settle(&mut self, node: NodeId, incarnation: Incarnation) {
         let settled = self.settled.entry(node).or_default();
         settled.insert(incarnation);
         while settled.len() > SETTLED_KEPT {
             settled.pop_first();
         }
-        Ok(Fenced::new(record))
     }
 
     /// The vanished incarnations without proof, by node and incarnation.

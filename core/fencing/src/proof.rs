@@ -17,6 +17,11 @@ pub enum Proof {
     },
     /// It gave up its locks and its lease before it left.
     LeftCleanly,
+    /// It gave up its lease and handed over what it mastered before it left. Its locks stay for its node's
+    /// next life, until another proof says that they are to go.
+    Rests,
+    /// Its node's next life has not gone on with its locks in time.
+    RestOver,
 }
 
 impl Proof {
@@ -27,6 +32,8 @@ impl Proof {
             Proof::LeaseExpired => Reason::LeaseExpired,
             Proof::OperatorVouched { .. } => Reason::OperatorVouched,
             Proof::LeftCleanly => Reason::LeftCleanly,
+            Proof::Rests => Reason::Rests,
+            Proof::RestOver => Reason::RestOver,
         }
     }
 }
@@ -37,6 +44,8 @@ impl fmt::Display for Proof {
             Proof::LeaseExpired => f.write_str("its lease has certainly run out"),
             Proof::OperatorVouched { operator } => write!(f, "{operator} vouched for it"),
             Proof::LeftCleanly => f.write_str("it left cleanly"),
+            Proof::Rests => f.write_str("it rests until its node runs again"),
+            Proof::RestOver => f.write_str("nobody has gone on with its locks in time"),
         }
     }
 }

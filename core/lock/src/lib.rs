@@ -58,6 +58,7 @@ mod queue;
 pub mod ranges;
 mod recover;
 mod resource;
+mod resume;
 mod update;
 mod value;
 

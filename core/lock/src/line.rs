@@ -77,6 +77,13 @@ impl<K: Copy + Ord, E: Entry<K>> Line<K, E> {
         self.entries.iter_mut()
     }
 
+    /// Gives entries other keys; the tickets stay.
+    pub(crate) fn rekey(&mut self, mut rekey: impl FnMut(&mut E)) {
+        self.entries.iter_mut().for_each(&mut rekey);
+        self.index = None;
+        self.index_crowd();
+    }
+
     /// The place of a key.
     pub(crate) fn find(&self, key: K) -> Option<usize> {
         let Some(index) = &self.index else {

@@ -151,6 +151,17 @@ impl<K: Copy + Ord> Rebuild<K> {
         known
     }
 
+    pub(crate) fn rename(&mut self, renamed: &impl Fn(K) -> Option<K>) -> bool {
+        let mut any = false;
+        for (key, _) in &mut self.locks {
+            if let Some(new) = renamed(*key) {
+                *key = new;
+                any = true;
+            }
+        }
+        any
+    }
+
     /// The locks in the order of their keys, each as it was restated last.
     fn members(mut locks: Vec<(K, Restated)>) -> Vec<Member<K>> {
         locks.reverse();

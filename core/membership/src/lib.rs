@@ -24,7 +24,7 @@ pub use message::Message;
 pub use output::{MembershipConfig, Output};
 pub use state::{
     AccessRefused, Cause, Change, ClusterState, Command, FencedNode, LOCKSPACES_LEN_MAX, Lockspace,
-    MoveRecord, RequestOrigin, StateError, Survivor, SurvivorBatch, SurvivorDone, SurvivorKey,
-    SurvivorOwner, SurvivorStep,
+    MoveRecord, RequestOrigin, Rest, StateError, Survivor, SurvivorBatch, SurvivorDone,
+    SurvivorKey, SurvivorOwner, SurvivorStep,
 };
 pub use view::{Member, Pending, View};

@@ -63,6 +63,13 @@ pub enum Wish {
     Join,
     /// To leave; it has given up its locks and its lease.
     Leave,
+    /// To rest; it has given up its lease and handed over to these members.
+    Rest {
+        /// Epoch since which they are the members.
+        members: Epoch,
+        /// How long its locks are to stay at most.
+        for_ms: u32,
+    },
 }
 
 /// For how long a node has promised a pending incarnation nothing.

@@ -94,6 +94,13 @@ fn messages() -> Vec<(&'static str, Message)> {
             "heartbeat-leave",
             Message::Heartbeat(heartbeat(Wish::Leave)),
         ),
+        (
+            "heartbeat-rest",
+            Message::Heartbeat(heartbeat(Wish::Rest {
+                members: Epoch(9),
+                for_ms: 60_000,
+            })),
+        ),
         ("ack", Message::Ack(ack)),
         ("offer", Message::Offer(offer)),
     ]
@@ -157,6 +164,25 @@ fn commands() -> Vec<(&'static str, Command)> {
         ),
         ("fenced-left", fenced(Proof::LeftCleanly)),
         ("leave", Command::Leave { node, incarnation }),
+        ("fenced-rests", fenced(Proof::Rests)),
+        ("fenced-rest-over", fenced(Proof::RestOver)),
+        (
+            "rest",
+            Command::Rest {
+                node,
+                incarnation,
+                members: Epoch(9),
+                for_ms: 60_000,
+            },
+        ),
+        (
+            "resume",
+            Command::Resume {
+                node,
+                from: incarnation,
+                to: incarnation.next(),
+            },
+        ),
         (
             "replace-disk",
             Command::ReplaceDisk {
@@ -445,7 +471,8 @@ fn states_keep_their_bytes() {
 }
 
 /// Protects disks of the builds before: states in the formats that knew no moves of masters, nothing of who may
-/// lock what, nothing of fairness, nothing of others' rules, and nothing of surviving locks, are read.
+/// lock what, nothing of fairness, nothing of others' rules, nothing of surviving locks, and nothing of rests, are
+/// read.
 #[test]
 fn states_of_the_formats_before_are_read() {
     let without_moves = include_str!("golden/states-1.txt").lines();
@@ -454,7 +481,9 @@ fn states_of_the_formats_before_are_read() {
     let without_compat = include_str!("golden/states-4.txt").lines();
     let without_survivors = include_str!("golden/states-5.txt").lines();
     let lines = without_moves.chain(without_access).chain(without_fairness);
+    let without_rest = include_str!("golden/states-6.txt").lines();
     let lines = lines.chain(without_compat).chain(without_survivors);
+    let lines = lines.chain(without_rest);
     let mut read = 0;
     for (name, digits) in lines.filter_map(|line| line.split_once(" = ")) {
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -464,5 +493,5 @@ fn states_of_the_formats_before_are_read() {
         assert_eq!(ClusterState::decode(&bytes).as_ref(), Ok(state), "{name}");
         read += 1;
     }
-    assert_eq!(read, 25);
+    assert_eq!(read, 33);
 }

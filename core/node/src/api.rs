@@ -44,6 +44,9 @@ pub struct NodeConfig {
     /// The longest time for which a session can ask to be kept while it has no connection; none can if
     /// zero.
     pub max_grace: Duration,
+    /// The longest time for which this node can be asked to keep sessions while it is started anew; none
+    /// are kept if zero.
+    pub max_rest: Duration,
     /// How much of a recovery is done before other work has its turn, in resources looked at; from
     /// 1. More makes recoveries shorter, less the pauses of those that have nothing to do with them.
     pub slice: u32,
@@ -63,6 +66,8 @@ pub struct BootInfo {
     pub records: Vec<(u8, Vec<u8>)>,
     /// Seed for everything random.
     pub entropy: u64,
+    /// What the life before left by [`Effect::Carry`], if anything. It must be gone from the disk.
+    pub carried: Option<Vec<u8>>,
 }
 
 /// What can happen to a node.
@@ -174,6 +179,11 @@ pub enum Input {
     },
     /// Leave the cluster cleanly, then [`Effect::Stop`].
     Stop,
+    /// What [`Effect::Carry`] asked for is durable, or cannot be.
+    Carried {
+        /// Why not, for people.
+        result: Result<(), String>,
+    },
 }
 
 /// What a node wants done.
@@ -243,6 +253,12 @@ pub enum Effect {
         dump: Box<Dump>,
         /// Who asked: a session, and its request's number.
         asker: Option<(SessionId, u64)>,
+    },
+    /// Make this durable for the next life, in place of all that was before, then answer with
+    /// [`Input::Carried`]. Nothing at all: there is to be nothing any more.
+    Carry {
+        /// What to write.
+        bytes: Option<Vec<u8>>,
     },
     /// Wait for outstanding writes, forget this node, tell its clients that their sessions are
     /// lost, and boot anew from the journal with a fresh [`BootInfo`].

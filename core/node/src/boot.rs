@@ -104,6 +104,8 @@ impl Node {
             lease: Instant::ZERO,
             active: false,
             leaving: None,
+            carried: None,
+            resuming: false,
             quiet_until: Instant::ZERO,
             now,
             over: false,
@@ -112,6 +114,9 @@ impl Node {
         };
         if let Some(founding) = founding {
             node.start_log(now, founding, durable)?;
+        }
+        if let Some(bytes) = info.carried {
+            node.read_carried(now, &bytes);
         }
         node.quiet_until = node.next_affair();
         Ok(node)

@@ -16,9 +16,18 @@ use mainstay_wire::{
 
 impl Node {
     pub(crate) fn on_request(&mut self, now: Instant, session: SessionId, request: u64, ask: Ask) {
+        if self.rests() && self.is_kept(session) {
+            return; // Its connection is closed: it says so again on another.
+        }
         if !self.sessions.contains_key(&session) || !self.is_new(session, request) {
             return;
         }
+        self.note_asked(now, session, request, &ask);
+        self.heed(now, session, request, ask);
+    }
+
+    /// Carries out a request.
+    pub(crate) fn heed(&mut self, now: Instant, session: SessionId, request: u64, ask: Ask) {
         let after = |ms: u32| now + Duration::from_millis(u64::from(ms));
         match ask {
             Ask::OpenLockspace { name, value_len } => {
@@ -209,6 +218,10 @@ impl Node {
             }
             Ask::Leave => match self.privileged(session) {
                 Ok(()) => self.begin_leave(now, Some((session, request))),
+                Err(why) => self.refuse(session, request, why),
+            },
+            Ask::Rest { for_ms } => match self.may_rest(session, for_ms) {
+                Ok(()) => self.begin_rest(now, (session, request), for_ms),
                 Err(why) => self.refuse(session, request, why),
             },
             Ask::Vouch { node } => match self.privileged(session) {

@@ -5,7 +5,8 @@ use crate::{Effect, Node, query::millis};
 use core::time::Duration;
 use mainstay_base::{Instant, Mutant, SessionId, Value};
 use mainstay_wire::{
-    client::{Answer, HEADER_LEN, Handle, ToClient},
+    carry::CarriedSession,
+    client::{Answer, Ask, HEADER_LEN, Handle, ToClient},
     codec,
     event::{Reason, SessionFate, What},
     keep::{BrokenReport, GRACE_MS_MIN, SessionKey},
@@ -24,6 +25,9 @@ const HOLD_BACK: usize = 1 << 20;
 const HOLD_BACK_COUNT: usize = 1 << 14;
 /// Kept sessions without a connection that a user can have and still have another one kept (rule 1).
 const BROKEN_MAX: usize = 1024;
+
+/// The number of calls to take back what the next life asks for again.
+pub(crate) const TAKE_BACK: u64 = u64::MAX;
 
 /// A session that outlives its connection.
 #[derive(Debug)]
@@ -50,6 +54,10 @@ pub(crate) struct Kept {
     values: BTreeMap<Handle, Value>,
     /// The length of them all.
     values_bytes: usize,
+    /// Calls that may be waiting, and until when: they are made again by the next life, if this one rests.
+    waiting: BTreeMap<u64, (Ask, Option<Instant>)>,
+    /// Those of them that were taken back for that.
+    taken_back: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -110,6 +118,8 @@ impl Kept {
             bytes: 0,
             values: BTreeMap::new(),
             values_bytes: 0,
+            waiting: BTreeMap::new(),
+            taken_back: BTreeSet::new(),
         }
     }
 
@@ -136,8 +146,9 @@ impl Kept {
 
     /// Remembers a message until it was heard. Whether it is to be told now.
     fn remember(&mut self, message: &ToClient) -> bool {
-        if matches!(message, ToClient::Done { .. }) {
+        if let ToClient::Done { request, .. } = message {
             self.open = self.open.saturating_sub(1);
+            self.waiting.remove(request);
         }
         let len = HEADER_LEN + codec::to_vec(message).len();
         self.told += 1;
@@ -147,6 +158,27 @@ impl Kept {
             len,
         });
         self.broken.is_none()
+    }
+
+    /// A request has arrived. If it may have to wait, it is remembered.
+    fn asks(&mut self, request: u64, ask: &Ask, now: Instant) {
+        if let Ask::Lock { timeout_ms, .. }
+        | Ask::LockUnder { timeout_ms, .. }
+        | Ask::Convert { timeout_ms, .. } = ask
+        {
+            let after = |ms: u32| now + Duration::from_millis(ms.into());
+            self.waiting
+                .insert(request, (ask.clone(), timeout_ms.map(after)));
+        }
+    }
+
+    /// Whether a message is the end of a call that the next life makes again, or of its being taken back.
+    fn is_taken_back(&self, message: &ToClient) -> bool {
+        let ToClient::Done { request, result } = message else {
+            return false;
+        };
+        let cancelled = matches!(result, Err(Refusal::Cancelled));
+        *request == TAKE_BACK || cancelled && self.taken_back.contains(request)
     }
 
     /// The client has heard so many messages.
@@ -214,6 +246,9 @@ impl Node {
         if !self.sessions.contains_key(&session) || !self.is_new(session, request) {
             return;
         }
+        if self.leaving.is_some() {
+            return self.refuse(session, request, Refusal::Leaving);
+        }
         let max = millis(self.config.max_grace);
         let why = if max == 0 {
             "this node keeps no sessions (`max-grace-s` in `[sessions]` is 0)".to_owned()
@@ -259,7 +294,7 @@ impl Node {
         let Some(kept) = self.kept.get_mut(&session) else {
             return true;
         };
-        if kept.torn {
+        if kept.torn || kept.is_taken_back(message) {
             return false;
         }
         let now = !kept.hold_back(message) && kept.remember(message);
@@ -354,15 +389,125 @@ impl Node {
         self.session_event(session, reason, SessionFate::Broken { kept_ms });
     }
 
-    fn session_event(&mut self, session: SessionId, reason: Reason, fate: SessionFate) {
+    pub(crate) fn session_event(&mut self, session: SessionId, reason: Reason, fate: SessionFate) {
         let owner = self.sessions.get(&session).map(|s| &s.owner);
         let (pid, command) = owner.map_or((0, String::new()), |o| (o.pid, o.command.clone()));
         let what = What::Session { session, pid, fate };
         self.event(what, reason, command);
     }
 
+    /// Remembers a call of a kept session that may have to wait.
+    pub(crate) fn note_asked(&mut self, now: Instant, session: SessionId, request: u64, ask: &Ask) {
+        if let Some(kept) = self.kept.get_mut(&session) {
+            kept.asks(request, ask, now);
+        }
+    }
+
+    /// Closes the connections of kept sessions: this node rests. What waits is taken back without a word:
+    /// the next life asks for it again.
+    pub(crate) fn cut_kept(&mut self, now: Instant) {
+        let sessions: Vec<SessionId> = self.kept.keys().copied().collect();
+        for session in sessions {
+            let Some(kept) = self.kept.get_mut(&session) else {
+                continue;
+            };
+            let linked = kept.broken.is_none();
+            let waiting = kept.waiting.iter();
+            let calls: Vec<(u64, Handle)> = waiting
+                .filter_map(|(request, (ask, _))| match ask {
+                    Ask::Lock { handle, .. }
+                    | Ask::LockUnder { handle, .. }
+                    | Ask::Convert { handle, .. } => Some((*request, *handle)),
+                    _ => None,
+                })
+                .collect();
+            if linked {
+                self.out.push(Effect::CloseSession { session });
+                self.broke(now, session, Reason::Rests);
+            }
+            for (request, handle) in calls {
+                if !self.dlm.take_back(now, session, TAKE_BACK, handle) {
+                    continue; // It ends for another reason, and its client is told so.
+                }
+                if let Some(kept) = self.kept.get_mut(&session) {
+                    kept.taken_back.insert(request);
+                }
+            }
+        }
+    }
+
+    /// The kept sessions that cannot be left to the next life as they are.
+    pub(crate) fn unsettled(&self) -> Vec<SessionId> {
+        let sessions = self.kept.iter();
+        let unsettled = sessions.filter(|(session, kept)| {
+            kept.torn || kept.open != kept.waiting.len() as u64 || !self.dlm.is_calm(**session)
+        });
+        unsettled.map(|(session, _)| *session).collect()
+    }
+
+    /// What is left of kept sessions to the next life.
+    pub(crate) fn carry_kept(&self) -> Vec<CarriedSession> {
+        let sessions = self.kept.iter();
+        let carried = sessions.filter_map(|(number, kept)| {
+            let session = self.sessions.get(number)?;
+            let (locks, priority, chosen) = self.dlm.carry(*number);
+            Some(CarriedSession {
+                session: *number,
+                owner: session.owner.clone(),
+                group: session.caller.gid,
+                privileged: session.caller.privileged,
+                key: kept.key,
+                grace_ms: u32::try_from(kept.grace.as_millis()).unwrap_or(u32::MAX),
+                broken_ns: kept.broken?.0,
+                asked: kept.asked,
+                told: kept.told,
+                heard: kept.heard,
+                unheard: kept.unheard.iter().map(|u| u.message.clone()).collect(),
+                values: kept.values.iter().map(|(h, v)| (*h, v.clone())).collect(),
+                repeat: kept
+                    .waiting
+                    .iter()
+                    .map(|(request, (ask, until))| (*request, ask.clone(), until.map(|at| at.0)))
+                    .collect(),
+                priority,
+                chosen,
+                locks,
+            })
+        });
+        carried.collect()
+    }
+
+    /// A session that the life before has left is one of this life from now on.
+    pub(crate) fn take_kept(&mut self, now: Instant, carried: &CarriedSession) {
+        let session = carried.session;
+        let grace = Duration::from_millis(carried.grace_ms.into());
+        let mut kept = Kept::new(carried.key, grace, carried.asked);
+        for message in &carried.unheard {
+            kept.remember(message);
+        }
+        (kept.told, kept.heard) = (carried.told, carried.heard);
+        if kept.told - kept.heard != kept.unheard.len() as u64 {
+            kept.tear(); // More than was kept: as in the life before, nobody can continue it.
+        }
+        kept.open = carried.repeat.len() as u64;
+        for (handle, value) in &carried.values {
+            kept.values_bytes += value.block.as_bytes().len();
+            kept.values.insert(*handle, value.clone());
+        }
+        let broken = Instant(carried.broken_ns).min(now);
+        kept.broken = Some(broken);
+        self.kept.insert(session, kept);
+        let (ends, uid) = (broken + grace, carried.owner.uid);
+        self.broken.insert(ends, session, uid);
+        let kept_ms = millis(ends.since(now));
+        self.session_event(session, Reason::Resumed, SessionFate::Broken { kept_ms });
+    }
+
     /// Ends kept sessions whose clients have not come back.
     pub(crate) fn expire_kept(&mut self, now: Instant) {
+        if self.has_carried() {
+            return; // What is written stays as it is.
+        }
         while let Some((ends, session)) = self.broken.ends.first().copied()
             && ends <= now
         {

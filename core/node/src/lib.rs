@@ -33,6 +33,7 @@ mod orphans;
 mod peers;
 mod query;
 mod ranges;
+mod rest;
 mod sets;
 mod status;
 mod surviving;
@@ -52,6 +53,7 @@ use mainstay_dlm::Dlm;
 use mainstay_fencing::Ledger;
 use mainstay_membership::{ClusterState, Founding, Membership, MoveRecord, View};
 use mainstay_wire::{
+    carry::Carried,
     client::{Answer, Ask, ToClient},
     event::{Event, Reason, What},
     lock::Refusal,
@@ -114,6 +116,10 @@ pub struct Node {
     lease: Instant,
     active: bool,
     leaving: Option<Leaving>,
+    /// What the life before has left, until it is decided whether this one goes on with it.
+    carried: Option<Carried>,
+    /// With the view that is installed next this life goes on with it.
+    resuming: bool,
     /// Until then, lock traffic concerns the lock manager only: nothing else is due before.
     quiet_until: Instant,
     /// Of the present step, for the flight recorder.
@@ -211,6 +217,7 @@ impl Node {
                 detail,
             } => self.event(what, reason, detail),
             Input::Stop => self.begin_leave(now, None),
+            Input::Carried { result } => self.on_carried(now, result),
         }
         if locks_only {
             self.dlm.tick(now);
@@ -253,7 +260,7 @@ impl Node {
             self.shares.values().map(|s| s.give_up_at).min(),
             self.gatherings.values().map(|g| g.give_up_at).min(),
             self.leaving.as_ref().map(|l| l.next_at),
-            self.broken.next(),
+            self.broken.next().filter(|_| !self.has_carried()),
         ];
         let others = others.into_iter().flatten();
         others.fold(self.membership.deadline(), Instant::min)
@@ -409,6 +416,9 @@ impl Node {
         self.event(What::Reborn, reason, detail.clone());
         self.show_lease(Instant::ZERO);
         self.over = true;
+        if self.rests() {
+            self.out.push(Effect::Carry { bytes: None });
+        }
         self.out.push(Effect::Reborn { detail });
     }
 

@@ -306,7 +306,11 @@ impl Node {
                 Change::Founded => {
                     self.take_wishes(|command| matches!(command, Command::Found(_)));
                 }
+                Change::Resumed { node, from, to } => self.resumed(node, from, to),
                 Change::View { view, cause } => {
+                    // A view may follow another in the same entry.
+                    self.dlm.work_off(now);
+                    self.pump_locks(now);
                     let old = self.installed.replace(Arc::clone(&view));
                     self.on_view(now, old.as_deref(), &view, &cause);
                 }
@@ -382,6 +386,7 @@ impl Node {
         if self.joined {
             self.dlm.view_settled(now);
         }
+        self.pursue_rest(now);
         let mut out = Vec::new();
         self.membership.install(now, &self.state, &mut out);
         self.on_membership(now, out);
@@ -433,6 +438,7 @@ impl Node {
             self.joined = true;
             self.settle_activity(now);
             self.dlm.install(now, View::clone(view));
+            self.take_over(now);
             self.pump_locks(now);
         }
         // If this life was a member and is none any more, the membership agent says so.

@@ -4,7 +4,7 @@ use crate::{
     Node,
     contention::Gathered,
     orphans::gone,
-    why::{self, Masterless},
+    why::{self, Absent, Masterless},
 };
 use core::time::Duration;
 use mainstay_base::{
@@ -558,8 +558,8 @@ impl Node {
                     .as_ref()
                     .is_some_and(|r| !(r.converters.is_empty() && r.waiters.is_empty()));
                 let masterless = match resource {
-                    Some(_) => Masterless::default(),
-                    None => self.masterless(now, &query.owners),
+                    Some(_) => self.beside_master(now, None),
+                    None => self.beside_master(now, Some(&query.owners)),
                 };
                 let report = why::explain(resource, &masterless, &lockspace, &name, &silent);
                 if waits && let Ok(filter) = self.filter(None, None, LIMIT_MAX) {
@@ -590,9 +590,13 @@ impl Node {
         self.answer(session, request, answer);
     }
 
-    /// What can be said of a resource that nobody masters.
-    fn masterless(&self, now: Instant, owners: &BTreeMap<(NodeId, u64), OwnedLock>) -> Masterless {
-        let owners = owners.iter().take(CLIENTS_TOLD);
+    /// What can be said of a resource beside what its master says, or if nobody masters it, of its owners.
+    fn beside_master(
+        &self,
+        now: Instant,
+        owners: Option<&BTreeMap<(NodeId, u64), OwnedLock>>,
+    ) -> Masterless {
+        let owners = owners.into_iter().flatten().take(CLIENTS_TOLD);
         let clients = owners.map(|((node, lock), owned)| {
             let node = self.name(*node);
             match owned.owner.pid {
@@ -603,7 +607,15 @@ impl Node {
         let pending = self.membership.why_pending(now).into_iter();
         Masterless {
             clients: clients.collect(),
-            vanished: pending.map(|p| (self.name(p.node), p.waits_for)).collect(),
+            vanished: pending
+                .map(|p| Absent {
+                    node: self.name(p.node),
+                    rests: (self.state.rest()).is_some_and(|rest| {
+                        (rest.node, rest.incarnation) == (p.node, p.incarnation)
+                    }),
+                    waits_for: p.waits_for,
+                })
+                .collect(),
         }
     }
 

@@ -4,13 +4,22 @@ use crate::ranges;
 use mainstay_base::{ByteRange, LockMode, LockspaceName, NodeName, ResourceName};
 use mainstay_wire::report::{GraphReport, GraphWait, LockReport, ResourceReport, WhyReport};
 
-/// What is known of a resource that no member masters.
+/// What is known of a resource beside what its master says, if it has one.
 #[derive(Default)]
 pub(crate) struct Masterless {
     /// Who has a lock on it, or has asked for one: process, command and node.
     pub(crate) clients: Vec<String>,
-    /// Vanished nodes, any of which may have been its master, and what is waited for.
-    pub(crate) vanished: Vec<(NodeName, String)>,
+    /// Vanished nodes, any of which may have been its master or have locks, and what is waited for.
+    pub(crate) vanished: Vec<Absent>,
+}
+
+/// A node that is no member at present, and whose locks stay.
+pub(crate) struct Absent {
+    pub(crate) node: NodeName,
+    /// For people.
+    pub(crate) waits_for: String,
+    /// It is being started anew, and has handed over what it mastered.
+    pub(crate) rests: bool,
 }
 
 impl Masterless {
@@ -29,7 +38,10 @@ impl Masterless {
                 "Nobody among the members has a lock on {name} in lockspace {lockspace}."
             ));
         }
-        for (node, waits_for) in &self.vanished {
+        for Absent {
+            node, waits_for, ..
+        } in self.vanished.iter().filter(|absent| !absent.rests)
+        {
             sentences.push(format!(
                 "If {node} had one, or was its master, nothing is granted until it is certain that \
                  {node} can do no more harm ({waits_for})."
@@ -59,6 +71,7 @@ pub(crate) fn explain(
             }
             explain_queues(found, &mut sentences);
             explain_orphans(found, &mut sentences);
+            explain_absent(found, &masterless.vanished, &mut sentences);
         }
     }
     for node in silent {
@@ -135,6 +148,21 @@ fn explain_orphans(found: &ResourceReport, sentences: &mut Vec<String>) {
              orphans purge {}` releases it.",
             found.name
         ));
+    }
+}
+
+/// Says why nobody lets go of locks of nodes that are no members at present.
+fn explain_absent(found: &ResourceReport, vanished: &[Absent], sentences: &mut Vec<String>) {
+    for Absent {
+        node, waits_for, ..
+    } in vanished
+    {
+        let theirs = |lock: &LockReport| lock.node == *node && lock.owner.pid == 0;
+        if found.holders.iter().chain(&found.converters).any(theirs) {
+            sentences.push(format!(
+                "{node} is no member at present, and its locks stay ({waits_for})."
+            ));
+        }
     }
 }
 
@@ -325,7 +353,15 @@ mod tests {
         let free = "Nobody has a lock on disk in lockspace default.";
         assert_eq!(why(&masterless), free);
         let n1 = NodeName::new("n1").expect("valid");
-        masterless.vanished.push((n1, "its lease".to_owned()));
+        let absent = |rests| Absent {
+            node: n1.clone(),
+            waits_for: "its lease".to_owned(),
+            rests,
+        };
+        masterless.vanished.push(absent(true));
+        let others = "Nobody among the members has a lock on disk in lockspace default.";
+        assert_eq!(why(&masterless), others, "one that rests masters nothing");
+        masterless.vanished = vec![absent(false)];
         let vanished = "If n1 had one, or was its master, nothing is granted until it is certain \
                         that n1 can do no more harm (its lease).";
         let nobody = "Nobody among the members has a lock on disk in lockspace default.";
@@ -356,7 +392,23 @@ mod tests {
                 lock(3, "n3", None, Some(LockMode::Pr)),
             ],
         };
-        let report = explain(Some(found), &Masterless::default(), &lockspace, &name, &[]);
+        let report =
+            |found, known: &Masterless| explain(Some(found), known, &lockspace, &name, &[]);
+        let mut absent = found.clone();
+        absent.holders[0].owner = OwnerReport::default();
+        let known = Masterless {
+            vanished: vec![Absent {
+                node: NodeName::new("n1").expect("valid"),
+                waits_for: "rests: 9 s at most".to_owned(),
+                rests: true,
+            }],
+            ..Masterless::default()
+        };
+        assert_eq!(
+            report(absent, &known).sentences[2],
+            "n1 is no member at present, and its locks stay (rests: 9 s at most)."
+        );
+        let report = report(found, &known);
         assert_eq!(
             report.sentences,
             [

@@ -73,11 +73,17 @@ impl Node {
         };
         let allowed = match &command {
             Command::CreateLockspace { .. } | Command::SetAccess { .. } => true,
-            Command::Fenced { proof, .. } => matches!(proof, Proof::OperatorVouched { .. }),
             Command::MoveMasters(record) | Command::MoveMastersWithSurvivors { record, .. } => {
                 record.from == from
             }
             Command::Survivors(batch) => batch.by == from,
+            Command::Fenced { node, proof, .. } => match proof {
+                Proof::OperatorVouched { .. } => true,
+                // Its node knows that nobody will go on with its locks.
+                Proof::RestOver => *node == from,
+                Proof::LeaseExpired | Proof::LeftCleanly | Proof::Rests => false,
+            },
+            Command::Resume { node, .. } => *node == from,
             _ => false,
         };
         if !allowed {

@@ -116,6 +116,10 @@ impl Resource {
             // Restated modes may exclude each other: one that is being given up, as the vanished
             // master may have granted, stands here as it was until queues are put in order.
             self.holders.insert(step.key, (mode, step.token));
+            // It may have been another life's before. Only locks in NL have tokens of others.
+            if mode != LockMode::Nl {
+                self.tokens.passes(step.key, step.token);
+            }
             self.tokens.granted(step.key, mode, step.token);
             return None;
         }

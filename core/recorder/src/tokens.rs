@@ -32,6 +32,14 @@ impl<W: Copy + PartialEq> Tokens<W> {
         before.next()
     }
 
+    /// A lock goes on under another name: but for locks in NL, tokens are of one lock each.
+    pub fn passes(&mut self, to: W, token: Token) {
+        let seen = self.seen.iter_mut().flatten().flatten();
+        for (_, whose) in seen.filter(|(known, _)| *known == token) {
+            *whose = to;
+        }
+    }
+
     /// A lock was granted.
     pub fn granted(&mut self, who: W, mode: LockMode, token: Token) {
         let [first, second] = &mut self.seen[mode as usize];

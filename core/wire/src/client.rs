@@ -396,6 +396,12 @@ pub enum Ask {
         /// Whether to be told when the lock blocks others.
         blocking: bool,
     },
+    /// Stop the daemon so that its node's next life goes on with kept sessions. Root or the daemon's user
+    /// only. Answered by [`Answer::Left`].
+    Rest {
+        /// How long the locks of kept sessions stay at most, in milliseconds.
+        for_ms: u32,
+    },
 }
 
 /// From daemon to client.

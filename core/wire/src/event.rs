@@ -75,11 +75,17 @@ pub enum Reason {
     GraceOver,
     /// A client whose session is kept did not say what it has heard.
     NotHeard,
+    /// A node is started anew, and keeps its locks meanwhile.
+    Rests,
+    /// A node that was to be started anew did not go on with its locks.
+    RestOver,
+    /// A node that was started anew goes on with its locks.
+    Resumed,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 32] = [
+    pub const ALL: [Reason; 35] = [
         Reason::Founded,
         Reason::Joined,
         Reason::LeftCleanly,
@@ -112,6 +118,9 @@ impl Reason {
         Reason::OrphanExpired,
         Reason::GraceOver,
         Reason::NotHeard,
+        Reason::Rests,
+        Reason::RestOver,
+        Reason::Resumed,
     ];
 
     /// The reason's stable name in logs, metrics and JSON.
@@ -150,6 +159,9 @@ impl Reason {
             Reason::OrphanExpired => "orphan-expired",
             Reason::GraceOver => "grace-over",
             Reason::NotHeard => "not-heard",
+            Reason::Rests => "rests",
+            Reason::RestOver => "rest-over",
+            Reason::Resumed => "resumed",
         }
     }
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod carry;
 pub mod client;
 pub mod codec;
 pub mod contention;

@@ -99,9 +99,10 @@ pub(crate) enum Command {
     /// Leave the cluster cleanly and stop the daemon
     #[command(
         after_help = "Needs root or the daemon's user.\n\nExamples:\n  mainstay leave\n  \
+                      mainstay leave --keep-sessions && systemctl start mainstay\n  \
                       mainstay --socket /run/mainstay/mainstay.sock leave"
     )]
-    Leave,
+    Leave(commands::admin::LeaveArgs),
     /// Vouch that a vanished node can do no more harm (fencing policy `manual`)
     Vouch(commands::admin::VouchArgs),
     /// Print a completion script for a shell

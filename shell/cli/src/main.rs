@@ -71,7 +71,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Check(args) => commands::check::run(&global, &args),
         Command::Convert(args) => commands::convert::run(&global, &args),
         Command::Plan(args) => commands::plan::run(&global, &args),
-        Command::Leave => block_on(commands::admin::leave(global)),
+        Command::Leave(args) => block_on(commands::admin::leave(global, args)),
         Command::Vouch(args) => block_on(commands::admin::vouch(global, args)),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { dir } => generate::man(dir.as_deref()),

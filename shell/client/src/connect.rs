@@ -54,6 +54,8 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Continued {
     pub(crate) socket: UnixStream,
+    /// The lease page of the daemon that answered.
+    pub(crate) page: LeaseView,
     /// The daemon has had calls up to this one.
     pub(crate) asked: u64,
     /// So many messages it has told so far.
@@ -227,8 +229,9 @@ impl Handshake<'_> {
     }
 
     fn reattach(self, ask: Ask, generation: u64) -> Result<Continued, ConnectError> {
-        // The memory is the same as before, if it is the same daemon.
-        if self.page()?.read().generation != generation {
+        // Only a daemon that goes on with its sessions has their generation.
+        let page = self.page()?;
+        if page.read().generation != generation {
             return Err(ConnectError::Refused {
                 path: self.config.path.clone(),
                 refusal: Refusal::NoSuchSession,
@@ -241,6 +244,7 @@ impl Handshake<'_> {
         match self.answer(&mut machine, &mut Vec::new())? {
             Answer::Reattached { asked, told } => Ok(Continued {
                 socket: self.socket,
+                page,
                 asked,
                 told,
                 asked_at,

@@ -60,7 +60,7 @@ impl Kind {
             Ask::Locks { .. } => Kind::Locks,
             Ask::Why { .. } => Kind::Why,
             Ask::Events { .. } => Kind::Events,
-            Ask::Leave => Kind::Leave,
+            Ask::Leave | Ask::Rest { .. } => Kind::Leave,
             Ask::Vouch { .. } => Kind::Vouch,
             Ask::Ping => Kind::Ping,
             Ask::Graph { .. } => Kind::Graph,

@@ -10,7 +10,7 @@ use crate::{
     spec::LockCall,
 };
 use mainstay_base::{FixedMap, Flags, Instant, LockspaceId};
-use mainstay_lease::LeaseView;
+use mainstay_lease::{Lease, LeaseView};
 use mainstay_wire::client::{Answer, Ask, Handle, Welcome};
 use rustix::{
     event::{EventfdFlags, eventfd},
@@ -25,7 +25,7 @@ use std::{
     ops::Deref,
     os::unix::net::UnixStream,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -126,7 +126,8 @@ fn register(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
 }
 
 pub(crate) struct Session {
-    pub(crate) page: LeaseView,
+    /// That of the daemon to which there was a connection last.
+    page: RwLock<LeaseView>,
     pub(crate) welcome: Welcome,
     /// The process that made the connection; a forked child must not speak on it.
     pid: i32,
@@ -164,7 +165,7 @@ impl Session {
         let socket = Arc::new(socket);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let session = Arc::new(Session {
-            page,
+            page: RwLock::new(page),
             welcome,
             pid: getpid().as_raw_nonzero().get(),
             dead: AtomicBool::new(false),
@@ -347,12 +348,23 @@ impl Session {
 
     // The lease.
 
+    /// What the page shows.
+    fn lease(&self) -> Lease {
+        let page = self.page.read().unwrap_or_else(PoisonError::into_inner);
+        page.read()
+    }
+
+    /// The session goes on: what counts is the page of the daemon that said so.
+    pub(crate) fn turn_page(&self, page: LeaseView) {
+        *self.page.write().unwrap_or_else(PoisonError::into_inner) = page;
+    }
+
     /// Why locks of this session may not be relied on now; none if they may. Reads memory only,
     /// unless they may not.
     pub(crate) fn lease_lost(&self) -> Option<LeaseLost> {
         if !self.dead.load(Ordering::Acquire) {
             // The page before the clock, as in `LeaseView::holds`.
-            let lease = self.page.read();
+            let lease = self.lease();
             if lease.generation != self.welcome.generation {
                 return Some(LeaseLost::Reborn);
             }
@@ -369,7 +381,7 @@ impl Session {
 
     /// Until when locks of this session may be relied on; zero if not at all.
     pub(crate) fn valid_until(&self) -> Instant {
-        let lease = self.page.read();
+        let lease = self.lease();
         let ours = lease.generation == self.welcome.generation;
         if ours && !self.dead.load(Ordering::Acquire) {
             let sure_until = Instant(self.sure_until.load(Ordering::Acquire));
@@ -669,7 +681,7 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("session", &self.welcome.session)
             .field("node", &self.welcome.node_name)
-            .field("lease", &self.page.read())
+            .field("lease", &self.lease())
             .field("over", &self.is_over())
             .finish_non_exhaustive()
     }

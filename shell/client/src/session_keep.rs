@@ -62,6 +62,7 @@ impl Session {
             let _ = state.socket.shutdown(Shutdown::Both);
             return;
         }
+        self.turn_page(new.page);
         state.machine.continued(new.asked, new.told, new.asked_at);
         told.notices.push(Notice::Continued);
         self.take_in(&mut state, &new.rest, &mut told);

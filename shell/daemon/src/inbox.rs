@@ -37,6 +37,12 @@ pub(crate) enum Arrival {
         result: io::Result<(PathBuf, u64)>,
     },
     /// The daemon was asked to stop, by which signal.
+    /// What the node leaves to the next daemon is durable, or cannot be.
+    Carried {
+        /// Why not.
+        result: Result<(), String>,
+    },
+    /// A signal asked to stop.
     Signal(&'static str),
 }
 

@@ -8,6 +8,7 @@
 pub mod config;
 mod events;
 pub mod exit;
+mod handover;
 mod inbox;
 mod ipc;
 pub mod logging;

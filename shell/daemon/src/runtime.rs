@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     events::EventLog,
     exit,
+    handover::HandOver,
     inbox::{Arrival, SharedInbox},
     ipc::{Gate, Greeting, Newcomer, Sessions},
     page::{SharedPage, survive_panics},
@@ -80,6 +81,7 @@ pub(crate) struct Runtime {
     arrivals: VecDeque<Arrival>,
     gate: Arc<Gate>,
     shelf: Shelf,
+    handover: HandOver,
     sessions: Sessions,
     log: EventLog,
     held: VecDeque<Held>,
@@ -97,6 +99,7 @@ impl Runtime {
     pub(crate) fn new(parts: RuntimeParts) -> Runtime {
         Runtime {
             shelf: Shelf::new(&parts.config.state_dir, &parts.config.recorder),
+            handover: HandOver::new(&parts.config.state_dir),
             config: parts.config,
             node: parts.node,
             outbox: Outbox::default(),
@@ -321,6 +324,7 @@ impl Runtime {
             Arrival::Stored { life, completion } if life == self.life => self.stored(completion),
             Arrival::Stored { .. } => {}
             Arrival::Dumped { asker, result } => self.dumped(asker, &result),
+            Arrival::Carried { result } => self.step(Input::Carried { result }),
             Arrival::Signal(name) => self.stop_asked(name),
         }
     }
@@ -397,6 +401,10 @@ impl Runtime {
         key: SessionKey,
         heard: u64,
     ) {
+        if self.node.expects(session) {
+            // It is not time yet: the client tries again.
+            return self.sessions.put_off(&newcomer);
+        }
         let connection = newcomer.session;
         let reattach = Input::Reattach {
             connection,
@@ -602,6 +610,7 @@ impl Runtime {
             Effect::TurnedAway { connection, why } => self.sessions.turn_away(connection, why),
             Effect::Lease { until } => self.page.set_lease(until),
             Effect::Event(event) => self.tell(event),
+            Effect::Carry { bytes } => self.carry(bytes),
             Effect::Dump { dump, asker } => self.dump(dump, asker),
             Effect::Reborn { detail } => self.reborn(&detail),
             Effect::Stop { clean, detail } => {
@@ -618,6 +627,24 @@ impl Runtime {
                 });
             }
         }
+    }
+
+    /// Has written what this node leaves to the next daemon, in a thread of its own; or removes it at once,
+    /// since this node may be about to end.
+    fn carry(&mut self, bytes: Option<Vec<u8>>) {
+        let (handover, generation) = (self.handover.clone(), self.life);
+        let Some(bytes) = bytes else {
+            if let Err(error) = handover.put(generation, None) {
+                tracing::error!(%error, "cannot remove what was written of kept sessions; they end all the same");
+            }
+            return;
+        };
+        let inbox = Arc::clone(&self.inbox);
+        tokio::task::spawn_blocking(move || {
+            let result = handover.put(generation, Some(&bytes));
+            let result = result.map_err(|error| format!("they cannot be written down: {error}"));
+            inbox.push(Arrival::Carried { result });
+        });
     }
 
     fn tell(&mut self, event: Event) {

@@ -3,6 +3,7 @@
 use crate::{
     config::{Config, ConfigError, Identity},
     exit,
+    handover::HandOver,
     inbox::{Arrival, Inbox, SharedInbox},
     ipc::{self, Doorway, Gate, SocketError},
     logging,
@@ -160,11 +161,14 @@ async fn serve(config: Config, key: ClusterKey) -> Result<u8, StartError> {
         records = recovered.records.len(),
         "opened the state directory"
     );
+    let left = HandOver::new(&config.state_dir).take();
+    let generation = left.as_ref().map_or(1, |left| left.generation);
     let boot = draw_boot_id()?;
-    let mut node = boot_node(&config, now, boot, recovered)?;
+    let carried = left.map(|left| left.bytes);
+    let mut node = boot_node(&config, now, boot, recovered, carried)?;
+    let first = node.next_session();
     node.record_to(now, recorder::new(&config.recorder, boot));
     let (transport, events) = Transport::start(transport_config(&config, boot, key)).await?;
-    let generation = 1;
     let (page, page_fd) = SharedPage::create(generation)?;
     stop_on_panic(&page);
     let listener = ipc::bind(&config.socket, config.socket_access)?;
@@ -176,6 +180,7 @@ async fn serve(config: Config, key: ClusterKey) -> Result<u8, StartError> {
         inbox: Arc::clone(&inbox),
         gate: Arc::clone(&gate),
         page: page_fd,
+        first,
     };
     let this = config.this_node();
     tracing::info!(
@@ -220,12 +225,14 @@ pub(crate) fn boot_node(
     now: mainstay_base::Instant,
     boot: BootId,
     recovered: Recovered,
+    carried: Option<Vec<u8>>,
 ) -> Result<Node, StartError> {
     let info = BootInfo {
         boot,
         disk: recovered.disk,
         records: recovered.records,
         entropy: draw()?,
+        carried,
     };
     let mut node =
         Node::boot(now, config.node_config(), info).map_err(|error| StartError::Boot {
@@ -244,7 +251,7 @@ pub(crate) fn reopen(
     boot: BootId,
 ) -> Result<(Node, Writer), StartError> {
     let (dir, recovered) = StateDir::open(&config.state_dir, OpenOptions { create: false })?;
-    let node = boot_node(config, mainstay_lease::now(), boot, recovered)?;
+    let node = boot_node(config, mainstay_lease::now(), boot, recovered, None)?;
     let writer = dir.start(on_done(inbox, life))?;
     Ok((node, writer))
 }

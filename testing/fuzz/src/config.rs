@@ -26,6 +26,7 @@ pub(crate) fn config(data: &[u8]) {
     };
     assert!(!config.summary().is_empty());
     let info = BootInfo {
+        carried: None,
         boot: BootId(1),
         disk: DiskId(1),
         records: Vec::new(),

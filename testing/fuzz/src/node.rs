@@ -295,7 +295,7 @@ pub(crate) fn clients(data: &[u8]) {
                         if let Ok(call) =
                             codec::decode::<FromClient>("call", MESSAGE_LEN_MAX, bytes)
                         {
-                            leaves |= call.ask == Ask::Leave;
+                            leaves |= matches!(call.ask, Ask::Leave | Ask::Rest { .. });
                             requests += 1;
                             ask(&mut world, session, requests, call.ask);
                         }
@@ -513,6 +513,7 @@ pub(crate) fn boot(data: &[u8]) {
         let config = config(&[VICTIM]);
         let mut now = Instant::from_millis(5);
         let info = BootInfo {
+            carried: None,
             boot: BootId(7),
             disk: DiskId(1),
             records,

@@ -37,6 +37,8 @@ struct Host {
     node: Option<Node>,
     config: NodeConfig,
     records: Vec<(u8, Vec<u8>)>,
+    /// What its last life left to the next.
+    left: Option<Vec<u8>>,
     boots: u64,
 }
 
@@ -93,6 +95,7 @@ pub(crate) fn config(ids: &[NodeId]) -> NodeConfig {
         deadlock: mainstay_base::DeadlockConfig::default(),
         orphan_expiry: None,
         max_grace: std::time::Duration::from_secs(60),
+        max_rest: std::time::Duration::from_secs(60),
         masters: mainstay_base::MastersConfig::default(),
         slice: mainstay_node::SLICE,
     }
@@ -144,6 +147,7 @@ impl World {
                 node: None,
                 config,
                 records: Vec::new(),
+                left: None,
                 boots: 0,
             };
             world.hosts.insert(id, host);
@@ -203,6 +207,7 @@ impl World {
         host.boots += 1;
         let boot = u64::from(id.0) * 1000 + host.boots;
         let info = BootInfo {
+            carried: host.left.take(),
             boot: BootId(boot),
             disk: DiskId(u64::from(id.0)),
             records: host.records.clone(),
@@ -231,7 +236,7 @@ impl World {
             node.step(self.now, input, &mut outbox);
             node.flush(self.now, &mut outbox);
             let mut durable: Option<PersistSeq> = None;
-            let mut reborn = false;
+            let (mut reborn, mut written) = (false, false);
             for effect in outbox.effects {
                 match effect {
                     Effect::Send { to, frame, .. } => self.flying.push((id, to, frame)),
@@ -257,6 +262,10 @@ impl World {
                         }
                         return;
                     }
+                    Effect::Carry { bytes } => {
+                        written |= bytes.is_some();
+                        host.left = bytes;
+                    }
                     Effect::Client { .. }
                     | Effect::CloseSession { .. }
                     | Effect::Reattached { .. }
@@ -270,6 +279,7 @@ impl World {
                 return self.start(id);
             }
             inputs.extend(durable.map(Input::Persisted));
+            inputs.extend(written.then_some(Input::Carried { result: Ok(()) }));
         }
     }
 

@@ -53,7 +53,10 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::TransactionOfAnybody
         | Mutant::KeptWithoutLocks
         | Mutant::RepeatedCarriedOut
-        | Mutant::KeptValidByPage => Profile::Quiet,
+        | Mutant::KeptValidByPage
+        | Mutant::RestDropped
+        | Mutant::RestNotHandedOver
+        | Mutant::ResumedUnnoticed => Profile::Quiet,
         Mutant::ProofWithoutWaiting | Mutant::LeaseCheckedAfterGrant | Mutant::PromiseToAnybody => {
             Profile::Pausy
         }

@@ -2,7 +2,7 @@
 //! notices late, and they come back in time, twice at once, too late or not at all.
 
 use crate::{
-    checkers::Fact,
+    checkers::{Fact, books::LifeNo},
     client::{Call, Client, Link, Mail},
     dice::{Dice, MS, SEC},
     process::Session,
@@ -36,6 +36,10 @@ pub struct Keeping {
     sure_until: Instant,
     /// When the connection broke.
     broken: u64,
+    /// The life that continued the session last.
+    life: Option<LifeNo>,
+    /// When it tries again, however often that was arranged.
+    redial: u64,
 }
 
 impl Keeping {
@@ -51,6 +55,8 @@ impl Keeping {
             dialed: Instant::ZERO,
             sure_until: Instant::ZERO,
             broken: 0,
+            life: None,
+            redial: 0,
         }
     }
 
@@ -106,6 +112,10 @@ impl World {
     pub(crate) fn let_keep(&mut self, client: &mut Client, kind: Kind) {
         if self.params.client_breaks > 0 && knows(kind) && self.dice.keep.percent(70) {
             let grace_ms = self.dice.keep.between(500, 1500) as u32;
+            let grace_ms = match self.params.rests > 0 {
+                true => self.long_grace(),
+                false => grace_ms,
+            };
             client.keeping = Some(Keeping::new(grace_ms));
         }
     }
@@ -263,18 +273,32 @@ impl World {
         let Some(keeping) = &mut client.keeping else {
             return;
         };
-        if client.link == Link::Open {
+        let turned_away = client.link != Link::Open;
+        if !turned_away {
             keeping.broken = now;
         }
         client.link = Link::Broken;
         client.conn = 0;
-        let (no, grace) = (client.no, keeping.grace());
+        let grace = keeping.grace();
+        if turned_away && now > keeping.broken + 2 * grace {
+            return self.lose_session(slot);
+        }
         let wait = match self.dice.keep.below(10) {
             0..=5 => self.dice.keep.below(50 * MS),
+            _ if turned_away => self.dice.keep.between(200 * MS, 500 * MS),
             6..=7 => self.dice.keep.below(grace),
             _ => self.dice.keep.between(grace, 2 * grace),
         };
-        self.at(wait, Ev::Redial { slot, no });
+        self.redial_in(slot, wait);
+    }
+
+    fn redial_in(&mut self, slot: usize, wait: u64) {
+        let (client, at) = (&mut self.clients[slot], self.now + wait);
+        let no = client.no;
+        if let Some(keeping) = &mut client.keeping {
+            keeping.redial = at;
+            self.at(wait, Ev::Redial { slot, no });
+        }
     }
 
     /// A client tries to continue its session.
@@ -286,14 +310,14 @@ impl World {
         let Some(keeping) = client.keeping.clone() else {
             return;
         };
-        let Some(key) = keeping.key else {
+        let Some(key) = keeping.key.filter(|_| keeping.redial == self.now) else {
             return;
         };
         let host = client.host;
         // Until there is an answer.
         let again = self.dice.keep.between(200 * MS, 500 * MS);
         if self.stopped(slot) {
-            return self.at(again, Ev::Redial { slot, no });
+            return self.redial_in(slot, again);
         }
         if client.conn != 0 {
             // Nobody has answered; the daemon may be stopped.
@@ -303,7 +327,7 @@ impl World {
             if self.now > keeping.broken + keeping.grace() {
                 return self.lose_session(slot);
             }
-            return self.at(again, Ev::Redial { slot, no });
+            return self.redial_in(slot, again);
         }
         let conn = self.unique();
         let dialed = self.local(host);
@@ -320,7 +344,7 @@ impl World {
             heard: keeping.heard,
         };
         self.send_up(slot, up);
-        self.at(again, Ev::Redial { slot, no });
+        self.redial_in(slot, again);
     }
 
     /// The session goes on: what has not arrived is said again.
@@ -331,6 +355,8 @@ impl World {
             return self.protocol(slot, "an answer to what it did not ask");
         };
         client.link = Link::Open;
+        // The page that came with the connection.
+        client.life = keeping.life.unwrap_or(client.life);
         // Some repeat whatever has no answer.
         if !lazily {
             keeping.repeat = keeping.repeat.split_off(&(asked + 1));
@@ -348,6 +374,10 @@ impl World {
 
     /// A node says what became of a session that is kept.
     pub(crate) fn session_told(&mut self, host: usize, session: SessionId, fate: SessionFate) {
+        if self.hosts[host].left.sessions.contains_key(&session) && !self.is_of_life(host, session)
+        {
+            return self.left_told(host, session, fate);
+        }
         let Some(process) = &mut self.hosts[host].process else {
             return;
         };
@@ -391,6 +421,13 @@ impl World {
         };
         process.by_conn.remove(&known.conn);
         known.conn = conn;
+        let life = process.life;
+        let client = &mut self.clients[known.slot];
+        if let Some(keeping) = &mut client.keeping
+            && client.no == known.no
+        {
+            keeping.life = Some(life);
+        }
         process.by_conn.insert(conn, session);
         if process.closed_early.remove(&conn) {
             let what = Up::Close;

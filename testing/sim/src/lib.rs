@@ -25,6 +25,7 @@ pub mod params;
 mod process;
 mod ranges;
 pub mod replay;
+mod rests;
 pub mod run;
 mod sessions;
 pub mod sets;

@@ -1,7 +1,7 @@
 //! What the simulator drives: the node, or a stand-in for it.
 
 use crate::{surviving::Known, users};
-use mainstay_base::{Instant, LockspaceName};
+use mainstay_base::{Instant, LockspaceName, SessionId};
 use mainstay_node::{BootError, BootInfo, Input, Node, NodeConfig, Outbox};
 use mainstay_recorder::{Dump, Recorder};
 use std::sync::Arc;
@@ -24,6 +24,14 @@ pub trait Machine {
     /// # Panics
     /// If it does not.
     fn check(&self) {}
+    /// Whether a session may go on here, but not yet.
+    fn expects(&self, _session: SessionId) -> bool {
+        false
+    }
+    /// Above the numbers of sessions that the life before has left.
+    fn next_session(&self) -> u64 {
+        1
+    }
     /// The user that owns a lockspace, as far as it knows.
     fn owner_of(&self, _space: &LockspaceName) -> Option<u32> {
         None
@@ -65,6 +73,14 @@ impl Machine for Node {
 
     fn check(&self) {
         self.lock_manager().check();
+    }
+
+    fn expects(&self, session: SessionId) -> bool {
+        Node::expects(self, session)
+    }
+
+    fn next_session(&self) -> u64 {
+        Node::next_session(self)
     }
 
     fn owner_of(&self, space: &LockspaceName) -> Option<u32> {

@@ -4,7 +4,7 @@
 use crate::{
     checkers::{
         Fact,
-        books::{ClientNo, LifeNo, Res, Who},
+        books::{Claim, ClientNo, LifeNo, Res, Who},
     },
     client::{Call, Lock, Phase},
     users,
@@ -114,8 +114,15 @@ impl World {
         let (mode, client) = (*mode, *pid);
         // A client has one lock at most on a resource of this kind.
         let mut claims = self.books.on(res);
+        // What the life before had, if this one goes on with its locks.
+        let lives = &self.books.lives;
+        let inherited = |claim: &Claim| {
+            let before = &lives[claim.life as usize];
+            *fate == OrphanFate::Left && self.survives(res) && before.node == here.node
+        };
         let known = claims.find(|(who, claim)| {
-            who.client == client && claim.life == life && claim.standing && claim.persistent
+            let here = claim.life == life || inherited(claim);
+            who.client == client && here && claim.standing && claim.persistent
         });
         let known = known.map(|(who, _)| *who);
         drop(claims);
@@ -159,6 +166,7 @@ impl World {
         }
         if let Some(claim) = self.books.claim_mut(who) {
             // What was under way when the client died has ended.
+            claim.life = life;
             claim.mode = mode;
             claim.restore = None;
             claim.believed = false;

@@ -102,6 +102,10 @@ impl World {
             Call::Adopt { .. } => self.books.claim(who).map(|claim| claim.valblk),
             _ => None,
         };
+        if matches!(call, Call::Adopt { .. }) && self.survives(res) {
+            let token = granted.token;
+            self.fact(&Fact::Inherited { who, res, token });
+        }
         self.books.grant(
             self.now,
             who,

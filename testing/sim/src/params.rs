@@ -1,7 +1,7 @@
 //! Everything that is drawn before a run starts; printed with every failure.
 
 use crate::{
-    dice::{Dice, MS},
+    dice::{Dice, MS, SEC},
     faults::FaultKind,
     network::NetParams,
     workloads::Kind,
@@ -114,6 +114,9 @@ pub struct Params {
     /// Mean time between breaks of a client's connection, in nanoseconds; 0 for none, and then no client
     /// has its session kept.
     pub client_breaks: u64,
+    /// Mean time between requests that a daemon stop so that kept sessions go on in the next, in
+    /// nanoseconds; 0 for none.
+    pub rests: u64,
 }
 
 impl Params {
@@ -292,6 +295,11 @@ impl Params {
             true => kept.between(50 * MS, 400 * MS),
             false => 0,
         };
+        let mut resting = Entropy::new(seed ^ 0x7265_7374_6564);
+        let rests = match client_breaks > 0 && resting.percent(50) {
+            true => resting.between(SEC, 6 * SEC),
+            false => 0,
+        };
         let faults = weights(profile, &mut dice);
         let slice = *dice.pick(&[1, 4, 16, 64, 512]);
         Params {
@@ -316,6 +324,7 @@ impl Params {
             faults,
             client_life,
             client_breaks,
+            rests,
         }
     }
 

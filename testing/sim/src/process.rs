@@ -9,6 +9,7 @@ use crate::{
     dice::{Dice, MS, SEC},
     disk::{Ended, Write},
     machine::Machine,
+    rests::is_kept,
     users,
     world::{Ev, Up, World},
 };
@@ -77,7 +78,7 @@ pub(crate) struct Process {
     pub(crate) arriving: BTreeMap<u64, (usize, u32)>,
     /// Which of them have closed again.
     pub(crate) closed_early: BTreeSet<u64>,
-    next_session: u64,
+    pub(crate) next_session: u64,
     /// How often it has dealt with all that had come.
     flushes: u64,
     /// This node's incarnation in the latest view that it installed.
@@ -173,11 +174,14 @@ impl World {
             fencing: self.params.fencing,
             deadlock: self.params.deadlock,
             orphan_expiry: self.params.orphan_expiry,
-            max_grace: Duration::from_secs(2),
+            max_grace: Duration::from_secs(10),
+            max_rest: Duration::from_secs(60),
             masters: self.params.masters.clone(),
             slice: self.params.slice,
         };
+        let carried = self.find_left(host);
         let info = BootInfo {
+            carried,
             boot: BootId(self.dice.host.next_u64() | 1),
             disk: self.hosts[host].disk.id(),
             records,
@@ -197,6 +201,7 @@ impl World {
             return false;
         };
         let (page, run) = (process.page, process.run);
+        process.next_session = process.next_session.max(machine.next_session());
         process.machine = Some(machine);
         process.life = life;
         process.durable = PersistSeq(0);
@@ -492,6 +497,12 @@ impl World {
                 key,
                 heard,
             } => {
+                let expected = process.machine.as_ref().is_some_and(|m| m.expects(session));
+                if expected {
+                    self.stats.count("sessions not ready");
+                    self.mail(slot, no, conn, Mail::Closed);
+                    return None;
+                }
                 process.arriving.insert(conn, (slot, no));
                 let caller = users::caller(no, self.clients[slot].brain.name());
                 Some(Input::Reattach {
@@ -507,7 +518,6 @@ impl World {
                 ask: Ask::KeepSession { grace_ms },
             } => {
                 let session = *process.by_conn.get(&conn)?;
-                process.sessions.get_mut(&session)?.kept = true;
                 let key = [0; 2].map(|_: u8| self.dice.keep.next_u64().to_ne_bytes());
                 let mut drawn = SessionKey([0; 16]);
                 drawn.0.copy_from_slice(key.as_flattened());
@@ -602,14 +612,26 @@ impl World {
                 self.start_write(host);
             }
             Effect::Client { session, message } => {
-                if let Some(Session { slot, no, conn, .. }) =
-                    process.sessions.get(&session).copied()
-                {
+                if let Some(known) = process.sessions.get_mut(&session) {
+                    known.kept |= is_kept(&message);
+                    let Session { slot, no, conn, .. } = *known;
                     self.mail(slot, no, conn, Mail::Message(Box::new(message)));
                 }
             }
             Effect::CloseSession { session } => {
-                if let Some(gone) = process.sessions.remove(&session) {
+                let stays = process.machine.as_ref().is_some_and(|m| m.expects(session));
+                if let Some(known) = process
+                    .sessions
+                    .get_mut(&session)
+                    .filter(|s| s.kept && stays)
+                {
+                    let Session { slot, no, conn, .. } = *known;
+                    known.conn = 0;
+                    process.by_conn.remove(&conn);
+                    self.mail(slot, no, conn, Mail::Closed);
+                    // What waited loses its place.
+                    self.fact(&Fact::ConnectionBroken { client: no });
+                } else if let Some(gone) = process.sessions.remove(&session) {
                     let Session { slot, no, conn, .. } = gone;
                     process.by_conn.remove(&conn);
                     self.mail(slot, no, conn, Mail::Closed);
@@ -629,6 +651,7 @@ impl World {
                 ..
             } => self.attach(host, session, connection.0),
             Effect::TurnedAway { connection, .. } => self.turn_away(host, connection.0),
+            Effect::Carry { bytes } => self.carry(host, bytes),
             Effect::Dump { .. } => self.stats.count("dumps"),
             Effect::Reborn { detail } => {
                 self.stats.count("rebirths");
@@ -653,6 +676,7 @@ impl World {
                     );
                     self.judge.complain("L1 progress", self.now, what);
                 }
+                self.leave_behind(host);
                 self.new_generation(host);
                 let wait = self.dice.host.between(100 * MS, 5 * SEC);
                 self.end_process(host, false);
@@ -784,6 +808,8 @@ impl World {
             }
         }
         self.hosts[host].power = false;
+        // It is of an earlier start of the host.
+        self.hosts[host].left.bytes = None;
         self.end_process(host, true);
         self.boot_in(host, back_in);
     }

@@ -444,6 +444,10 @@ impl World {
                 }
             }
             (Call::Heard, Ok(Answer::Heard)) => {}
+            (Call::Keep, Err(Refusal::Leaving)) => {
+                self.send_up(slot, Up::Close);
+                self.lose_session(slot);
+            }
             (call @ (Call::Keep | Call::Heard), Err(why)) => {
                 self.protocol(slot, &format!("`{why}` in answer to {call:?}"));
             }

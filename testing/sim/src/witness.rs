@@ -49,7 +49,12 @@ impl World {
             self.adopt(host);
         } else if self.books.lives[life as usize].leaving {
             // The clients of a node that leaves have been told; it gives their locks up now.
-            let ended = self.books.end_standing(|_, claim| claim.life == life);
+            // But for those that its next life goes on with.
+            let process = self.hosts[host].process.as_ref();
+            let stay: Vec<_> = process.map_or(Vec::new(), |process| process.staying());
+            let ended = self
+                .books
+                .end_standing(|who, claim| claim.life == life && !stay.contains(&who.client));
             self.tell_ended(&ended);
         }
         self.fact(&Fact::LeaseShown { life });
@@ -124,6 +129,15 @@ impl World {
                     self.at(wait, Ev::Kill { host, back_in });
                 }
             }
+            // What it mastered is rebuilt; what it holds stays.
+            What::Fenced { .. } if event.reason == Reason::Rests => self.stats.count("rests begun"),
+            What::Fenced { node, incarnation } if event.reason == Reason::Resumed => {
+                self.stats.count("rests resumed");
+                self.unproved.remove(&(*node, *incarnation));
+                self.proved.insert((*node, *incarnation));
+                let (node, incarnation) = (*node, *incarnation);
+                self.fact(&Fact::Resumed { node, incarnation });
+            }
             What::Fenced { node, incarnation } => self.prove(*node, *incarnation, event.reason),
             What::Active => {
                 self.adopt(host);
@@ -131,6 +145,7 @@ impl World {
             }
             What::Suspended => {
                 self.stats.count("suspensions");
+                self.books.lives[life as usize].leaving |= event.reason == Reason::Stopping;
                 self.fact(&Fact::Acting {
                     life,
                     active: false,

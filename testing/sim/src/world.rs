@@ -97,6 +97,8 @@ pub(crate) enum Ev {
     KeepAlive { slot: usize, no: ClientNo },
     /// The connection of some client breaks.
     Breaker,
+    /// A daemon is asked to stop so that its sessions go on.
+    Rester,
     /// Some client dies.
     Reaper,
     /// Something goes wrong.
@@ -159,6 +161,8 @@ pub(crate) struct Host {
     pub(crate) trap: Option<Trap>,
     /// Deadlines on its lease pages, on its own clock.
     pub(crate) leases: BTreeMap<PageNo, Instant>,
+    /// What its last daemon left to the next.
+    pub(crate) left: crate::rests::LeftBehind,
 }
 
 /// Dice for each part of the world, so that draws in one do not shift the others.
@@ -170,6 +174,7 @@ pub(crate) struct DiceBox {
     pub(crate) host: Entropy,
     pub(crate) client: Entropy,
     pub(crate) keep: Entropy,
+    pub(crate) rest: Entropy,
 }
 
 /// The whole simulated world.
@@ -249,6 +254,7 @@ impl World {
             host: root.split(),
             client: root.split(),
             keep: root.split(),
+            rest: root.split(),
         };
         let bound = u64::from(params.timings.drift_ppm);
         let hosts: Vec<Host> = params
@@ -271,6 +277,7 @@ impl World {
                 damaged: false,
                 trap: None,
                 leases: BTreeMap::new(),
+                left: crate::rests::LeftBehind::default(),
             })
             .collect();
         let terrain = Terrain {
@@ -355,6 +362,9 @@ impl World {
         }
         if self.params.client_breaks > 0 {
             self.at(SEC, Ev::Breaker);
+        }
+        if self.params.rests > 0 {
+            self.at(3 * SEC, Ev::Rester);
         }
         self.at(100 * MS, Ev::Tick);
     }
@@ -480,6 +490,7 @@ impl World {
             Ev::Redial { slot, no } => self.redial(slot, no),
             Ev::KeepAlive { slot, no } => self.keep_alive(slot, no),
             Ev::Breaker => self.break_some(),
+            Ev::Rester => self.rest_some(),
             Ev::Reaper => self.reap(),
             Ev::Nemesis => self.nemesis(),
             Ev::Mend(mend) => self.mend(mend),

@@ -482,6 +482,7 @@ impl Machine for Lone {
             | Input::Keep { .. }
             | Input::Reattach { .. }
             | Input::Answered { .. }
+            | Input::Carried { .. }
             | Input::Notice { .. }
             | Input::Frame { .. }
             | Input::LinkUp { .. }

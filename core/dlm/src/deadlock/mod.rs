@@ -89,6 +89,11 @@ impl Deadlocks {
         self.timers.first().map(|timer| timer.0)
     }
 
+    /// A client's deadlock priority.
+    pub(crate) fn priority(&self, session: SessionId) -> u8 {
+        self.profiles.get(&session).map_or(0, |p| p.priority)
+    }
+
     /// A call is over, or waits no more. Returns why it was to be refused, if it was.
     pub(crate) fn wait_ends(&mut self, lock: LockId) -> Option<Verdict> {
         if self.waits.is_empty() {

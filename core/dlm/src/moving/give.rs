@@ -58,6 +58,11 @@ enum Phase {
 }
 
 impl Giving {
+    /// Whether a resource goes to another node, if nothing comes between.
+    pub(crate) fn takes_away(&self, resource: &ResourceId) -> bool {
+        self.names.contains(resource)
+    }
+
     /// Whether a resource goes to a node.
     pub(super) fn gives(&self, resource: &ResourceId, to: NodeId) -> bool {
         self.batch.to.0 == to && self.names.contains(resource)
@@ -102,7 +107,7 @@ impl Dlm {
         } else if moves.has_wishes() && moves.next_at <= now {
             moves.next_at = now + moves.config.rest;
             let ready = self.active && !self.leaving && self.settled && !self.catching_up();
-            if ready && self.all_registered() && self.departed.is_empty() {
+            if ready && self.all_registered() && self.all_is_settled() {
                 self.begin_move(now);
             }
         }
@@ -356,6 +361,10 @@ impl Dlm {
         }
         for dropped in giving.dropped {
             self.drop_again(now, dropped);
+        }
+        if self.leaving {
+            // What stays after all the next master needs to know of.
+            self.hand_over_locks();
         }
     }
 

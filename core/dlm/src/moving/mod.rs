@@ -101,6 +101,12 @@ impl Moves {
         }
     }
 
+    /// Whether a resource may go to another node with the batch under way.
+    pub(crate) fn may_give(&self, resource: &ResourceId) -> bool {
+        let giving = self.giving.as_ref();
+        giving.is_some_and(|giving| giving.takes_away(resource))
+    }
+
     /// Whether a resource is being given to a node, which may have heard of the commit already.
     pub(crate) fn comes_to(&self, resource: &ResourceId, node: NodeId) -> bool {
         let giving = self.giving.as_ref();
@@ -156,6 +162,11 @@ impl Dlm {
         for ((life, _), asked) in std::mem::take(&mut self.moves.asked) {
             self.resume(now, life.0, asked);
         }
+    }
+
+    /// Whether nobody has vanished of whom something is left, or rests.
+    fn all_is_settled(&self) -> bool {
+        self.departed.is_empty() && self.view.pending.is_empty()
     }
 
     /// Whether nothing is on the move that this node has still to tell its next master of, and no record of

@@ -4,7 +4,7 @@
 //! overtaken is simply made again, and one that no longer applies is ignored by the state machine.
 
 use super::{Membership, connected};
-use crate::{Command, Member, Output, message::Wish};
+use crate::{Command, Member, Output, Rest, message::Wish};
 use mainstay_base::{BootId, DiskId, Epoch, FencePolicy, Incarnation, Instant, Mutant, NodeId};
 use mainstay_fencing::{
     Proof,
@@ -42,6 +42,8 @@ pub(super) struct Leader {
     /// Pairs of members that did not hear each other when last looked, and since when.
     apart_since: BTreeMap<(NodeId, NodeId), Instant>,
     hand_overs: u32,
+    /// Who rests, and since when that has been known here.
+    rests_since: Option<(Rest, Instant)>,
 }
 
 impl Leader {
@@ -82,6 +84,7 @@ impl Membership {
         };
         if self.facts.founded {
             self.prove(now, &mut leader, out);
+            self.end_rest(now, &mut leader, out);
             let voices = self.voices(now);
             self.admit(now, &voices, &mut leader, out);
             self.release(now, &voices, &mut leader, out);
@@ -134,6 +137,10 @@ impl Membership {
         }
         let wait = lease::wait(&self.timings);
         for ((node, incarnation), watch) in &self.watches {
+            let mut rest = self.facts.rest.iter();
+            if rest.any(|rest| (rest.node, rest.incarnation) == (*node, *incarnation)) {
+                continue; // It has no lease; its node's next life may go on with its locks.
+            }
             if self.verdict(now, watch, wait) == Verdict::Expired
                 || Mutant::ProofWithoutWaiting.active()
             {
@@ -145,6 +152,26 @@ impl Membership {
                 leader.propose(now, Subject::Fence(*node, *incarnation), command, out);
             }
         }
+    }
+
+    /// Ends a rest that has lasted as long as it may.
+    fn end_rest(&self, now: Instant, leader: &mut Leader, out: &mut Vec<Output>) {
+        let Some(rest) = self.facts.rest else {
+            leader.rests_since = None;
+            return;
+        };
+        let known = leader.rests_since.filter(|(known, _)| *known == rest);
+        let (_, since) = *leader.rests_since.insert(known.unwrap_or((rest, now)));
+        if now.since(since) < Duration::from_millis(rest.for_ms.into()) {
+            return;
+        }
+        let (node, incarnation) = (rest.node, rest.incarnation);
+        let command = Command::Fenced {
+            node,
+            incarnation,
+            proof: Proof::RestOver,
+        };
+        leader.propose(now, Subject::Fence(node, incarnation), command, out);
     }
 
     /// Everybody of whom something recent is known, this node included.
@@ -166,17 +193,12 @@ impl Membership {
             }
         }
         let hears = self.detector.hears(now);
-        let wish = match self.incarnation() {
-            Some(_) if self.leaving => Wish::Leave,
-            None if !self.leaving && !self.ended => Wish::Join,
-            _ => Wish::None,
-        };
         let mine = Voice {
             boot: self.config.boot,
             hears: hears.iter().map(|h| (h.node, h.boot)).collect(),
             epoch: self.facts.view.epoch,
             disk: self.config.disk,
-            wish,
+            wish: self.wish(),
         };
         voices.insert(self.config.me, mine);
         voices
@@ -233,7 +255,21 @@ impl Membership {
             let Some(member) = self.facts.view.member(*node) else {
                 continue;
             };
-            if voice.wish != Wish::Leave || member.boot != voice.boot {
+            let (node_id, incarnation) = (*node, member.incarnation);
+            let command = match voice.wish {
+                Wish::Leave => Command::Leave {
+                    node: node_id,
+                    incarnation,
+                },
+                Wish::Rest { members, for_ms } => Command::Rest {
+                    node: node_id,
+                    incarnation,
+                    members,
+                    for_ms,
+                },
+                Wish::None | Wish::Join => continue,
+            };
+            if member.boot != voice.boot {
                 continue;
             }
             if *node == self.config.me
@@ -247,10 +283,6 @@ impl Membership {
                 }
                 continue;
             }
-            let command = Command::Leave {
-                node: *node,
-                incarnation: member.incarnation,
-            };
             leader.propose(now, Subject::Leave(*node), command, out);
         }
     }
@@ -258,7 +290,8 @@ impl Membership {
     /// Who could lead instead: a voter that does not want to leave, a member if there is one.
     fn successor(&self, voices: &BTreeMap<NodeId, Voice>) -> Option<NodeId> {
         let able = voices.iter().filter(|(node, voice)| {
-            **node != self.config.me && voice.wish != Wish::Leave && self.votes(**node) > 0
+            let goes = matches!(voice.wish, Wish::Leave | Wish::Rest { .. });
+            **node != self.config.me && !goes && self.votes(**node) > 0
         });
         able.max_by_key(|(node, voice)| {
             (

@@ -14,14 +14,14 @@ mod world_tests;
 pub use status::{LinkStatus, PeerStatus, PendingStatus};
 
 use crate::{
-    ClusterState, Founding, MembershipConfig, Output, View,
+    ClusterState, Founding, MembershipConfig, Output, Rest, View,
     message::{Heartbeat, HeartbeatAck, Message, Wish},
 };
 use detector::{Detector, Finding};
 use leader::Leader;
 use lease::{Holder, Promises};
 use mainstay_base::{
-    BootId, DiskId, Incarnation, Instant, LinkId, NodeId, NodeSpec, Timings, fixed_hash,
+    BootId, DiskId, Epoch, Incarnation, Instant, LinkId, NodeId, NodeSpec, Timings, fixed_hash,
 };
 use mainstay_fencing::{Proof, lease::LeaseWatch};
 use mainstay_wire::{codec, event::Reason};
@@ -47,6 +47,8 @@ pub struct Membership {
     /// The founding is on disk.
     founded: bool,
     leaving: bool,
+    /// It leaves to rest: the members that it has handed over to, and for how long.
+    rest: Option<(Epoch, u32)>,
     /// The end of this life as a member has been told.
     ended: bool,
     detector: Detector,
@@ -72,6 +74,7 @@ struct Facts {
     disks: BTreeMap<NodeId, DiskId>,
     incarnations: BTreeMap<NodeId, Incarnation>,
     retired: BTreeSet<(NodeId, BootId)>,
+    rest: Option<Rest>,
 }
 
 impl Membership {
@@ -92,6 +95,7 @@ impl Membership {
             nodes,
             timings,
             leaving: false,
+            rest: None,
             ended: false,
             holder: Holder::default(),
             promises: Promises::new(now),
@@ -175,6 +179,7 @@ impl Membership {
                 .map(|n| (n.id, state.incarnation(n.id)))
                 .collect(),
             retired: state.retired().collect(),
+            rest: state.rest(),
         };
         let view = Arc::clone(&self.facts.view);
         let mut known = std::mem::take(&mut self.known_since);
@@ -219,7 +224,17 @@ impl Membership {
     /// leader to let it go until [`Output::Left`]. A node that is no member has left already.
     pub fn set_leaving(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.begin(now);
+        let rested = self.rest.take().is_some();
+        self.leave(now, rested, out);
+    }
+
+    /// `news`: what it asks for is another thing than before.
+    fn leave(&mut self, now: Instant, news: bool, out: &mut Vec<Output>) {
         if self.leaving {
+            if news {
+                self.round(now, out);
+                self.lead(now, false, out);
+            }
             return;
         }
         self.leaving = true;
@@ -230,6 +245,29 @@ impl Membership {
         }
         self.round(now, out);
         self.lead(now, false, out);
+    }
+
+    /// The same for a node that is to rest, and has handed over to the members of an epoch.
+    pub fn set_resting(
+        &mut self,
+        now: Instant,
+        members: Epoch,
+        for_ms: u32,
+        out: &mut Vec<Output>,
+    ) {
+        self.begin(now);
+        let news = self.rest.replace((members, for_ms)) != Some((members, for_ms));
+        self.leave(now, news, out);
+    }
+
+    /// What this node asks of the leader.
+    fn wish(&self) -> Wish {
+        match (self.incarnation(), self.rest) {
+            (Some(_), Some((members, for_ms))) if self.leaving => Wish::Rest { members, for_ms },
+            (Some(_), None) if self.leaving => Wish::Leave,
+            (None, _) if !self.leaving && !self.ended => Wish::Join,
+            _ => Wish::None,
+        }
     }
 
     /// The founding of [`Output::Founded`] is on disk.
@@ -350,10 +388,9 @@ impl Membership {
         {
             self.own_round = Some(now);
         }
-        let wish = match (self.founded, incarnation) {
-            (true, Some(_)) if self.leaving => Wish::Leave,
-            (true, None) if !self.leaving && !self.ended => Wish::Join,
-            _ => Wish::None,
+        let wish = match self.founded {
+            true => self.wish(),
+            false => Wish::None,
         };
         let heartbeat = Heartbeat {
             boot: self.config.boot,
@@ -460,7 +497,7 @@ impl Membership {
         let mine = |node: NodeId, b: BootId| node == self.config.me && b == boot;
         let mut fenced = state.fenced();
         if let Some(end) = fenced.find(|f| mine(f.vanished.node, f.vanished.boot)) {
-            if end.record.proof == Proof::LeftCleanly {
+            if matches!(end.record.proof, Proof::LeftCleanly | Proof::Rests) {
                 return Output::Left;
             }
             let detail = format!("{}; {}", end.vanished.reason, end.record.proof);

@@ -93,7 +93,12 @@ impl Membership {
             &(NodeId, Incarnation),
             &lease::LeaseWatch,
         )| {
-            let waits_for = if manual {
+            let mut rest = self.facts.rest.iter();
+            let rest = rest.find(|rest| (rest.node, rest.incarnation) == (*node, *incarnation));
+            let waits_for = if let Some(rest) = rest {
+                let most = Duration::from_millis(rest.for_ms.into()).as_secs_f64();
+                format!("rests: its locks stay for its node's next daemon, for {most:.0} s at most")
+            } else if manual {
                 let name = self.name(*node);
                 format!("manual: an operator must run `mainstay vouch {name}`")
             } else {

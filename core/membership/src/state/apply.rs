@@ -2,7 +2,7 @@
 
 use super::{
     AccessRefused, Cause, Change, ClusterState, Command, FENCED_KEPT, FencedNode,
-    LOCKSPACES_LEN_MAX, Lockspace, MoveRecord, RETIRED_BOOTS_KEPT,
+    LOCKSPACES_LEN_MAX, Lockspace, MoveRecord, RETIRED_BOOTS_KEPT, Rest,
 };
 use crate::{Member, Pending, View};
 use mainstay_base::{
@@ -75,6 +75,20 @@ impl ClusterState {
                 self.move_masters(*record, *changes)
             }
             Command::Survivors(batch) => self.decide_survivors(batch),
+            Command::Rest {
+                node,
+                incarnation,
+                members,
+                for_ms,
+            } => {
+                let rest = Rest {
+                    node: *node,
+                    incarnation: *incarnation,
+                    for_ms: *for_ms,
+                };
+                self.lay_down(index, rest, *members)
+            }
+            Command::Resume { node, from, to } => self.resume(*node, *from, *to),
         }
     }
 
@@ -157,13 +171,18 @@ impl ClusterState {
         let Some(member) = self.member_of(node, incarnation) else {
             return Vec::new();
         };
+        let mut changes = self.end_rest(index);
         let epoch = self.epoch().next();
         let vanished = vanish(member, epoch, Reason::LeftCleanly, self.view.nodes());
         self.retire(node, member.boot);
-        let mut changes =
-            self.next_view(Reason::LeftCleanly, Some((node, incarnation)), "", |view| {
+        changes.extend(self.next_view(
+            Reason::LeftCleanly,
+            Some((node, incarnation)),
+            "",
+            |view| {
                 view.members.retain(|m| m.node != node);
-            });
+            },
+        ));
         changes.push(self.record_fenced(index, vanished, Proof::LeftCleanly));
         changes
     }
@@ -180,12 +199,75 @@ impl ClusterState {
         let Some(vanished) = found.cloned() else {
             return Vec::new();
         };
+        let rests = |rest: Rest| (rest.node, rest.incarnation) == (node, incarnation);
+        if *proof == Proof::RestOver && !self.rest.is_some_and(rests) {
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        match self.rest {
+            Some(rest) if (rest.node, rest.incarnation) == (node, incarnation) => self.rest = None,
+            _ => changes = self.end_rest(index),
+        }
         let about = Some((node, incarnation));
-        let mut changes = self.next_view(proof.reason(), about, &proof.to_string(), |view| {
-            view.pending
-                .retain(|p| (p.node, p.incarnation) != (node, incarnation));
-        });
+        changes.extend(
+            self.next_view(proof.reason(), about, &proof.to_string(), |view| {
+                view.pending
+                    .retain(|p| (p.node, p.incarnation) != (node, incarnation));
+            }),
+        );
         changes.push(self.record_fenced(index, vanished, proof.clone()));
+        changes
+    }
+
+    /// A member rests: to all others it has left, but its locks stay.
+    fn lay_down(&mut self, index: u64, rest: Rest, members: Epoch) -> Vec<Change> {
+        let (node, incarnation) = (rest.node, rest.incarnation);
+        let Some(member) = self.member_of(node, incarnation) else {
+            return Vec::new();
+        };
+        let others = self.view.members_since != members;
+        if others || !self.view.pending.is_empty() || self.rest.is_some() {
+            return Vec::new();
+        }
+        let epoch = self.epoch().next();
+        let vanished = vanish(member, epoch, Reason::Rests, self.view.nodes());
+        self.retire(node, member.boot);
+        self.rest = Some(rest);
+        let pending = vanished.clone();
+        let mut changes =
+            self.next_view(Reason::Rests, Some((node, incarnation)), "", move |view| {
+                view.members.retain(|m| m.node != node);
+                view.pending.push(pending);
+            });
+        changes.push(self.record_fenced(index, vanished, Proof::Rests));
+        changes
+    }
+
+    /// The end of somebody else is to be acted upon: whoever rests could not restate what it has with
+    /// that one, and nobody is to wait for it so long.
+    fn end_rest(&mut self, index: u64) -> Vec<Change> {
+        match self.rest {
+            Some(rest) => self.settle(index, rest.node, rest.incarnation, &Proof::RestOver),
+            None => Vec::new(),
+        }
+    }
+
+    /// The next life of a node that rests goes on with its locks.
+    fn resume(&mut self, node: NodeId, from: Incarnation, to: Incarnation) -> Vec<Change> {
+        let rests = |rest: Rest| (rest.node, rest.incarnation) == (node, from);
+        if !self.rest.is_some_and(rests) || self.member_of(node, to).is_none() {
+            return Vec::new();
+        }
+        self.rest = None;
+        self.surviving.rename(node, from, to);
+        let mut changes = vec![Change::Resumed { node, from, to }];
+        let about = Some((node, to));
+        changes.extend(self.next_view(Reason::Resumed, about, "", |view| {
+            view.pending
+                .retain(|p| (p.node, p.incarnation) != (node, from));
+            // So that all masters look through what they have (`docs/protocol/restart.md`, rule 13).
+            view.members_since = view.epoch.next();
+        }));
         changes
     }
 

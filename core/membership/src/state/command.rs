@@ -121,6 +121,39 @@ pub enum Command {
         /// Refused if more has: what was sent may say otherwise than the log.
         changes: u64,
     },
+    /// An incarnation that has given up its lease and handed over what it mastered ceases to be a member
+    /// and rests: its locks stay for its node's next life. Ignored if the members are others than it knew,
+    /// somebody is pending, or another rests.
+    Rest {
+        /// The node.
+        node: NodeId,
+        /// Which of its incarnations.
+        incarnation: Incarnation,
+        /// Epoch of the set of members to which it has handed over.
+        members: Epoch,
+        /// How long its locks stay at most.
+        for_ms: u32,
+    },
+    /// The locks of an incarnation that rests are those of its node's present one from now on.
+    Resume {
+        /// The node.
+        node: NodeId,
+        /// The incarnation that rests.
+        from: Incarnation,
+        /// The incarnation that goes on.
+        to: Incarnation,
+    },
+}
+
+/// An incarnation that rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// The node.
+    pub node: NodeId,
+    /// Which of its incarnations.
+    pub incarnation: Incarnation,
+    /// How long its locks stay at most, from the moment at which the leader knows of it.
+    pub for_ms: u32,
 }
 
 /// A batch of masterships that move.
@@ -217,6 +250,16 @@ pub enum Change {
     },
     /// A vanished incarnation is proved harmless. Follows the view without it.
     Fenced(FencedNode),
+    /// The locks of an incarnation that rested are another's of that node. Precedes the view in which it
+    /// is not pending any more.
+    Resumed {
+        /// The node.
+        node: NodeId,
+        /// The incarnation that rested.
+        from: Incarnation,
+        /// The incarnation that goes on.
+        to: Incarnation,
+    },
     /// A lockspace exists.
     Lockspace {
         /// The lockspace.

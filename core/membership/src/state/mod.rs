@@ -10,7 +10,9 @@ mod surviving_tests;
 #[cfg(test)]
 mod tests;
 
-pub use command::{AccessRefused, Cause, Change, Command, FencedNode, MoveRecord, RequestOrigin};
+pub use command::{
+    AccessRefused, Cause, Change, Command, FencedNode, MoveRecord, RequestOrigin, Rest,
+};
 pub use snapshot::StateError;
 pub use surviving::{
     Survivor, SurvivorBatch, SurvivorDone, SurvivorKey, SurvivorOwner, SurvivorStep,
@@ -106,6 +108,8 @@ pub struct ClusterState {
     compat: BTreeMap<LockspaceName, Compat>,
     /// Locks that survive their nodes.
     surviving: surviving::Surviving,
+    /// The incarnation that rests, if one does.
+    rest: Option<Rest>,
 }
 
 impl ClusterState {
@@ -217,6 +221,12 @@ impl ClusterState {
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.moved
+    }
+
+    /// The incarnation that rests, if one does.
+    #[must_use]
+    pub fn rest(&self) -> Option<Rest> {
+        self.rest
     }
 
     /// Why the present view came about.

@@ -1,6 +1,6 @@
 //! The cluster state as bytes.
 
-use super::{ClusterState, surviving::Surviving};
+use super::{ClusterState, Rest, surviving::Surviving};
 use crate::View;
 use mainstay_base::{
     Access, Compat, Fairness, Incarnation, LOCKSPACES_MAX, LockspaceName, NODES_MAX, NodeId, Token,
@@ -10,8 +10,10 @@ use mainstay_wire::codec::{self, DecodeError};
 use std::collections::BTreeMap;
 
 /// The format that this build writes.
-const VERSION: u8 = 6;
-/// The one before: no lock survived its node.
+const VERSION: u8 = 7;
+/// The one before: nobody rested.
+const WITHOUT_REST: u8 = 6;
+/// The one before that: no lock survived its node.
 const WITHOUT_SURVIVORS: u8 = 5;
 /// The one before that: all lockspaces followed the same rules.
 const WITHOUT_COMPAT: u8 = 4;
@@ -65,8 +67,8 @@ impl ClusterState {
         match bytes {
             [] => Err(StateError::Empty),
             [
-                version @ (VERSION | WITHOUT_SURVIVORS | WITHOUT_COMPAT | WITHOUT_FAIRNESS
-                | WITHOUT_ACCESS | WITHOUT_MOVES),
+                version @ (VERSION | WITHOUT_REST | WITHOUT_SURVIVORS | WITHOUT_COMPAT
+                | WITHOUT_FAIRNESS | WITHOUT_ACCESS | WITHOUT_MOVES),
                 state @ ..,
             ] => {
                 let mut state = state.to_vec();
@@ -82,8 +84,11 @@ impl ClusterState {
                 if *version < WITHOUT_SURVIVORS {
                     codec::encode(&BTreeMap::<LockspaceName, Compat>::new(), &mut state);
                 }
-                if *version < VERSION {
+                if *version < WITHOUT_REST {
                     codec::encode(&Surviving::default(), &mut state);
+                }
+                if *version < VERSION {
+                    codec::encode(&None::<Rest>, &mut state);
                 }
                 let mut state: ClusterState =
                     codec::decode("cluster state", STATE_LEN_MAX, &state)?;
@@ -153,6 +158,10 @@ impl ClusterState {
             .any(|space| space.access.check().is_err() || !space.fairness.is_valid())
         {
             return Err("it has a lockspace with a mode, rules or fairness out of range");
+        }
+        let rests = |rest: Rest| self.view.is_pending(rest.node, rest.incarnation);
+        if self.rest.is_some_and(|rest| !rests(rest)) {
+            return Err("somebody rests that is not pending");
         }
         self.check_view(&self.view)?;
         self.surviving.check(&self.view)

@@ -152,6 +152,18 @@ impl Surviving {
         self.locks.values().map(Survivor::len_max).sum()
     }
 
+    /// The locks of one life of a node are another's.
+    pub(super) fn rename(&mut self, node: NodeId, from: Incarnation, to: Incarnation) {
+        let locks = std::mem::take(&mut self.locks);
+        let renamed = locks.into_values().map(|mut lock| {
+            if (lock.key.node, lock.key.incarnation) == (node, from) {
+                lock.key.incarnation = to;
+            }
+            (lock.key, lock)
+        });
+        self.locks = renamed.collect();
+    }
+
     /// For tests: enters a lock as it is.
     #[cfg(test)]
     pub(super) fn put(&mut self, lock: Survivor) {

@@ -531,3 +531,100 @@ fn a_change_of_access_is_made_once() {
     assert_eq!(set(0o666, 1, 3), Ok(2));
     assert_eq!(set(0o600, 0, 2), Err(AccessRefused::Changed), "again");
 }
+
+fn rest(log: &mut Log, node: u16, members: u64) -> Vec<Change> {
+    log.add(Command::Rest {
+        node: NodeId(node),
+        incarnation: Incarnation(1),
+        members: Epoch(members),
+        for_ms: 5000,
+    })
+}
+
+fn resume(log: &mut Log, from: u64, to: u64) -> Vec<Change> {
+    log.add(Command::Resume {
+        node: NodeId(2),
+        from: Incarnation(from),
+        to: Incarnation(to),
+    })
+}
+
+/// Three members, since epoch 4.
+fn three() -> Log {
+    let mut log = Log::founded(&[1, 1, 1]);
+    for node in 1..=3 {
+        log.join(node, 10 + u64::from(node));
+    }
+    log
+}
+
+/// Protects exclusion: a node rests only if those to whom it has handed over are the members still, and
+/// nobody could need what it has to say.
+#[test]
+fn nobody_rests_but_as_agreed() {
+    let mut log = three();
+    assert_eq!(rest(&mut log, 2, 3), [], "the members have changed");
+    log.remove(3, 1);
+    assert_eq!(rest(&mut log, 2, 5), [], "somebody is pending");
+    log.fence(3, 1);
+    let changes = rest(&mut log, 2, 5);
+    let pending = &view(&changes).pending;
+    assert_eq!((pending.len(), pending[0].reason), (1, Reason::Rests));
+    assert!(matches!(&changes[1], Change::Fenced(f) if f.record.proof == Proof::Rests));
+    assert_eq!(rest(&mut log, 1, 7), [], "one at a time");
+    let state = ClusterState::decode(&log.state.encode());
+    assert_eq!(state, Ok(log.state), "a snapshot has it");
+}
+
+/// Protects the locks of the next life: they are its own by one entry, once, and only while the old one
+/// rests.
+#[test]
+fn a_rest_is_resumed_once_by_a_member() {
+    let mut log = three();
+    rest(&mut log, 2, 4);
+    assert_eq!(resume(&mut log, 1, 2), [], "it is no member");
+    log.join(2, 22);
+    assert_eq!(resume(&mut log, 1, 1), [], "not by itself");
+    let changes = resume(&mut log, 1, 2);
+    let lives = (NodeId(2), Incarnation(1), Incarnation(2));
+    let (node, from, to) = lives;
+    assert_eq!(changes[0], Change::Resumed { node, from, to });
+    let view = view(&changes[1..]);
+    assert_eq!((view.pending.len(), view.members_since), (0, view.epoch));
+    assert_eq!(resume(&mut log, 1, 2), [], "once");
+    assert_eq!(log.fence(2, 1), [], "nothing is left to be proved");
+}
+
+/// Protects the others from waiting, and the locks of a dead master from being rebuilt without those of one
+/// that rests: who dies or leaves meanwhile counts as proved only after the rest is over.
+#[test]
+fn another_proof_ends_the_rest_first() {
+    for leaves in [false, true] {
+        let mut log = three();
+        rest(&mut log, 2, 4);
+        let changes = if leaves {
+            log.add(Command::Leave {
+                node: NodeId(3),
+                incarnation: Incarnation(1),
+            })
+        } else {
+            let removed = log.remove(3, 1);
+            assert_eq!(removed.len(), 1, "a removal alone ends nothing");
+            log.fence(3, 1)
+        };
+        let proofs: Vec<_> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Fenced(f) => Some((f.record.node.0, f.record.proof.clone())),
+                _ => None,
+            })
+            .collect();
+        let other = match leaves {
+            true => Proof::LeftCleanly,
+            false => Proof::LeaseExpired,
+        };
+        assert_eq!(proofs, [(2, Proof::RestOver), (3, other)]);
+        log.join(2, 22);
+        assert_eq!(resume(&mut log, 1, 2), [], "it is over");
+    }
+}

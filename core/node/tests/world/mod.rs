@@ -21,6 +21,10 @@ use std::time::Duration;
 pub(crate) struct Host {
     pub(crate) node: Option<Node>,
     pub(crate) records: Vec<(u8, Vec<u8>)>,
+    /// What the last life has left to the next.
+    pub(crate) carried: Option<Vec<u8>>,
+    /// It never hears that this is written.
+    pub(crate) slow_carry: bool,
     pub(crate) lease: Instant,
     pub(crate) heard: Vec<(SessionId, ToClient)>,
     pub(crate) events: Vec<Event>,
@@ -39,7 +43,7 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     config: NodeConfig,
     boots: u64,
-    requests: u64,
+    pub(crate) requests: u64,
 }
 
 impl World {
@@ -61,6 +65,7 @@ impl World {
             deadlock: mainstay_base::DeadlockConfig::default(),
             orphan_expiry: None,
             max_grace: Duration::from_secs(60),
+            max_rest: std::time::Duration::from_secs(60),
             masters: mainstay_base::MastersConfig::default(),
             slice: mainstay_node::SLICE,
         };
@@ -79,6 +84,8 @@ impl World {
                 Host {
                     node: None,
                     records: Vec::new(),
+                    carried: None,
+                    slow_carry: false,
                     lease: Instant::ZERO,
                     heard: Vec::new(),
                     events: Vec::new(),
@@ -100,6 +107,7 @@ impl World {
         config.me = id;
         let host = self.hosts.get_mut(&id).expect("configured");
         let info = BootInfo {
+            carried: host.carried.take(),
             boot: BootId(self.boots),
             disk: DiskId(u64::from(id.0)),
             records: host.records.clone(),
@@ -158,6 +166,12 @@ impl World {
                     } => host.reattached.push((session, connection, unanswered)),
                     Effect::TurnedAway { connection, why } => {
                         host.turned_away.push((connection, why));
+                    }
+                    Effect::Carry { bytes } => {
+                        if bytes.is_some() && !host.slow_carry {
+                            inputs.push(Input::Carried { result: Ok(()) });
+                        }
+                        host.carried = bytes;
                     }
                     Effect::Lease { until } => host.lease = until,
                     Effect::Event(event) => host.events.push(event),

@@ -25,6 +25,7 @@ pub(crate) fn asks() -> Vec<(&'static str, Ask)> {
         ("reattach", reattach),
         ("heard", Ask::Heard { upto: 300 }),
         ("goodbye", Ask::Goodbye),
+        ("rest", Ask::Rest { for_ms: 60_000 }),
     ]
 }
 

@@ -8,7 +8,10 @@ use crate::{
 };
 use clap::Args;
 use mainstay_base::NodeName;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 #[derive(Debug, Args)]
 #[command(
@@ -24,12 +27,30 @@ pub(crate) struct VouchArgs {
     pub(crate) confirm: Option<String>,
 }
 
-pub(crate) async fn leave(global: Global) -> Outcome {
+#[derive(Debug, Args)]
+pub(crate) struct LeaveArgs {
+    /// Keep the sessions that outlive broken connections, and their locks, for the next daemon of this
+    /// host, which must be there within so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60",
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) keep_sessions: Option<u32>,
+}
+
+pub(crate) async fn leave(global: Global, args: LeaveArgs) -> Outcome {
     let client = connect(&global).await?;
     let node = client.welcome().node_name;
-    client.leave().await?;
+    match args.keep_sessions {
+        Some(seconds) => client.rest(Duration::from_secs(seconds.into())).await?,
+        None => client.leave().await?,
+    }
     if global.json {
-        output::json(&serde_json::json!({"node": node, "left": true}))?;
+        output::json(
+            &serde_json::json!({"node": node, "left": true, "kept_s": args.keep_sessions}),
+        )?;
+    } else if let Some(seconds) = args.keep_sessions {
+        output::line(format_args!(
+            "{node} is ready to be started anew: its kept sessions stay for {seconds} s; its daemon stops"
+        ));
     } else {
         output::line(format_args!(
             "{node} has left the cluster; its daemon stops"

@@ -310,6 +310,17 @@ impl Client {
         self.call(Ask::Leave, answer::done)
     }
 
+    /// Stops the daemon so that the next one of its host goes on with the sessions that are kept, if it is
+    /// there within a time; until then their locks stay. For root or the daemon's user, on a session that is
+    /// not kept itself.
+    ///
+    /// # Errors
+    /// If the daemon refuses or the session is lost.
+    pub fn rest(&self, at_most: Duration) -> Result<(), LockError> {
+        let for_ms = u32::try_from(at_most.as_millis()).unwrap_or(u32::MAX);
+        self.call(Ask::Rest { for_ms }, answer::done)
+    }
+
     /// Vouches that the vanished incarnations of a node can do no more harm. For root or the
     /// daemon's user.
     ///

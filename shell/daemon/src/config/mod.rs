@@ -69,6 +69,8 @@ pub struct Config {
     pub orphan_expiry: Option<Duration>,
     /// The longest time for which clients can have their sessions kept while they have no connection.
     pub max_grace: Duration,
+    /// The longest time for which they can be kept while the daemon is started anew.
+    pub max_rest: Duration,
     /// What to log and how.
     pub log: LogConfig,
 }
@@ -204,6 +206,7 @@ impl Config {
             masters: self.masters.clone(),
             orphan_expiry: self.orphan_expiry,
             max_grace: self.max_grace,
+            max_rest: self.max_rest,
             slice: mainstay_node::SLICE,
         }
     }

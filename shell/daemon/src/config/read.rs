@@ -90,7 +90,7 @@ fn read_root(
     let limits = read_limits(root, problems);
     let recorder = read_recorder(root, problems);
     let orphan_expiry = read_orphans(root, problems);
-    let max_grace = read_sessions(root, problems);
+    let (max_grace, max_rest) = read_sessions(root, problems);
     let log = read_log(root, problems);
 
     let nodes = nodes?;
@@ -113,6 +113,7 @@ fn read_root(
         recorder,
         orphan_expiry,
         max_grace,
+        max_rest,
         log,
     })
 }
@@ -530,7 +531,8 @@ fn read_orphans(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Optio
 /// The longest time, in seconds, that can be allowed for keeping a session without a connection.
 const MAX_GRACE_MAX: u64 = 3600;
 
-fn read_sessions(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Duration {
+fn read_sessions(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> (Duration, Duration) {
+    let mut max_rest = Duration::from_secs(60);
     let mut max_grace = Duration::from_secs(60);
     let example = "[sessions]\n    max-grace-s = 60";
     if let Some(mut fields) = root.table(problems, "sessions", example) {
@@ -538,9 +540,14 @@ fn read_sessions(root: &mut Fields<'_, '_>, problems: &mut Problems<'_>) -> Dura
         if let Some(found) = fields.integer(problems, "max-grace-s", range, "max-grace-s = 60") {
             max_grace = Duration::from_secs(found.value);
         }
+        let range = 0..MAX_GRACE_MAX + 1;
+        let example = "restart-grace-s = 60";
+        if let Some(found) = fields.integer(problems, "restart-grace-s", range, example) {
+            max_rest = Duration::from_secs(found.value);
+        }
         fields.finish(problems);
     }
-    max_grace
+    (max_grace, max_rest)
 }
 
 /// The weights of the nodes that have another than usual.

@@ -124,7 +124,8 @@ pub fn render(draft: &Draft) -> String {
     );
     out.push_str(
         "\n# Clients may ask that their session outlives a broken connection, for so many seconds at most;\n\
-         # 0: none may.\n[sessions]\nmax-grace-s = 60\n",
+         # 0: none may. The same for sessions while their daemon is started anew.\n[sessions]\n\
+         max-grace-s = 60\nrestart-grace-s = 60\n",
     );
     out.push_str("\n[log]\nlevel = \"info\"\nformat = \"text\"\n");
     for node in &draft.nodes {

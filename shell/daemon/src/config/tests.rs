@@ -251,7 +251,15 @@ fn keeping_sessions_is_configured() {
     assert_eq!(grace(read("").expect("valid")), 60);
     assert_eq!(grace(read("max-grace-s = 0\n").expect("valid")), 0);
     assert_eq!(grace(read("max-grace-s = 5\n").expect("valid")), 5);
+    let rest = |config: crate::config::Config| config.node_config().max_rest.as_secs();
+    assert_eq!(rest(parse(GOOD).expect("valid")), 60);
+    assert_eq!(rest(read("restart-grace-s = 0\n").expect("valid")), 0);
+    assert_eq!(rest(read("restart-grace-s = 7\n").expect("valid")), 7);
     for (section, said) in [
+        (
+            "restart-grace-s = 3601",
+            "sessions.restart-grace-s: 3601 is outside 0 to 3600",
+        ),
         (
             "max-grace-s = 3601",
             "sessions.max-grace-s: 3601 is outside 0 to 3600",

@@ -25,11 +25,13 @@ pub(crate) struct Doorway {
     pub(crate) gate: Arc<Gate>,
     /// The lease page.
     pub(crate) page: Arc<OwnedFd>,
+    /// The number of the first session.
+    pub(crate) first: u64,
 }
 
 /// Accepts for ever. Without free descriptors it waits; sessions that exist go on meanwhile.
 pub(crate) async fn accept_clients(listener: UnixListener, doorway: Doorway) {
-    let mut next = 1_u64;
+    let mut next = doorway.first;
     let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {

@@ -164,6 +164,11 @@ impl Sessions {
         self.arriving = Some(Session::new(newcomer));
     }
 
+    /// Closes a connection without a word: its client tries again.
+    pub(crate) fn put_off(&mut self, newcomer: &Newcomer) {
+        newcomer.port.stop_reading();
+    }
+
     /// The connection that waits is that of a session from now on. One that the session still has is
     /// told so, and closed.
     pub(crate) fn reattach(&mut self, id: SessionId, connection: SessionId, unanswered: u64) {

@@ -40,6 +40,7 @@ impl House {
             inbox: Arc::clone(&inbox),
             gate: Arc::clone(&gate),
             page: fd,
+            first: 1,
         };
         tokio::spawn(accept_clients(listener, doorway));
         House {

@@ -179,7 +179,7 @@ impl Daemon {
     pub fn knows(&self, session: SessionId, ask: &Ask) -> bool {
         let privileged = || self.caller(session).privileged;
         match ask {
-            Ask::Leave | Ask::Vouch { .. } | Ask::DumpRecorder => !privileged(),
+            Ask::Leave | Ask::Rest { .. } | Ask::Vouch { .. } | Ask::DumpRecorder => !privileged(),
             Ask::Range { handle, .. } => self.find(session, *handle).is_some(),
             Ask::PurgeOrphans { wish } => {
                 wish.pattern.is_none() && wish.pid.is_none() && wish.node.is_none()
@@ -276,7 +276,7 @@ impl Daemon {
             Ask::Adopt { .. } => self.adopt(session, request, ask),
             Ask::PurgeOrphans { wish } => self.purge(session, request, &wish),
             Ask::Range { .. } => self.wrong_range(session, request, ask),
-            Ask::Leave | Ask::Vouch { .. } | Ask::DumpRecorder => {
+            Ask::Leave | Ask::Rest { .. } | Ask::Vouch { .. } | Ask::DumpRecorder => {
                 let why = Refusal::Denied(String::new());
                 self.answer(session, request, Err(vec![why]));
             }

@@ -218,6 +218,17 @@ impl Books {
         }
     }
 
+    /// The session of a client goes on with another life of its node.
+    pub fn goes_on(&mut self, client: ClientNo, life: LifeNo) {
+        for claims in self.claims.values_mut() {
+            for (who, claim) in claims {
+                if who.client == client && claim.standing {
+                    claim.life = life;
+                }
+            }
+        }
+    }
+
     /// The owner asked to convert: from now on it relies only on what both modes allow.
     /// Without VALBLK nothing will be published that a lost master could lose.
     pub fn converting(&mut self, who: Who, to: LockMode, valblk: bool) {

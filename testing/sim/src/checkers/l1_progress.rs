@@ -94,7 +94,8 @@ impl Checker for Progress {
             }
             Fact::Proved {
                 node, incarnation, ..
-            } => {
+            }
+            | Fact::Resumed { node, incarnation } => {
                 self.proved.insert((node, incarnation));
                 self.unproved.remove(&(node, incarnation));
             }

@@ -141,6 +141,16 @@ pub enum Fact<'a> {
         /// What the value is.
         value: &'a Value,
     },
+    /// A client was told that it has a lock that survived its node. Who had it before may be known to the log
+    /// alone; but tokens are of one lock each, and none of those is in NL.
+    Inherited {
+        /// Which.
+        who: Who,
+        /// On what.
+        res: Res,
+        /// Its token.
+        token: Token,
+    },
     /// A client asked that the value block be marked, or died with a call pending on the resource.
     MayInvalidate {
         /// On what.
@@ -165,6 +175,13 @@ pub enum Fact<'a> {
     LockUnknown {
         /// Which lock.
         who: Who,
+    },
+    /// The locks of an incarnation that rested are its node's next one's: nothing of it is left to be proved.
+    Resumed {
+        /// The node.
+        node: NodeId,
+        /// The incarnation that rested.
+        incarnation: Incarnation,
     },
     /// A node began a life.
     Booted {

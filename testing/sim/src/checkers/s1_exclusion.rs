@@ -100,6 +100,13 @@ impl Checker for Exclusion {
                 }
                 Ok(())
             }
+            Fact::Inherited { who, res, token } => {
+                let seen = self.tokens.entry(res).or_default();
+                for (known, whose) in seen.iter_mut().flatten().flatten() {
+                    *whose = if *known == token { who } else { *whose };
+                }
+                Ok(())
+            }
             Fact::ConversionRefused { who } => match books.claim(who) {
                 Some(claim) if books.active(claim, now) => self.alone(now, who, claim, books),
                 _ => Ok(()),
