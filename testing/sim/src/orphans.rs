@@ -113,19 +113,18 @@ impl World {
         }
         let (mode, client) = (*mode, *pid);
         // A client has one lock at most on a resource of this kind.
-        let mut claims = self.books.on(res);
+        let claims = self.books.on(res);
+        let mine = claims
+            .filter(|(who, claim)| who.client == client && claim.standing && claim.persistent);
         // What the life before had, if this one goes on with its locks.
         let lives = &self.books.lives;
         let inherited = |claim: &Claim| {
             let before = &lives[claim.life as usize];
             *fate == OrphanFate::Left && self.survives(res) && before.node == here.node
         };
-        let known = claims.find(|(who, claim)| {
-            let here = claim.life == life || inherited(claim);
-            who.client == client && here && claim.standing && claim.persistent
-        });
+        let mine = mine.filter(|(_, claim)| claim.life == life || inherited(claim));
+        let known = mine.max_by_key(|(_, claim)| claim.life == life);
         let known = known.map(|(who, _)| *who);
-        drop(claims);
         match (fate, known) {
             (OrphanFate::Left, known) => self.left(life, res, mode, client, known),
             (OrphanFate::Adopted { by }, Some(who)) => {

@@ -127,7 +127,8 @@ impl Brain for Survivors {
     fn react(&mut self, hands: &mut Hands<'_>, happened: Happened) {
         match happened {
             Happened::Ready => self.rest(hands),
-            Happened::Lost => *self = Survivors::default(),
+            // Whoever comes after has another name in the log.
+            Happened::Lost => hands.command(Command::Exit),
             Happened::Alarm if self.busy || self.asking => {}
             Happened::Alarm => match (self.handle, self.mode) {
                 (Some(_), Some(_)) if hands.draining => self.go_on(hands),
