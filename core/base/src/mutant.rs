@@ -128,11 +128,17 @@ pub enum Mutant {
     ReleasedBeforeLog,
     /// A surviving lock that is adopted stays under its old owner with the master.
     AdoptedUnderOldKey,
+    /// A master has a ceded lock under its old owner still.
+    CededUnderOldKey,
+    /// A node keeps what it has ceded.
+    CededKept,
+    /// A client is told of a ceded lock before the master knows.
+    CededToldEarly,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 61] = [
+    pub const ALL: [Mutant; 64] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -194,6 +200,9 @@ impl Mutant {
         Mutant::ToldBeforeRecorded,
         Mutant::ReleasedBeforeLog,
         Mutant::AdoptedUnderOldKey,
+        Mutant::CededUnderOldKey,
+        Mutant::CededKept,
+        Mutant::CededToldEarly,
     ];
 
     /// Whether this bug is switched on in this thread.

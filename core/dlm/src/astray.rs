@@ -16,7 +16,9 @@ impl Dlm {
     /// Sends calls that reached the wrong node back to their owners.
     pub(crate) fn bounce(&mut self, resource: &ResourceId, held: ThinVec<(Life, Body)>) {
         for (from, body) in held {
-            if let Body::Request { lock, .. } | Body::RangeCall { lock, .. } = body
+            if let Body::Request { lock, .. }
+            | Body::RangeCall { lock, .. }
+            | Body::TakeCeded { lock, .. } = body
                 && self.is_member(from)
                 && !self.is_me(from)
             {
@@ -34,7 +36,9 @@ impl Dlm {
     /// A call came that nobody can mean for this node as it is.
     pub(crate) fn not_here(&mut self, from: Life, resource: &ResourceId, body: &Body) {
         match body {
-            Body::Request { lock, .. } | Body::RangeCall { lock, .. } => {
+            Body::Request { lock, .. }
+            | Body::RangeCall { lock, .. }
+            | Body::TakeCeded { lock, .. } => {
                 self.send(
                     from.0,
                     Body::NotMaster {
@@ -69,7 +73,10 @@ impl Dlm {
         if let Some(owned) = self.locks.get_mut(&lock)
             && owned.place == place
             && owned.granted.is_none()
-            && matches!(owned.pending, Pending::Request { .. } | Pending::Range(_))
+            && matches!(
+                owned.pending,
+                Pending::Request { .. } | Pending::Range(_) | Pending::Taking { .. }
+            )
         {
             owned.sent = false;
             owned.ticket = None;
@@ -78,6 +85,7 @@ impl Dlm {
             if owned.cancel.is_some() {
                 self.on_refused(now, lock, Refusal::Cancelled);
             }
+            self.drop_taken(now);
         }
         let Some(place) = self.resources.place(resource) else {
             return;

@@ -128,10 +128,7 @@ impl Dlm {
     /// The answer to a cancel that changes nothing any more: with Linux' rules, the same as to any other
     /// (rule 9).
     pub(crate) fn too_late(&self, lock: LockId) -> Result<Answer, Refusal> {
-        match self.compat_of(lock) {
-            Compat::Linux => Ok(Answer::Cancelled),
-            Compat::Strict | Compat::Vms | Compat::Saf => Err(Refusal::TooLate),
-        }
+        cancelled_too_late(self.compat_of(lock))
     }
 
     /// Whether a client that dies may have been writing under a lock: with Linux' rules also if it has not
@@ -185,5 +182,13 @@ impl Dlm {
     /// Whether an orphan may expire: with the SA Forum's rules it goes by a purge only (rule 22).
     pub(crate) fn may_expire(&self, lock: LockId) -> bool {
         self.compat_of(lock) != Compat::Saf
+    }
+}
+
+/// The answer to a cancel that changes nothing any more.
+pub(crate) fn cancelled_too_late(compat: Compat) -> Result<Answer, Refusal> {
+    match compat {
+        Compat::Linux => Ok(Answer::Cancelled),
+        Compat::Strict | Compat::Vms | Compat::Saf => Err(Refusal::TooLate),
     }
 }

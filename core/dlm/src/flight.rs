@@ -58,7 +58,10 @@ impl Dlm {
             Pending::Convert { mode, .. } => (Op::Converting, Some(*mode)),
             Pending::Unlock { .. } => (Op::Unlocking, owned.granted),
             Pending::Range(ask) => (Op::Asked, Some(ask.mode)),
-            Pending::Update { .. } | Pending::Recording { .. } | Pending::None => return,
+            Pending::Update { .. }
+            | Pending::Recording { .. }
+            | Pending::Taking { .. }
+            | Pending::None => return,
         };
         self.note(now, op, lock, mode);
     }

@@ -83,7 +83,10 @@ impl Dlm {
         match owned.pending {
             Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_) => {}
             Pending::Update { .. } => owned.unsure |= owned.sent,
-            Pending::None | Pending::Unlock { .. } | Pending::Recording { .. } => return,
+            Pending::None
+            | Pending::Unlock { .. }
+            | Pending::Recording { .. }
+            | Pending::Taking { .. } => return,
         }
         let resource = &self.resources.peek(owned.place).id;
         self.contention

@@ -17,6 +17,7 @@
 
 mod astray;
 mod catch_up;
+mod ceding;
 mod compat;
 mod contention;
 mod deadlock;
@@ -299,6 +300,7 @@ pub struct Dlm {
     promises: overdue::Promises,
     orphans: orphans::Orphans,
     surviving: Surviving,
+    ceding: ceding::Ceding,
     owners: owners::Owners,
     sets: Sets,
     trees: tree::Trees,
@@ -357,6 +359,7 @@ impl Dlm {
             promises: overdue::Promises::default(),
             orphans: orphans::Orphans::default(),
             surviving: Surviving::default(),
+            ceding: ceding::Ceding::default(),
             owners: owners::Owners::default(),
             sets: Sets::default(),
             trees: tree::Trees::default(),
@@ -512,6 +515,7 @@ impl Dlm {
             | Body::Drop { .. }
             | Body::RangeCall { .. }
             | Body::RangeWeaken { .. }
+            | Body::TakeCeded { .. }
             | Body::Cancel { .. }) => self.master_call(now, life, body),
 
             Body::Granted { lock, .. }
@@ -573,6 +577,14 @@ impl Dlm {
             Body::RestateDone { node, incarnation } => {
                 self.on_restate_done(now, life, (node, incarnation));
             }
+            Body::RestateCeded {
+                dead,
+                resource,
+                lock,
+                from,
+                known_as,
+            } => self.on_restate_ceded(life, dead, &resource, lock, Key::of(from, known_as)),
+            Body::Ceding(message) => self.on_ceding(now, life, message),
             Body::Suspect {
                 node,
                 incarnation,
@@ -648,6 +660,7 @@ impl Dlm {
         self.tell_kept(now);
         self.promises_due(now);
         self.expire_orphans(now);
+        self.pursue_searches(now);
         self.pursue_moves(now);
         for _ in 0..FORGOTTEN_AT_ONCE {
             let Some(&(_, place)) = self.idle.front().filter(|(at, _)| *at <= now) else {
@@ -675,8 +688,9 @@ impl Dlm {
         let sets = self.sets.deadline();
         let work = self.work_due();
         let kept = self.kept.deadline();
+        let ceding = self.ceding.deadline();
         let due = [
-            timer, idle, search, promise, moves, orphan, sets, work, kept,
+            timer, idle, search, promise, moves, orphan, sets, work, kept, ceding,
         ];
         due.into_iter().flatten().min()
     }

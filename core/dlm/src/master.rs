@@ -155,6 +155,19 @@ impl Dlm {
 
     fn execute(&mut self, now: Instant, place: Place, from: Life, body: Body) {
         self.greet_early(now, place);
+        if let Body::TakeCeded {
+            lock,
+            node,
+            incarnation,
+            known_as,
+            token,
+            blocking,
+            ..
+        } = body
+        {
+            let known = (Key::of((node, incarnation), known_as), token);
+            return self.take_here(now, place, Key::of(from, lock), known, blocking);
+        }
         let Some(mut master) = self.resources.get_mut(place).master() else {
             return;
         };
@@ -275,6 +288,15 @@ impl Dlm {
         if let Pending::Update { update } = &owned.pending {
             let update = update.clone();
             return self.update_here(now, place, from, lock, &update);
+        }
+        if let Pending::Taking {
+            from: (life, known_as),
+            ..
+        } = owned.pending
+        {
+            let known = (Key::of(life, known_as), owned.token);
+            let blocking = owned.blocking;
+            return self.take_here(now, place, Key::of(from, lock), known, blocking);
         }
         let Some(master) = self.resources.get_mut(place).master() else {
             return;
@@ -462,9 +484,11 @@ fn apply_pending(
         }
         Pending::Unlock { flags, value } => engine.unlock(key, *flags, value.as_ref(), effects),
         // Ranges are not the engine's.
-        Pending::Update { .. } | Pending::Range(_) | Pending::Recording { .. } | Pending::None => {
-            Ok(())
-        }
+        Pending::Update { .. }
+        | Pending::Range(_)
+        | Pending::Recording { .. }
+        | Pending::Taking { .. }
+        | Pending::None => Ok(()),
     }
 }
 
@@ -497,6 +521,7 @@ fn call_resource(body: &Body) -> Option<&ResourceId> {
         | Body::Adopted { resource, .. }
         | Body::RangeCall { resource, .. }
         | Body::RangeWeaken { resource, .. }
+        | Body::TakeCeded { resource, .. }
         | Body::Cancel { resource, .. } => Some(resource),
         _ => None,
     }

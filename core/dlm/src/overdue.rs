@@ -100,6 +100,7 @@ fn ignored(owned: &Owned, mode: LockMode) -> bool {
         | Pending::Update { .. }
         | Pending::Range(_)
         | Pending::Recording { .. }
+        | Pending::Taking { .. }
         | Pending::None => false,
     };
     owned.granted.is_some_and(|held| !held.compatible(mode)) && !goes

@@ -109,6 +109,7 @@ impl Dlm {
         let mut locks = self.leave_orphans(now, session, handles.into_sorted_values());
         self.lowest_first(&mut locks);
         self.trees.forget_session(session);
+        self.forget_searches(session);
         self.begin_release(now, locks);
         self.quotas.close(session);
         self.deadlocks.forget_session(session);
@@ -257,6 +258,7 @@ impl Dlm {
         self.find(session, handle).is_some()
             || self.sets.has_handle(session, handle)
             || self.surviving.is_adopting(session, handle)
+            || self.ceding.is_adopting(session, handle)
     }
 
     /// A client asks to convert a lock.
@@ -344,6 +346,9 @@ impl Dlm {
         if self.cancel_set(now, session, request, handle) {
             return;
         }
+        if self.cancel_search(session, request, handle) {
+            return;
+        }
         let Some(lock) = self.find(session, handle) else {
             return self.done(session, request, Err(Refusal::NoSuchLock));
         };
@@ -362,6 +367,7 @@ impl Dlm {
             Pending::None
             | Pending::Unlock { .. }
             | Pending::Update { .. }
+            | Pending::Taking { .. }
             | Pending::Recording { .. } => {
                 self.done(session, request, self.too_late(lock));
             }
@@ -386,6 +392,7 @@ impl Dlm {
             Pending::None
             | Pending::Unlock { .. }
             | Pending::Update { .. }
+            | Pending::Taking { .. }
             | Pending::Recording { .. } => {}
         }
     }
@@ -420,7 +427,11 @@ impl Dlm {
         let Some(owned) = self.locks.get_mut(&lock) else {
             return;
         };
-        let in_log = owned.recorded || matches!(owned.pending, Pending::Recording { .. });
+        let in_log = owned.recorded
+            || matches!(
+                owned.pending,
+                Pending::Recording { .. } | Pending::Taking { known: true, .. }
+            );
         if owned.sent || owned.pending == Pending::None || in_log {
             return;
         }
@@ -516,6 +527,7 @@ impl Dlm {
                 return self.on_unlocked(now, lock, version);
             }
             Pending::Range(_) => return self.on_range_granted(now, lock, &granted),
+            Pending::Taking { .. } => return self.on_taken(now, lock, &granted),
             Pending::None | Pending::Update { .. } | Pending::Recording { .. } => return,
         }
         if owned.recorded {
@@ -579,6 +591,11 @@ impl Dlm {
         }
         match owned.pending {
             Pending::None | Pending::Update { .. } | Pending::Recording { .. } => {}
+            Pending::Taking { known, .. } => {
+                if !known {
+                    self.not_taken(now, lock);
+                }
+            }
             _ => self.finish(now, lock, Err(why), false),
         }
     }
@@ -607,8 +624,12 @@ impl Dlm {
 
     pub(crate) fn on_blocking(&mut self, now: Instant, lock: LockId, mode: LockMode) {
         let Some(owned) = self.locks.get(&lock) else {
-            return self.surviving.keep_early_notice(lock, mode);
+            let sought = self.ceding.is_sought(lock);
+            return self.surviving.keep_early_notice(lock, mode, sought);
         };
+        if self.ceding.keep_notice(lock, mode) {
+            return;
+        }
         let blocks = owned.granted.is_some_and(|held| !held.compatible(mode));
         let (session, handle) = (owned.session, owned.handle);
         let there = self.sessions.contains_key(&session);
@@ -674,6 +695,7 @@ impl Dlm {
             Pending::Range(_) => !self.ranges.contains(&lock),
             Pending::Convert { .. }
             | Pending::Update { .. }
+            | Pending::Taking { .. }
             | Pending::Recording { .. }
             | Pending::None => false,
         };
@@ -746,6 +768,7 @@ impl Dlm {
         self.promises.forget(lock);
         self.kept.forget(lock);
         self.surviving.forget(lock);
+        self.ceding.forget(lock);
         self.orphans.forget(lock);
         self.owners.remove(lock);
         self.sets.forget(lock);

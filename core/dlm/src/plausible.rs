@@ -3,7 +3,10 @@
 
 use mainstay_base::{Epoch, LockMode, Token, Value};
 use mainstay_lock::check_range;
-use mainstay_wire::dlm::{Body, RestatedLock};
+use mainstay_wire::{
+    ceding::{Ceding, Found},
+    dlm::{Body, RestatedLock},
+};
 
 /// Largest distance of a place in a queue from the middle.
 const TICKET_MAX: u64 = 1 << 62;
@@ -37,6 +40,20 @@ pub(crate) fn check(body: &Body, epoch: Epoch) -> Result<(), &'static str> {
         Body::Granted { granted, .. } => {
             token(granted.token)?;
             value(granted.value.as_ref())
+        }
+        Body::Ceding(Ceding::Answer {
+            found: Found::Ceded(ceded),
+            ..
+        }) => {
+            token(ceded.token)?;
+            value(ceded.value.as_ref())
+        }
+        Body::TakeCeded { incarnation, .. }
+        | Body::RestateCeded {
+            from: (_, incarnation),
+            ..
+        } if !(1..1 << 48).contains(&incarnation.0) => {
+            Err("a lock that was another's, of an incarnation that cannot be")
         }
         Body::Unlocked { version, .. } => token(Token(version.0)),
         Body::Queued { ticket: place, .. } => ticket(*place),

@@ -196,6 +196,11 @@ impl Dlm {
                 counted.1 += u64::from(waits);
             }
         }
+        for session in self.ceding.searchers() {
+            if let Some(account) = quotas.sessions.get(&session) {
+                counted.entry(account.uid).or_default().0 += 1;
+            }
+        }
         for (asked, lock) in self.contention.waiting() {
             let owned = self.locks.get(lock);
             let waits = |owned: &Owned| owned.asked == *asked && owned.requested().is_some();

@@ -36,7 +36,7 @@ use mainstay_wire::{
     event::Reason,
     lock::{Flags, Refusal},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An incarnation that was a member and is not any more.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(crate) struct Rebuild {
     /// Restated so far to this node.
     pub(crate) places: Vec<Place>,
     keys: Vec<(Place, Key)>,
+    /// Restated locks that were another node's, and as which, by place.
+    ceded: BTreeMap<Place, Vec<(Key, Key)>>,
     /// All awaited have restated; granting waits until this node may act.
     complete: bool,
     /// Resources granted again here, once they are.
@@ -95,6 +97,18 @@ impl Rebuild {
                 *key = Key::of(to, key.lock);
             }
         }
+    }
+
+    /// A lock that has been restated to this node was another's.
+    pub(crate) fn was_anothers(&mut self, place: Place, key: Key, former: Key) {
+        if !self.complete {
+            self.ceded.entry(place).or_default().push((key, former));
+        }
+    }
+
+    /// Restated locks on a resource that were others', and as which, by the keys that they had then.
+    pub(crate) fn others_at(&self, place: Place) -> Vec<(Key, Key)> {
+        self.ceded.get(&place).cloned().unwrap_or_default()
     }
 }
 
@@ -179,6 +193,7 @@ impl Dlm {
     /// heard now.
     pub fn view_settled(&mut self, now: Instant) {
         self.settled = true;
+        self.ceding_in_view(now);
         self.say_registered(now);
         let peers: Vec<NodeId> = self.early.keys().copied().collect();
         for from in peers {
@@ -248,6 +263,7 @@ impl Dlm {
                 suspects: BTreeSet::new(),
                 places: Vec::new(),
                 keys: Vec::new(),
+                ceded: BTreeMap::new(),
                 complete: false,
                 rebuilt: None,
                 dropped: 0,
@@ -260,6 +276,8 @@ impl Dlm {
         if !self.catching_up() {
             self.begin_restating(now, dead);
         }
+        // Also one that rests has given back what was on its way to it.
+        self.give_up_given(now, dead, clean);
         if rests {
             self.directory_retry(now);
             return self.work(now);
@@ -399,6 +417,7 @@ impl Dlm {
         let mut restated = Vec::new();
         let mut ranged = Vec::new();
         let (mut cancels, mut updates) = (Vec::new(), Vec::new());
+        let mut taken = Vec::new();
         for lock in locks {
             let ranges = self.restated_ranges(lock);
             let Some(owned) = self.locks.get_mut(&lock) else {
@@ -418,6 +437,10 @@ impl Dlm {
             if matches!(owned.pending, Pending::Update { .. }) {
                 continue;
             }
+            if matches!(owned.pending, Pending::Taking { known: false, .. }) {
+                taken.push(lock);
+                continue;
+            }
             owned.sent = owned.pending != Pending::None;
             owned.forced = false;
             let ends = owned.cancel.is_some() || owned.timed_out;
@@ -426,6 +449,7 @@ impl Dlm {
             }
         }
         let (node, incarnation) = dead;
+        let former = self.ceding.former_of(restated.iter().map(|lock| lock.lock));
         if rebuilder == self.me {
             let me = self.my_life();
             self.resources.get_mut(place).state = State::LookingUp;
@@ -479,7 +503,9 @@ impl Dlm {
                 );
             }
         }
+        self.restate_former(rebuilder, dead, &resource, former);
         self.update_anew(now, &updates);
+        self.take_anew(now, &taken);
     }
 
     /// Whether a lock of this node shows that the master it was told of really was the master: one
@@ -508,6 +534,7 @@ impl Dlm {
                 self.on_refused(now, lock, Refusal::Cancelled);
             }
         }
+        self.drop_taken(now);
         if let Some(place) = self.resources.place(&resource) {
             if self.resources.get(place).locks.is_empty() {
                 self.resources.remove(place);
@@ -690,8 +717,10 @@ impl Dlm {
                 .chain(master.engine.converting())
                 .filter(|view| {
                     let life = view.key.life();
-                    // One that rests keeps what its clients still have.
-                    let kept = self.rests_here && self.locks.contains(&view.key.lock);
+                    // One that rests keeps what its clients still have. What is under way is not handed over.
+                    let owned = self.locks.get(&view.key.lock);
+                    let settled = owned.is_some_and(|owned| owned.pending == Pending::None);
+                    let kept = self.rests_here && settled;
                     let own = self.is_me(life) && !kept;
                     let foreign = !self.is_me(life) && !self.is_member(life);
                     view.valblk && (own || foreign) || linux && own
@@ -744,7 +773,10 @@ pub(crate) fn restate_lock(lock: LockId, owned: &Owned) -> Option<RestatedLock> 
     }
     let granted = owned.granted.map(|mode| (mode, owned.token));
     let (pending, publish) = match &owned.pending {
-        Pending::None | Pending::Update { .. } | Pending::Recording { .. } => (None, None),
+        Pending::None
+        | Pending::Update { .. }
+        | Pending::Recording { .. }
+        | Pending::Taking { .. } => (None, None),
         Pending::Request { mode, flags } => (Some((*mode, *flags)), None),
         Pending::Convert { mode, flags, value } => (Some((*mode, *flags)), value.clone()),
         // A release has done its work once the lock is down to NL, with what it says of the value.

@@ -241,6 +241,14 @@ impl Dlm {
         formers.map(|(from, _)| *from).collect()
     }
 
+    /// As which a lock is known now that was known by that key before a life rested, or is still.
+    pub(crate) fn as_known_now(&self, key: Key) -> Key {
+        match self.rests.resumed.get(&key.life()) {
+            Some(life) => Key::of(*life, key.lock),
+            None => key,
+        }
+    }
+
     /// With the view that is installed next, the locks of `from` are those of `to`.
     pub fn resumes(&mut self, from: Life, to: Life) {
         match self.life {

@@ -102,10 +102,15 @@ impl Surviving {
     }
 
     /// The same for one that it is about to adopt: the master may apply that sooner.
-    pub(crate) fn keep_early_notice(&mut self, lock: LockId, mode: LockMode) {
-        if self.adopting.contains_key(&lock) {
+    pub(crate) fn keep_early_notice(&mut self, lock: LockId, mode: LockMode, sought: bool) {
+        if sought || self.adopting.contains_key(&lock) {
             self.notices.insert(lock, mode);
         }
+    }
+
+    /// A lock that was to be adopted does not come.
+    pub(crate) fn drop_notice(&mut self, lock: LockId) {
+        self.notices.remove(&lock);
     }
 
     /// A lock of this node is gone.
@@ -425,16 +430,27 @@ impl Dlm {
                 now: survivor,
             } => {
                 let old = key_of(*from);
-                self.surviving.changes += 1;
-                self.surviving.strike(old);
-                self.surviving.enter(survivor.clone());
-                self.note_ghost(old);
+                self.is_known_as(old, survivor);
                 if mine.is_some() {
-                    self.take_over(now, survivor, *left_by);
+                    self.take_adopted(now, survivor, *left_by);
                 }
                 if !Mutant::AdoptedUnderOldKey.active() {
                     self.rekey(now, survivor, old);
                 }
+            }
+            SurvivorDone::Ceded {
+                from,
+                now: survivor,
+            } => {
+                let old = key_of(*from);
+                self.is_known_as(old, survivor);
+                if self.is_me(old.life()) {
+                    self.ceded_by_log(now, old.lock);
+                }
+                if self.is_me(key_of(survivor.key).life()) {
+                    self.take_ceded(now, survivor);
+                }
+                self.rekey(now, survivor, old);
             }
             SurvivorDone::Owned(survivor) => {
                 self.surviving.changes += 1;
@@ -444,6 +460,7 @@ impl Dlm {
             }
             SurvivorDone::NoRoom | SurvivorDone::NotThere => match mine {
                 Some(SurvivorStep::Keep { lock, .. }) => self.not_recorded(now, *lock),
+                Some(SurvivorStep::Cede { lock, .. }) => self.not_ceded_by_log(now, *lock),
                 Some(SurvivorStep::Adopt { lock, .. }) => {
                     self.surviving.notices.remove(lock);
                     if let Some(adopting) = self.surviving.adopting.remove(lock) {
@@ -526,39 +543,90 @@ impl Dlm {
         self.erase(now, lock);
     }
 
+    /// A record has another key from now on.
+    fn is_known_as(&mut self, old: Key, survivor: &Survivor) {
+        self.surviving.changes += 1;
+        self.surviving.strike(old);
+        self.surviving.enter(survivor.clone());
+        self.note_ghost(old);
+    }
+
     /// A client of this node has what another node left behind.
-    fn take_over(&mut self, now: Instant, survivor: &Survivor, left_by: SurvivorOwner) {
+    fn take_adopted(&mut self, now: Instant, survivor: &Survivor, left_by: SurvivorOwner) {
+        if let Some(adopting) = self.surviving.adopting.remove(&survivor.key.lock) {
+            self.take_over(now, survivor, adopting, (left_by, survivor.owner.pid));
+        }
+    }
+
+    /// Another member has ceded a lock to this node. If nobody waits for it, it is as it was there.
+    fn take_ceded(&mut self, now: Instant, survivor: &Survivor) {
         let lock = survivor.key.lock;
-        let Some(adopting) = self.surviving.adopting.remove(&lock) else {
-            return;
+        let Some((session, request, call, process)) = self.searched(lock) else {
+            self.surviving.notices.remove(&lock);
+            if self.locks.contains(&lock) {
+                return; // Nobody was asked for that. It stays behind when this life ends.
+            }
+            self.put_survivor(now, survivor, SessionId(0), Handle(0));
+            return match self.orphans.closed {
+                true => self.erase(now, lock), // It stays behind, as all others.
+                false => self.orphan(now, lock, Arc::new(process_of(survivor.owner))),
+            };
         };
+        let adopting = Adopting {
+            session,
+            request,
+            handle: call.handle,
+            blocking: call.blocking,
+        };
+        self.take_over(now, survivor, adopting, (survivor.owner, process.pid));
+        self.record_owner(lock);
+    }
+
+    /// This node has a lock of which the log tells.
+    fn put_survivor(
+        &mut self,
+        now: Instant,
+        survivor: &Survivor,
+        session: SessionId,
+        handle: Handle,
+    ) {
+        let lock = survivor.key.lock;
+        let id = resource_of(survivor);
+        let (place, new) = self.resources.place_or_new(&id);
+        self.resources.get_mut(place).add_lock(lock);
+        let held = (survivor.mode, survivor.token);
+        let owned = Owned::adopted(session, handle, place, held, now);
+        self.locks.insert(lock, owned);
+        // Whatever becomes of it here, it counts until it goes.
+        self.quotas.locks_come(session, 1);
+        if new {
+            self.look_up(now, &id);
+        }
+    }
+
+    /// A client of this node has what a process left behind: who that was, and who has it.
+    fn take_over(
+        &mut self,
+        now: Instant,
+        survivor: &Survivor,
+        adopting: Adopting,
+        (left_by, by): (SurvivorOwner, u32),
+    ) {
+        let lock = survivor.key.lock;
         let Adopting {
             session,
             request,
             handle,
             blocking,
         } = adopting;
-        let id = resource_of(survivor);
-        let (place, new) = self.resources.place_or_new(&id);
-        self.resources.get_mut(place).add_lock(lock);
-        self.locks.insert(
-            lock,
-            Owned::adopted(session, handle, place, (survivor.mode, survivor.token), now),
-        );
-        // Whatever becomes of it here, it counts until it goes.
-        self.quotas.locks_come(session, 1);
-        let process = process_of(left_by);
-        let by = survivor.owner.pid;
         self.out.push(Out::Orphan {
-            resource: id.clone(),
+            resource: resource_of(survivor),
             mode: survivor.mode,
-            process,
+            process: process_of(left_by),
             fate: OrphanFate::Adopted { by },
             expired: false,
         });
-        if new {
-            self.look_up(now, &id);
-        }
+        self.put_survivor(now, survivor, session, handle);
         let free = !self.sets.has_handle(session, handle);
         let handles = self.sessions.get_mut(&session).filter(|_| free);
         let Some(handles) = handles.filter(|handles| !handles.contains(&handle)) else {
@@ -637,15 +705,7 @@ impl Dlm {
         let left = own.filter(|s| !self.locks.contains(&s.key.lock));
         for survivor in left.cloned().collect::<Vec<_>>() {
             let lock = survivor.key.lock;
-            let id = resource_of(&survivor);
-            let (place, new) = self.resources.place_or_new(&id);
-            self.resources.get_mut(place).add_lock(lock);
-            let held = (survivor.mode, survivor.token);
-            let owned = Owned::adopted(SessionId(0), Handle(0), place, held, now);
-            self.locks.insert(lock, owned);
-            if new {
-                self.look_up(now, &id);
-            }
+            self.put_survivor(now, &survivor, SessionId(0), Handle(0));
             self.note(now, Op::Granted, lock, Some(survivor.mode));
             let process = process_of(survivor.owner);
             self.orphan(now, lock, Arc::new(process));

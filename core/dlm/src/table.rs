@@ -451,6 +451,12 @@ pub(crate) enum Pending {
     },
     /// For a range that is not held yet.
     Range(RangeAsk),
+    /// Another node keeps it for this one, as the lock of that number. `known`: the master has it as this
+    /// node's.
+    Taking {
+        from: (Life, LockId),
+        known: bool,
+    },
     /// It is granted, and the log has yet to say that it survives its node.
     Recording {
         mode: LockMode,
@@ -466,7 +472,10 @@ impl Pending {
             | Pending::Convert { mode, .. }
             | Pending::Recording { mode, .. } => Some(*mode),
             Pending::Range(ask) => Some(ask.mode),
-            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => None,
+            Pending::None
+            | Pending::Unlock { .. }
+            | Pending::Update { .. }
+            | Pending::Taking { .. } => None,
         }
     }
 
@@ -478,7 +487,10 @@ impl Pending {
             | Pending::Convert { flags, .. }
             | Pending::Recording { flags, .. } => !flags.contains(Flags::NOQUEUE),
             Pending::Range(ask) => !ask.flags.contains(Flags::NOQUEUE),
-            Pending::None | Pending::Unlock { .. } | Pending::Update { .. } => false,
+            Pending::None
+            | Pending::Unlock { .. }
+            | Pending::Update { .. }
+            | Pending::Taking { .. } => false,
         }
     }
 }
@@ -658,6 +670,18 @@ pub(crate) fn call_body(resource: ResourceId, lock: LockId, owned: &Owned) -> Bo
             resource,
             lock,
             ask: *ask,
+        },
+        Pending::Taking {
+            from: ((node, incarnation), known_as),
+            ..
+        } => Body::TakeCeded {
+            resource,
+            lock,
+            node: *node,
+            incarnation: *incarnation,
+            known_as: *known_as,
+            token: owned.token,
+            blocking,
         },
         Pending::None | Pending::Recording { .. } => Body::Cancel { resource, lock },
     }

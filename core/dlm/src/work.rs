@@ -282,6 +282,7 @@ impl Dlm {
         // A clean departure leaves nothing in doubt, if its value came and all were heard.
         let clean = rebuild.clean && !rebuild.unheard && !rebuild.suspects.contains(&resource);
         let certain = clean && handed.is_some() || Mutant::StaleMarkOmitted.active();
+        self.unite_ceded(now, place, dead);
         self.restate_survivors(now, place);
         let Some(master) = self.resources.get_mut(place).master() else {
             return;

@@ -222,6 +222,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             },
         ),
         ("survivors", Command::Survivors(batch())),
+        ("survivor-ceded", Command::Survivors(ceded())),
         (
             "move-masters-with-survivors",
             Command::MoveMastersWithSurvivors {
@@ -238,6 +239,22 @@ fn commands() -> Vec<(&'static str, Command)> {
             },
         ),
     ]
+}
+
+fn ceded() -> SurvivorBatch {
+    SurvivorBatch {
+        by: NodeId(2),
+        incarnation: Incarnation(1),
+        serial: 4,
+        steps: vec![SurvivorStep::Cede {
+            lock: LockId(300),
+            to: SurvivorKey {
+                node: NodeId(3),
+                incarnation: Incarnation(2),
+                lock: LockId(9),
+            },
+        }],
+    }
 }
 
 /// One step of each kind: all but the last two are carried out.

@@ -481,7 +481,9 @@ impl Node {
         let reason = match fate {
             OrphanFate::Left => Reason::ClientGone,
             OrphanFate::Purged if expired => Reason::OrphanExpired,
-            OrphanFate::Adopted { .. } | OrphanFate::Purged => Reason::ClientAsked,
+            OrphanFate::Adopted { .. } | OrphanFate::Purged | OrphanFate::Ceded => {
+                Reason::ClientAsked
+            }
         };
         let detail = match process.command.as_str() {
             "" => format!("user {}", process.uid),

@@ -280,7 +280,8 @@ impl Node {
         self.event(what, Reason::ClientAsked, detail);
     }
 
-    /// A client asks to adopt an orphan of this node, or else what a node has left behind.
+    /// A client asks to adopt an orphan of this node, or else what a node has left behind, or else an orphan of
+    /// another member.
     pub(crate) fn adopt_anywhere(
         &mut self,
         now: Instant,
@@ -297,8 +298,8 @@ impl Node {
         };
         match self.oldest_left_behind(call.space, &call.name, call.mode, call.uid) {
             Ok(key) => self.dlm.adopt_left_behind(session, request, call, key),
-            Err(Refusal::NoSuchOrphan) => Err(here),
-            Err(why) => Err(why),
+            Err(Refusal::NoSuchOrphan) => self.dlm.seek(now, session, request, call.clone(), here),
+            Err(why) => self.dlm.seek(now, session, request, call.clone(), why),
         }
     }
 

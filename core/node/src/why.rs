@@ -144,8 +144,8 @@ fn explain_orphans(found: &ResourceReport, sentences: &mut Vec<String>) {
     let mut orphans = holders.filter(|holder| holder.owner.orphan_ms.is_some());
     if orphans.any(in_way) {
         sentences.push(format!(
-            "Nobody lets go of an orphan by itself: a process on its node may adopt it, or `mainstay \
-             orphans purge {}` releases it.",
+            "Nobody lets go of an orphan by itself: a process may adopt it, on its node or from another, or \
+             `mainstay orphans purge {}` releases it.",
             found.name
         ));
     }

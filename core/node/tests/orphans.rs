@@ -91,6 +91,28 @@ fn adopt(
     w.wait(node, request)
 }
 
+fn anywhere_ask(space: LockspaceId, mode: LockMode) -> Ask {
+    Ask::AdoptAnywhere {
+        handle: Handle(9),
+        lockspace: space,
+        name: ResourceName::new("vm").unwrap(),
+        mode,
+        flags: Flags::PERSISTENT,
+        blocking: true,
+    }
+}
+
+fn anywhere(
+    w: &mut World,
+    node: NodeId,
+    session: u64,
+    space: LockspaceId,
+    mode: LockMode,
+) -> Result<Answer, Refusal> {
+    let request = w.ask(node, session, anywhere_ask(space, mode));
+    w.wait(node, request)
+}
+
 fn list(w: &mut World, node: NodeId, session: u64) -> OrphansReport {
     let (wish, limit, after) = (OrphanWish::default(), 100, None);
     let request = w.ask(node, session, Ask::Orphans { wish, limit, after });
@@ -217,6 +239,69 @@ fn orphans_are_their_users() {
     assert_eq!((report.purged, report.denied), (0, 1));
     let report = purge(&mut w, N1, 1);
     assert_eq!((report.purged, report.denied), (1, 0));
+}
+
+/// Protects users from each other wherever they adopt, and the words by which a refusal says what was found; and
+/// the process that adopts from a call that never ends because a node does not answer.
+#[test]
+fn orphans_are_adopted_from_other_nodes() {
+    let (mut w, space) = cluster(3);
+    user(&mut w, N3, 20, 1000);
+    user(&mut w, N3, 21, 1001);
+    user(&mut w, N1, 22, 1000);
+    user(&mut w, N1, 23, 1001);
+    leave_behind(&mut w, N3, 20, space, "vm");
+    let asked = [(23, LockMode::Ex), (22, LockMode::Pr)];
+    let refused = asked.map(|(session, mode)| anywhere(&mut w, N1, session, space, mode));
+    assert!(matches!(refused[0], Err(Refusal::Denied(_))));
+    assert_eq!(refused[1], Err(Refusal::OrphanInMode(LockMode::Ex)));
+    let granted = anywhere(&mut w, N1, 22, space, LockMode::Ex);
+    assert!(matches!(granted, Ok(Answer::Granted(_))), "{granted:?}");
+    assert_eq!(names(&list(&mut w, N2, 2)).len(), 0);
+    close(&mut w, N1, 22);
+    let left = list(&mut w, N2, 2);
+    assert_eq!(
+        (left.orphans[0].node.as_str(), left.orphans[0].owner.pid),
+        ("n1", 22)
+    );
+    // From its old node it comes back.
+    user(&mut w, N3, 24, 1000);
+    let granted = anywhere(&mut w, N3, 24, space, LockMode::Ex);
+    assert!(matches!(granted, Ok(Answer::Granted(_))), "{granted:?}");
+    let waiting = lock(&mut w, N2, 2, space, "vm");
+    let unlock = World::unlock_ask(9, Flags::NONE);
+    let request = w.ask(N3, 24, unlock);
+    assert!(w.wait(N3, request).is_ok());
+    w.granted(N2, waiting);
+
+    let dumps = [N1, N2, N3].map(|node| {
+        let node = w.hosts.get_mut(&node).unwrap().node.as_mut().unwrap();
+        let dump = node.recorded("asked for");
+        let (dump, entries) = mainstay_recorder::Dump::decode(&dump.encode()).unwrap();
+        (dump.head, entries)
+    });
+    let verdict = mainstay_recorder::check(dumps.into(), Duration::from_millis(500));
+    assert_eq!(verdict.findings, []);
+    let fates = |node| {
+        let events = w.hosts[&node].events.iter();
+        let fates = events.filter_map(|event| match &event.what {
+            What::Orphan { fate, .. } => Some(*fate),
+            _ => None,
+        });
+        fates.collect::<Vec<_>>()
+    };
+    let (left, ceded) = (OrphanFate::Left, OrphanFate::Ceded);
+    assert_eq!(fates(N1), [OrphanFate::Adopted { by: 22 }, left, ceded]);
+    assert_eq!(fates(N3), [left, ceded, OrphanFate::Adopted { by: 24 }]);
+
+    // Nobody has one, and node 3 does not say so.
+    w.cut.insert((N3, N1));
+    let ask = anywhere_ask(space, LockMode::Ex);
+    let request = w.ask(N1, 23, ask);
+    w.run(Duration::from_millis(1200));
+    let silent = matches!(w.result(N1, request), Some(Err(Refusal::Unavailable(_))));
+    let removed = w.result(N1, request) == Some(Err(Refusal::NoSuchOrphan));
+    assert!(silent || removed, "{:?}", w.result(N1, request));
 }
 
 /// Protects what is known after an accident: the events and the flight recorder tell of what was left

@@ -23,6 +23,8 @@ struct Claim {
     held: LockMode,
     wanted: LockMode,
     token: Token,
+    /// It was another node's before.
+    adopted: bool,
     from: Time,
     to: Time,
 }
@@ -155,12 +157,18 @@ fn tokens(
     find: &mut impl FnMut(&Claim, String),
 ) {
     let mut seen: Tokens<Who> = Tokens::default();
+    // What was adopted goes on as the same lock, with the token that it had.
+    let adopted = claims
+        .iter()
+        .filter(|c| c.adopted && c.held != LockMode::Nl);
+    let same: BTreeMap<Token, Who> = adopted.map(|claim| (claim.token, claim.who)).collect();
+    let who = |claim: &Claim| same.get(&claim.token).copied().unwrap_or(claim.who);
     let mut earlier = claims.iter().peekable();
     for claim in claims {
         while let Some(before) = earlier.next_if(|before| before.from + skew < claim.from) {
-            seen.granted(before.who, before.held, before.token);
+            seen.granted(who(before), before.held, before.token);
         }
-        if let Some((mode, token)) = seen.unsurpassed(claim.who, claim.held, claim.token) {
+        if let Some((mode, token)) = seen.unsurpassed(who(claim), claim.held, claim.token) {
             let text = format!(
                 "{} came after a grant of {mode} with token {token}, which is not smaller",
                 tell(timelines, claim)
@@ -258,17 +266,21 @@ fn step<'a>(
         }
         end(claims, known, now);
     }
+    let comes = own.op == Op::Orphaned && known.is_none();
     let claim = |held, wanted| Claim {
         who,
         held,
         wanted,
         token: own.token,
+        adopted: own.op == Op::Adopted || comes,
         from: now,
         to: now,
     };
     let before = known.map(|known| known.claim.held);
     let claim = match (own.op, own.mode) {
-        (Op::Granted | Op::Refused, Some(mode)) => claim(mode, mode),
+        // One that is adopted and was not known comes from elsewhere; one that is an orphan then, and was
+        // to go elsewhere, stays.
+        (Op::Granted | Op::Refused | Op::Adopted | Op::Orphaned, Some(mode)) => claim(mode, mode),
         // Its owner counts on no more than both modes give.
         (Op::Converting, Some(wanted)) => match before {
             Some(held) => claim(held, wanted),

@@ -380,7 +380,7 @@ pub enum Ask {
     /// The client ends its session: nothing is kept. Not answered but by the end of the connection.
     Goodbye,
     /// As [`Ask::Adopt`]; where this node has no such orphan, a lock that survived its node and that
-    /// nobody has any more, of whichever node. Refused as [`Refusal::NoSuchOrphan`] also if somebody else
+    /// nobody has any more, of whichever node, or an orphan of another node that lives. Refused as [`Refusal::NoSuchOrphan`] also if somebody else
     /// comes first.
     AdoptAnywhere {
         /// The handle it shall have.

@@ -2,6 +2,7 @@
 //! between two lives of nodes; each message carries the epoch its sender had installed.
 
 use crate::{
+    ceding::Ceding,
     contention::{HotResource, OpenWait, SpaceTimes},
     deadlock::{Charge, Found, Hop, Met, OwnerId, ProbeId, WaitId, Waiter},
     lock::{Flags, Granted, Refusal, Updated, ValueUpdate},
@@ -634,6 +635,39 @@ pub enum Body {
         place: u16,
         /// Whose it is, if it is in the way, and how many locks that owner has on this node.
         owner: Option<(OwnerId, u64)>,
+    },
+    /// About an orphan that a process of another node is to have.
+    Ceding(Ceding),
+    /// Owner to master: a lock that was ceded to it is its own. Answered as a request.
+    TakeCeded {
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// The node under whose key the master has it.
+        node: NodeId,
+        /// Which of its incarnations.
+        incarnation: Incarnation,
+        /// Its number there.
+        known_as: LockId,
+        /// Its token.
+        token: Token,
+        /// The owner wants blocking notices.
+        blocking: bool,
+    },
+    /// Owner to the node that rebuilds a resource: a lock that was restated to it may have been
+    /// restated by the node that ceded it, too.
+    RestateCeded {
+        /// The vanished master.
+        dead: (NodeId, Incarnation),
+        /// The resource.
+        resource: ResourceId,
+        /// The lock.
+        lock: LockId,
+        /// The life that ceded it.
+        from: (NodeId, Incarnation),
+        /// Its number there.
+        known_as: LockId,
     },
 }
 

@@ -368,6 +368,8 @@ pub enum OrphanFate {
     },
     /// It was released.
     Purged,
+    /// A process of another node has adopted it.
+    Ceded,
 }
 
 impl fmt::Display for Event {
@@ -485,6 +487,7 @@ impl fmt::Display for Event {
                         write!(f, "left behind is adopted by process {by}")?;
                     }
                     OrphanFate::Purged => f.write_str("left behind is released")?,
+                    OrphanFate::Ceded => f.write_str("left behind goes to another node")?,
                 }
             }
             What::Session { session, pid, fate } => {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod carry;
+pub mod ceding;
 pub mod client;
 pub mod codec;
 pub mod contention;

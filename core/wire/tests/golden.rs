@@ -299,6 +299,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
     .chain(reports::bodies())
     .chain(moving::bodies())
     .chain(orphans::bodies())
+    .chain(orphans::ceding())
     .collect()
 }
 

@@ -37,6 +37,9 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::QuotaLeaks
         | Mutant::OrphansDropped
         | Mutant::OrphanAdoptedTwice
+        | Mutant::CededUnderOldKey
+        | Mutant::CededKept
+        | Mutant::CededToldEarly
         | Mutant::PurgeUnmarked
         | Mutant::SetOrderAsAsked
         | Mutant::SetBehindKept

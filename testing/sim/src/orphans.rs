@@ -25,6 +25,8 @@ pub(crate) struct Adopting {
     handle: Handle,
     conn: u64,
     persistent: bool,
+    /// If it asked for one of whichever node: on what, in which mode, and through which life.
+    anywhere: Option<(Res, LockMode, LifeNo)>,
 }
 
 impl Adopting {
@@ -35,6 +37,14 @@ impl Adopting {
 }
 
 impl World {
+    /// A client has its answer: nothing is on its way to it any more.
+    pub(crate) fn adoption_answered(&mut self, client: ClientNo, handle: Handle) {
+        let adopting = self.adopting.get_mut(&client);
+        if let Some(adopting) = adopting.filter(|a| a.handle == handle) {
+            adopting.anywhere = None;
+        }
+    }
+
     /// A client asks to adopt an orphan, `anywhere` or of its node.
     pub(crate) fn ask_to_adopt(
         &mut self,
@@ -61,6 +71,7 @@ impl World {
             handle,
             conn: client.conn,
             persistent: flags.contains(Flags::PERSISTENT),
+            anywhere: anywhere.then_some((res, mode, client.life)),
         };
         self.adopting.insert(client.no, adopting);
         self.touched.entry(client.no).or_default().insert(res);
@@ -112,24 +123,29 @@ impl World {
             return; // It has not heard that its locks are gone.
         }
         let (mode, client) = (*mode, *pid);
+        let adopted = matches!(fate, OrphanFate::Adopted { .. });
         // A client has one lock at most on a resource of this kind.
         let claims = self.books.on(res);
         let mine = claims
             .filter(|(who, claim)| who.client == client && claim.standing && claim.persistent);
-        // What the life before had, if this one goes on with its locks.
-        let lives = &self.books.lives;
-        let inherited = |claim: &Claim| {
-            let before = &lives[claim.life as usize];
-            *fate == OrphanFate::Left && self.survives(res) && before.node == here.node
-        };
-        let mine = mine.filter(|(_, claim)| claim.life == life || inherited(claim));
+        // What comes may be of another life: it was adopted there; or the life before had it, if this one goes
+        // on with its locks; or it was ceded to a client that waits no more.
+        let comes = adopted || *fate == OrphanFate::Left && self.survives(res);
+        let mine = mine.filter(|(_, claim)| comes || claim.life == life);
         let known = mine.max_by_key(|(_, claim)| claim.life == life);
         let known = known.map(|(who, _)| *who);
+        let ends = adopted || *fate == OrphanFate::Purged;
+        let known = match known {
+            None if ends && !self.survives(res) => self.recall(res, client),
+            known => known,
+        };
         match (fate, known) {
+            // The heir's node says more.
+            (OrphanFate::Ceded, _) => self.stats.count("orphans ceded"),
             (OrphanFate::Left, known) => self.left(life, res, mode, client, known),
             (OrphanFate::Adopted { by }, Some(who)) => {
                 self.survivor_inherited(res, client, *by);
-                self.passes(who, *by);
+                self.passes(who, *by, life);
             }
             (OrphanFate::Purged, Some(who)) => {
                 self.stats.count("orphans purged");
@@ -176,7 +192,7 @@ impl World {
     }
 
     /// An orphan has another owner, who may not have heard of it yet.
-    fn passes(&mut self, from: Who, by: ClientNo) {
+    fn passes(&mut self, from: Who, by: ClientNo, life: LifeNo) {
         self.stats.count("orphans adopted");
         let (Some(adopting), Some(mut claim)) =
             (self.adopting.get(&by).copied(), self.books.remove(from))
@@ -191,7 +207,11 @@ impl World {
         let res = claim.res;
         let user = |no| users::caller(no, "orphans").uid;
         let space = &self.terrain.spaces[self.terrain.resources[res as usize].0];
-        let node = self.books.lives[claim.life as usize].node;
+        if claim.life != life {
+            self.stats.count("orphans adopted on other nodes");
+        }
+        claim.life = life;
+        let node = self.books.lives[life as usize].node;
         if user(by) != user(from.client) && self.owner_of(node, space) != Some(user(by)) {
             let what = format!(
                 "client {by} adopted what another user's client {} left",
@@ -206,5 +226,44 @@ impl World {
             let ended = self.books.end_standing(|who, _| who == to);
             self.tell_ended(&ended);
         }
+    }
+
+    /// The end of a life is proved. What its clients were about to adopt may have been theirs, unless its
+    /// node says otherwise.
+    pub(crate) fn perhaps_adopted(&mut self, gone: &[bool]) {
+        let asked = self.adopting.values().filter_map(|asked| asked.anywhere);
+        // Of what survives, the log says whose it is.
+        let asked: Vec<(Res, LockMode)> = asked
+            .filter(|(res, _, life)| gone[*life as usize] && !self.survives(*res))
+            .map(|(res, mode, _)| (res, mode))
+            .collect();
+        let ended = self.books.end_standing(|_, claim| {
+            claim.persistent && !claim.believed && asked.contains(&(claim.res, claim.mode))
+        });
+        for (_, claim) in &ended {
+            self.fact(&Fact::MayInvalidate { res: claim.res });
+            if self.books.empty(claim.res) {
+                self.fact(&Fact::Emptied { res: claim.res });
+            }
+        }
+        self.remember(&ended);
+    }
+
+    /// Orphans have ended, as far as can be seen: they may have been on their way to another node.
+    pub(crate) fn remember(&mut self, ended: &[(Who, Claim)]) {
+        for (who, claim) in ended {
+            if claim.persistent && !claim.believed {
+                let key = (claim.res, who.client);
+                self.perhaps.insert(key, (*who, claim.clone()));
+            }
+        }
+    }
+
+    /// An orphan that may have ended has not.
+    fn recall(&mut self, res: Res, client: ClientNo) -> Option<Who> {
+        let (who, claim) = self.perhaps.remove(&(res, client))?;
+        self.books.put(who, claim);
+        self.fact(&Fact::HadPassed { res });
+        Some(who)
     }
 }

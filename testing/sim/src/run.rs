@@ -287,7 +287,9 @@ impl Run {
                 let node = self.world.hosts[0].id;
                 let locks: Vec<_> = self.world.records.all().collect();
                 let heirs: Vec<_> = self.world.records.last_heirs().collect();
+                let perhaps: Vec<_> = self.world.perhaps.keys().copied().collect();
                 let surviving = Surviving {
+                    perhaps: &perhaps,
                     on: self.world.terrain.surviving.clone(),
                     locks: &locks,
                     heirs: &heirs,

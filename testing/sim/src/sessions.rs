@@ -341,6 +341,9 @@ impl World {
             request,
         });
         self.judge_foreign(slot, &call, &result);
+        if let Call::Adopt { handle, .. } = call {
+            self.adoption_answered(no, handle);
+        }
         match &result {
             Ok(
                 Answer::Granted(_)

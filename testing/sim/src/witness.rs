@@ -187,6 +187,11 @@ impl World {
                 .books
                 .end_standing(|_, claim| gone[claim.life as usize]);
             self.tell_ended(&ended);
+            self.remember(&ended);
+            // One that leaves in order has told of all that it has adopted, and has given back the rest.
+            if reason != Reason::LeftCleanly {
+                self.perhaps_adopted(&gone);
+            }
         }
         self.fact(&Fact::Proved {
             node,

@@ -3,7 +3,7 @@
 use crate::{
     checkers::{
         Fact, Judge,
-        books::{Books, ClientNo, PageNo, Res, Who},
+        books::{Books, Claim, ClientNo, PageNo, Res, Who},
     },
     client::{Client, Mail},
     clock::Clock,
@@ -217,6 +217,8 @@ pub struct World {
     pub(crate) touched: BTreeMap<ClientNo, BTreeSet<Res>>,
     /// What each client asked last to adopt.
     pub(crate) adopting: BTreeMap<ClientNo, Adopting>,
+    /// Orphans that have ended with a node, unless they were on their way to another.
+    pub(crate) perhaps: BTreeMap<(Res, ClientNo), (Who, Claim)>,
     /// What the log says of locks that survive their nodes.
     pub(crate) records: Records,
     /// Connections whose sessions their nodes have closed.
@@ -318,6 +320,7 @@ impl World {
             proved: BTreeSet::new(),
             touched: BTreeMap::new(),
             adopting: BTreeMap::new(),
+            perhaps: BTreeMap::new(),
             records: Records::default(),
             ended: BTreeSet::new(),
             read_by: BTreeMap::new(),

@@ -257,6 +257,46 @@ fn a_killed_session_leaves_its_persistent_lock() {
     });
 }
 
+/// Protects what an orphan protects when it goes to another node: no one else gets in, not when its first node
+/// is killed after that either, and its next owner does with it as with any lock of its own.
+#[test]
+fn another_node_adopts_what_a_killed_session_left() {
+    run(secs(60), async {
+        let mut cluster = Cluster::of(3).start().await;
+        let mut dying = Talk::with(&cluster, 1);
+        dying.say("lock A ex valblk persistent\n").await;
+        let token = dying.expect("granted", "A").await["token"].as_u64();
+        dying.say("convert A nl valblk persistent = one\n").await;
+        dying.expect("granted", "A").await;
+        dying.say("convert A ex valblk persistent\n").await;
+        let last = dying.expect("granted", "A").await["token"].as_u64();
+        assert!(last > token);
+        let mut other = Talk::with(&cluster, 3);
+        other.say("lock A pr\n").await;
+        dying.child.kill().await.expect("it is killed");
+
+        let mut heir = Talk::with(&cluster, 2);
+        let adopted = loop {
+            heir.say("adopt A ex anywhere valblk persistent\n").await;
+            let told = heir.told().await.expect("it goes on");
+            match told["event"].as_str() {
+                Some("granted") => break told,
+                Some("refused") => assert_eq!(told["code"], "no-such-orphan", "{told}"),
+                _ => panic!("{told}"),
+            }
+        };
+        assert_eq!(adopted["token"].as_u64(), last);
+        assert_eq!(heir.expect("blocking", "A").await["mode"], "pr");
+        cluster.kill(1);
+        heir.say("convert A pr valblk persistent = two\n").await;
+        // Whoever rebuilds the resource tells of what waits for it once more.
+        while heir.told().await.expect("it goes on")["event"] != "granted" {}
+        heir.say("unlock A\n").await;
+        while heir.told().await.expect("it goes on")["event"] != "unlocked" {}
+        other.expect("granted", "A").await;
+    });
+}
+
 async fn printed(cluster: &Cluster, node: u16, words: &[&str]) -> String {
     let mut command = Command::new(mainstay());
     command

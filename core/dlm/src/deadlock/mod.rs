@@ -408,7 +408,8 @@ fn pending_flags(owned: &Owned) -> Flags {
         Pending::None
         | Pending::Unlock { .. }
         | Pending::Update { .. }
-        | Pending::Recording { .. } => Flags::NONE,
+        | Pending::Recording { .. }
+        | Pending::Taking { .. } => Flags::NONE,
     }
 }
 

@@ -169,11 +169,14 @@ impl Dlm {
         self.departed.is_empty() && self.view.pending.is_empty()
     }
 
-    /// Whether nothing is on the move that this node has still to tell its next master of, and no record of
-    /// a lock is on its way into the log.
+    /// Whether nothing is on the move that this node has still to tell its next master of, no record of
+    /// a lock is on its way into the log, and no other node's orphan on its way here.
     #[must_use]
     pub fn may_go(&self) -> bool {
-        self.moves.giving.is_none() && self.moves.asked.is_empty() && !self.surviving.is_recording()
+        self.moves.giving.is_none()
+            && self.moves.asked.is_empty()
+            && !self.surviving.is_recording()
+            && !self.ceding.is_taking()
     }
 
     /// Whether there are members that master things by choice, and this node is not one of them, or

@@ -3,11 +3,12 @@
 
 use crate::{
     Dlm,
+    ceding::padded,
     owner::{check_known, invalid},
     table::State,
 };
 use mainstay_base::{
-    Flags, Instant, LockId, LockMode, LockspaceId, Mutant, ResourceName, SessionId, Value,
+    Flags, Instant, LockId, LockMode, LockspaceId, Mutant, ResourceName, SessionId,
 };
 use mainstay_lock::admit_adopt;
 use mainstay_recorder::Op;
@@ -104,15 +105,7 @@ impl Dlm {
         let value = owned.value.as_deref().filter(|_| wanted).cloned();
         let (mode, token) = (call.mode, owned.token);
         let len = self.spaces.rules(call.space).value_len;
-        // Of a block that was never published no copy is kept.
-        let value = value.map(|value| Value {
-            block: value
-                .block
-                .clone()
-                .padded(len.into())
-                .unwrap_or(value.block),
-            ..value
-        });
+        let value = value.map(|value| padded(value, len.into()));
         let granted = Granted { mode, token, value };
         if let Some(handles) = self.sessions.get_mut(&session) {
             handles.insert(call.handle, lock);
@@ -127,7 +120,7 @@ impl Dlm {
     }
 
     /// The oldest orphan that a call may mean.
-    fn orphan_for(&mut self, call: &AdoptCall) -> Result<LockId, Refusal> {
+    pub(crate) fn orphan_for(&mut self, call: &AdoptCall) -> Result<LockId, Refusal> {
         let resource = ResourceId {
             space: call.space,
             name: call.name.clone(),
@@ -136,8 +129,9 @@ impl Dlm {
         let locks = place.map(|place| self.resources.peek(place).locks.as_slice());
         let (mut busy, mut others, mut other_mode) = (false, false, None);
         for lock in locks.unwrap_or_default() {
-            busy |= self.orphans.ending.contains_key(lock) || self.is_going(*lock);
-            if self.is_going(*lock) {
+            let goes = self.is_going(*lock) || self.ceding.is_given(*lock);
+            busy |= goes || self.orphans.ending.contains_key(lock);
+            if goes {
                 continue;
             }
             let Some(orphan) = self.orphans.by_lock.get(lock) else {
@@ -154,10 +148,7 @@ impl Dlm {
         }
         Err(match other_mode {
             _ if busy => Refusal::Busy,
-            _ if others => Refusal::Denied(
-                "another user's process left that orphan behind; its user, the lockspace's owner and root may adopt it"
-                    .to_owned(),
-            ),
+            _ if others => others_orphan(),
             Some(mode) => Refusal::OrphanInMode(mode),
             None => Refusal::NoSuchOrphan,
         })
@@ -198,4 +189,10 @@ impl Dlm {
             self.tell_adopted(now, lock);
         }
     }
+}
+
+/// Why an orphan is not adopted that another user's process left behind.
+pub(crate) fn others_orphan() -> Refusal {
+    let why = "another user's process left that orphan behind; its user, the lockspace's owner and root may adopt it";
+    Refusal::Denied(why.to_owned())
 }

@@ -28,6 +28,7 @@ use std::{
 };
 
 pub use adopt::AdoptCall;
+pub(crate) use adopt::others_orphan;
 pub use purge::Purge;
 use purge::Purging;
 
@@ -69,6 +70,14 @@ impl Orphans {
     /// Whether there are purges under way.
     pub(crate) fn has_work(&self) -> bool {
         self.purges.iter().any(Purging::has_work)
+    }
+
+    /// An orphan that was not to expire for a while may do so again.
+    pub(crate) fn expire_again(&mut self, lock: LockId) {
+        let orphan = self.by_lock.get(&lock);
+        if let Some(at) = orphan.and_then(|orphan| orphan.expires) {
+            self.due.insert((at, lock));
+        }
     }
 
     /// The lock is no orphan, any more.
@@ -280,6 +289,7 @@ impl Dlm {
         for lock in left {
             self.drop_lock(now, lock, true);
         }
+        self.drop_taken(now);
     }
 }
 

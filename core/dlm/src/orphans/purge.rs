@@ -98,7 +98,7 @@ impl Dlm {
         let (&lock, orphan) = next.next()?;
         purging.after = Some(lock);
         let purge = &mut purging.purge;
-        if self.is_going(lock) {
+        if self.is_going(lock) || self.ceding.is_given(lock) {
             return Some(1);
         }
         let view = self.orphan_of(lock);
@@ -125,6 +125,9 @@ impl Dlm {
             match self.orphans.due.first() {
                 Some(&(at, lock)) if at <= now => {
                     self.orphans.due.remove(&(at, lock));
+                    if self.ceding.is_given(lock) {
+                        continue;
+                    }
                     self.purge_orphan(now, lock, true);
                 }
                 _ => return,

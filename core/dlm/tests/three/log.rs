@@ -86,6 +86,15 @@ impl World {
                     now,
                 }
             }
+            SurvivorStep::Cede { lock, to } if self.nodes.contains_key(&to.node.0) => {
+                let from = own(lock);
+                let Some(known) = self.survivors.remove(&from) else {
+                    return SurvivorDone::NotThere;
+                };
+                let now = Survivor { key: to, ..known };
+                self.survivors.insert(to, now.clone());
+                SurvivorDone::Ceded { from, now }
+            }
             SurvivorStep::Own { lock, owner } => match self.survivors.get_mut(&own(lock)) {
                 Some(known) => {
                     known.owner = owner;
@@ -101,6 +110,11 @@ impl World {
 
     /// A node dies, and its end is proved at once.
     pub(crate) fn die(&mut self, node: u16) {
+        self.depart(node, Proof::LeaseExpired);
+    }
+
+    /// A node is gone, with that proof.
+    pub(crate) fn depart(&mut self, node: u16, proof: Proof) {
         self.nodes.remove(&node);
         self.mail
             .retain(|(from, to, _)| *from != node && *to != node);
@@ -125,12 +139,12 @@ impl World {
             let record = FencedRecord {
                 node: id,
                 incarnation,
-                proof: Proof::LeaseExpired,
+                proof: proof.clone(),
                 epoch: self.epoch,
                 index: 1,
             };
-            let proof = ledger.confirm(record).expect("it has vanished");
-            dlm.recover(self.now, proof);
+            let fenced = ledger.confirm(record).expect("it has vanished");
+            dlm.recover(self.now, fenced);
             dlm.view_settled(self.now);
         }
         self.settle();

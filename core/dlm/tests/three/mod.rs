@@ -176,12 +176,28 @@ impl World {
         while let Some(at) = self.mail.iter().position(loud) {
             let (from, to, message) = self.mail.remove(at).unwrap();
             let boot = BootId(u64::from(from) + 100);
-            let dlm = self.nodes.get_mut(&to).unwrap();
+            let Some(dlm) = self.nodes.get_mut(&to) else {
+                continue; // It died before it could hear that.
+            };
             dlm.receive(self.now, NodeId(from), boot, message);
             self.collect();
         }
         if !self.log_waits && self.decide_next() {
             self.settle();
+        }
+    }
+
+    /// Carries so many messages, in the order in which they were said.
+    pub(crate) fn carry(&mut self, count: usize) {
+        self.collect();
+        for _ in 0..count {
+            let Some((from, to, message)) = self.mail.pop_front() else {
+                return;
+            };
+            let boot = BootId(u64::from(from) + 100);
+            let dlm = self.nodes.get_mut(&to).unwrap();
+            dlm.receive(self.now, NodeId(from), boot, message);
+            self.collect();
         }
     }
 

@@ -90,6 +90,13 @@ pub enum SurvivorStep {
         /// Whose it is from now on.
         owner: SurvivorOwner,
     },
+    /// One that the asking life has is another member's from now on.
+    Cede {
+        /// Which.
+        lock: LockId,
+        /// As which it is known from now on. Whose it is there, that member says later.
+        to: SurvivorKey,
+    },
 }
 
 /// What one life asks the log to say of surviving locks. A batch is decided upon once, however often it
@@ -124,6 +131,13 @@ pub enum SurvivorDone {
     },
     /// A lock is another process's on the same node.
     Owned(Survivor),
+    /// A lock is another member's.
+    Ceded {
+        /// Under which key it was known.
+        from: SurvivorKey,
+        /// As it is now.
+        now: Survivor,
+    },
     /// Nothing: there are so many surviving locks already, or their records take so much room.
     NoRoom,
     /// Nothing: the lock does not survive its node, or somebody has it.
@@ -279,21 +293,25 @@ impl ClusterState {
                 }
             }
             SurvivorStep::Adopt { key, lock, owner } => {
-                let to = own(*lock);
-                if !self.is_left_behind(*key) || self.surviving.locks.contains_key(&to) {
+                if !self.is_left_behind(*key) {
                     return SurvivorDone::NotThere;
                 }
-                let Some(known) = self.surviving.locks.remove(key) else {
+                let Some((left_by, now)) = self.pass_survivor(*key, own(*lock), Some(*owner))
+                else {
                     return SurvivorDone::NotThere;
                 };
-                let (from, left_by) = (known.key, known.owner);
-                let now = Survivor {
-                    key: to,
-                    owner: *owner,
-                    ..known
-                };
-                self.surviving.locks.insert(to, now.clone());
+                let from = *key;
                 SurvivorDone::Adopted { from, left_by, now }
+            }
+            SurvivorStep::Cede { lock, to } => {
+                let from = own(*lock);
+                if !self.view.has_incarnation(to.node, to.incarnation) {
+                    return SurvivorDone::NotThere;
+                }
+                let Some((_, now)) = self.pass_survivor(from, *to, None) else {
+                    return SurvivorDone::NotThere;
+                };
+                SurvivorDone::Ceded { from, now }
             }
             SurvivorStep::Own { lock, owner } => match self.surviving.locks.get_mut(&own(*lock)) {
                 Some(known) => {
@@ -305,6 +323,29 @@ impl ClusterState {
         };
         self.surviving.changes += 1;
         done
+    }
+
+    /// A lock is known by another key from now on, unless there is none, or that key is another's. Whose it
+    /// was, and as what it is known.
+    fn pass_survivor(
+        &mut self,
+        from: SurvivorKey,
+        to: SurvivorKey,
+        owner: Option<SurvivorOwner>,
+    ) -> Option<(SurvivorOwner, Survivor)> {
+        let locks = &mut self.surviving.locks;
+        if locks.contains_key(&to) {
+            return None;
+        }
+        let known = locks.remove(&from)?;
+        let left_by = known.owner;
+        let now = Survivor {
+            key: to,
+            owner: owner.unwrap_or(left_by),
+            ..known
+        };
+        locks.insert(to, now.clone());
+        Some((left_by, now))
     }
 
     fn has_room_for_survivor(&self, kept: &Survivor) -> bool {

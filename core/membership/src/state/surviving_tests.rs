@@ -115,6 +115,43 @@ fn what_is_left_behind_is_the_first_ones() {
     assert_eq!(say(&mut log, 1, 1, vec![own]), [SurvivorDone::NotThere]);
 }
 
+/// Protects what a node cedes: only who has it cedes it, to a life that is a member, once, and under a number
+/// that is not another's.
+#[test]
+fn what_is_ceded_goes_to_a_member() {
+    let mut log = log();
+    say(&mut log, 1, 1, vec![keep(5, 0), keep(6, 0)]);
+    let cede = |lock, to| SurvivorStep::Cede {
+        lock: LockId(lock),
+        to,
+    };
+    let not_there = [SurvivorDone::NotThere];
+    let changes = log.state.survivor_changes();
+    for (node, serial, to) in [
+        (1, 2, key(2, 2, 9)),
+        (1, 3, key(1, 1, 6)),
+        (2, 1, key(2, 1, 9)),
+    ] {
+        let done = say(&mut log, node, serial, vec![cede(5, to)]);
+        assert_eq!(done, not_there, "{to:?}");
+    }
+    assert_eq!(log.state.survivor_changes(), changes);
+    let to = key(2, 1, 9);
+    let done = say(&mut log, 1, 4, vec![cede(5, to), cede(5, to), cede(6, to)]);
+    let [SurvivorDone::Ceded { from, now }, ..] = done.as_slice() else {
+        panic!("{done:?}");
+    };
+    assert_eq!(done[1..], [SurvivorDone::NotThere, SurvivorDone::NotThere]);
+    assert_eq!(*from, key(1, 1, 5));
+    // Whose it is on the other node, that says.
+    assert_eq!((now.key, now.owner, now.mode), (to, owner(0), LockMode::Ex));
+    // The end of its first node says nothing about it.
+    log.remove(1, 1);
+    log.fence(1, 1);
+    assert!(!log.state.is_left_behind(to));
+    assert!(log.state.survivor(key(1, 1, 5)).is_none());
+}
+
 /// Protects snapshots, which must hold all records, and users from each other.
 #[test]
 fn there_are_bounds() {

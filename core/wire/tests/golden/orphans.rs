@@ -1,8 +1,12 @@
 //! Messages about orphans.
 
 use super::{circle::job, resource};
-use mainstay_base::{Epoch, LockId, LockMode, LockspaceId, LockspaceName, NodeName, Token};
+use mainstay_base::{
+    Epoch, Incarnation, LockId, LockMode, LockspaceId, LockspaceName, NodeId, NodeName, Token,
+    Value, ValueBlock, ValueVersion,
+};
 use mainstay_wire::{
+    ceding::{CededLock, Ceding, Found},
     client::{Answer, Ask, Handle, ToClient},
     dlm::Body,
     event::{Event, OrphanFate, Reason, What},
@@ -77,6 +81,71 @@ pub(crate) fn bodies() -> Vec<(&'static str, Body)> {
                 query,
                 purged: 40,
                 denied: 2,
+            },
+        ),
+    ]
+}
+
+/// What two nodes say of an orphan that goes from one to the other, and tell its master.
+pub(crate) fn ceding() -> Vec<(&'static str, Body)> {
+    let (lock, to) = (LockId(900), LockId(31));
+    let (node, incarnation) = (NodeId(2), Incarnation(7));
+    let answer = |found| Body::Ceding(Ceding::Answer { lock: to, found });
+    let seek = Ceding::Seek {
+        resource: resource(),
+        mode: LockMode::Ex,
+        uid: Some(1000),
+        lock: to,
+    };
+    let ceded = CededLock {
+        lock,
+        token: Token(9 << 40),
+        valblk: true,
+        value: Some(Value {
+            block: ValueBlock::new([7; 8]).unwrap(),
+            version: ValueVersion(5),
+            maybe_stale: false,
+        }),
+        unsure: false,
+        left_by: (1000, 76),
+    };
+    vec![
+        ("ceding-seek", Body::Ceding(seek)),
+        ("ceding-nothing", answer(Found::Nothing)),
+        ("ceding-busy", answer(Found::Busy)),
+        ("ceding-in-mode", answer(Found::InMode(LockMode::Pr))),
+        ("ceding-others", answer(Found::Others)),
+        ("ceding-ceded", answer(Found::Ceded(Box::new(ceded)))),
+        ("ceding-in-log", answer(Found::InLog)),
+        (
+            "ceding-ends",
+            Body::Ceding(Ceding::Ends {
+                lock,
+                to,
+                taken: true,
+            }),
+        ),
+        ("ceding-over", Body::Ceding(Ceding::Over { lock: to })),
+        (
+            "take-ceded",
+            Body::TakeCeded {
+                resource: resource(),
+                lock: to,
+                node,
+                incarnation,
+                known_as: lock,
+                token: Token(9 << 40),
+                blocking: true,
+            },
+        ),
+        (
+            "restate-ceded",
+            Body::RestateCeded {
+                dead: (NodeId(3), Incarnation(4)),
+                resource: resource(),
+                lock: to,
+                from: (node, incarnation),
+                known_as: lock,
             },
         ),
     ]
@@ -182,6 +251,10 @@ pub(crate) fn answers() -> Vec<(&'static str, ToClient)> {
         (
             "orphan-expired",
             event(OrphanFate::Purged, Reason::OrphanExpired),
+        ),
+        (
+            "orphan-ceded",
+            event(OrphanFate::Ceded, Reason::ClientAsked),
         ),
     ]
 }

@@ -19,9 +19,9 @@ const PAGE: u32 = 1000;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "An orphan is a persistent lock whose process has ended: its node keeps it, and it keeps \
-        others waiting, until a process of that node adopts it (`adopt` of `mainstay session`, or the \
-        client libraries) or it is purged. A lock that survives its node (`lock NAME ex survive`) is listed with \
-        the node that left it behind, and any node may adopt it (`adopt NAME ex anywhere`).\n\nExamples:\n  mainstay orphans\n  mainstay orphans 'vm-*' --json\n  \
+        others waiting, until a process adopts it (`adopt NAME ex` of `mainstay session` on that node, `adopt NAME ex \
+        anywhere` on others, or the client libraries) or it is purged. A lock that survives its node (`lock NAME ex survive`) is listed with \
+        the node that left it behind.\n\nExamples:\n  mainstay orphans\n  mainstay orphans 'vm-*' --json\n  \
         mainstay orphans purge 'vm-*' --lockspace vms\n  mainstay orphans purge --node n1 --pid 4711"
 )]
 pub(crate) struct OrphansArgs {

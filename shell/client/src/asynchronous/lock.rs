@@ -89,11 +89,12 @@ impl<'a> LockRequest<'a> {
     }
 
     /// As [`LockRequest::adopt`]; where this node has no such orphan, takes over a lock that survived its
-    /// node ([`LockRequest::surviving`]) and that nobody has any more, of whichever node. It goes on
-    /// surviving its node, whatever is asked for, and keeps its token.
+    /// node ([`LockRequest::surviving`]) and that nobody has any more, of whichever node, or an orphan of
+    /// another node that lives. What survives its node goes on doing so, whatever is asked for.
     ///
     /// # Errors
-    /// As there; [`Refusal::NoSuchOrphan`](crate::Refusal::NoSuchOrphan) also if another comes first.
+    /// As there; [`Refusal::NoSuchOrphan`](crate::Refusal::NoSuchOrphan) also if another comes first,
+    /// [`Refusal::Unavailable`](crate::Refusal::Unavailable) if a node that may have it does not answer.
     pub async fn adopt_anywhere(self) -> Result<Lock, LockError> {
         self.take_over(true).await
     }

@@ -33,6 +33,8 @@ pub struct Surviving<'a> {
     pub locks: &'a [(Res, ClientNo, LockMode)],
     /// Who has had one last that the log still has as another's: its node may have died before it could say.
     pub heirs: &'a [((Res, ClientNo), ClientNo)],
+    /// Orphans that may be there or not: they were on their way to a node that is gone.
+    pub perhaps: &'a [(Res, ClientNo)],
 }
 
 impl Surviving<'_> {
@@ -150,6 +152,11 @@ pub enum Fact<'a> {
         res: Res,
         /// Its token.
         token: Token,
+    },
+    /// A lock that seemed to have died with its node had another owner by then.
+    HadPassed {
+        /// On what.
+        res: Res,
     },
     /// A client asked that the value block be marked, or died with a call pending on the resource.
     MayInvalidate {

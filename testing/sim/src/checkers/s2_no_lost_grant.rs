@@ -97,7 +97,7 @@ fn audit(
         ));
     }
     let settled = |(res, client, _): &&(Res, ClientNo, u8)| {
-        if records.on.contains(res) {
+        if records.on.contains(res) || records.perhaps.contains(&(*res, *client)) {
             return false;
         }
         let mut own = untold.iter().filter(|((c, _), _)| c == client);

@@ -295,6 +295,12 @@ impl Checker for ValueBlocks {
                 }
                 Ok(())
             }
+            Fact::HadPassed { res } => {
+                let cell = self.cell(res);
+                cell.excuse(now);
+                cell.lost = false;
+                Ok(())
+            }
             Fact::MayInvalidate { res } => {
                 self.cell(res).excuse(now);
                 Ok(())

@@ -60,12 +60,25 @@ impl Orphans {
                 self.busy = true;
                 let mode = *hands.dice.pick(&[Ex, Ex, Pw, Pr, Pr]);
                 let flags = Orphans::flags(hands);
-                hands.command(Command::Adopt {
-                    handle,
-                    res,
-                    mode,
-                    flags,
+                let here = hands.dice.percent(50);
+                hands.command(match here {
+                    true => Command::Adopt {
+                        handle,
+                        res,
+                        mode,
+                        flags,
+                    },
+                    false => Command::AdoptAnywhere {
+                        handle,
+                        res,
+                        mode,
+                        flags,
+                    },
                 });
+                // So some die while it is under way.
+                if hands.dice.percent(10) {
+                    hands.command(Command::Exit);
+                }
             }
             9..17 => {
                 let handle = hands.new_handle();

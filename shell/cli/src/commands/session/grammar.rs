@@ -250,7 +250,7 @@ pub(super) const WORDS: [(&str, &str, &str); 26] = [
     (
         "adopt",
         "NAME [MODE] [OPTION…]",
-        "take over a persistent lock that a process of this node left behind; with `anywhere`, any node",
+        "take over a persistent lock that a process of this node left behind; with `anywhere`, of any",
     ),
     (
         "orphans",

@@ -117,7 +117,8 @@ ORPHANS
 
 `lock disk ex persistent` on the left, and kill that session from a third terminal: the lock stays, as \
 an orphan of its node, and keeps others waiting. `orphans` lists it with the process that left it \
-behind. A process of the same node takes it over with `adopt disk ex`, in the mode in which it is held; \
+behind. A process of the same node takes it over with `adopt disk ex`, in the mode in which it is held, and one of any \
+node with `adopt disk ex anywhere`; \
 `purge disk` releases it, wherever it is. Whether a lock outlives its session its last lock, \
 convert or adopt decides: `convert disk pr` makes it go with the session again, `convert disk pr \
 persistent` does not.
