@@ -21,7 +21,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         if let Some(first) = self.next_conversion() {
             panic!("the conversion whose turn it is waits for nobody: {first:?}");
         }
-        if let Some((at, _)) = pending.next_request(self.held, self.rules.order, false) {
+        if let Some((at, _)) = pending.next_request(self.held, self.rules().order, false) {
             let first = &pending.waiting[at];
             panic!("the request whose turn it is waits for nobody: {first:?}");
         }

@@ -164,7 +164,7 @@ impl Rules {
 impl<K: Copy + Ord + Debug> Resource<K> {
     /// Publishes what a lock gives.
     pub(crate) fn publish(&mut self, block: &ValueBlock) {
-        let rules = self.rules;
+        let rules = self.rules();
         if block.as_bytes().len() == usize::from(rules.value_len) || rules.compat != Compat::Vms {
             return self.value.publish(block, self.last_token);
         }

@@ -83,7 +83,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         };
         let queue = &pending.converting;
         // One that stands behind requests for now counts as any other: it may be in front again soon.
-        let place = pending.place_converting(ask, self.rules.order).index;
+        let place = pending.place_converting(ask, self.rules().order).index;
         let new = Node { from, ask };
         if place == queue.len() && !noorder(ask) {
             // It waits for all that are ahead: enough that one of them waits for it.
@@ -232,7 +232,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
 
     /// Whether a lock that waits is let in with all readers, when it is their turn.
     fn comes_by_turns(&self, view: &LockView<K>) -> bool {
-        let by_turns = self.rules.order == Order::PhaseFair && view.granted.is_none();
+        let by_turns = self.rules().order == Order::PhaseFair && view.granted.is_none();
         by_turns && view.ask().is_some_and(Ask::reads)
     }
 

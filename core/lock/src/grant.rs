@@ -16,7 +16,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
             return Some(mode);
         };
-        let order = self.rules.order;
+        let order = self.rules().order;
         let place = pending.place_waiting(ask, order);
         let next = place.index == 0 || pending.is_turn_of(ask, order);
         let first_to_wait =
@@ -36,7 +36,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let Some(pending) = behind else {
             return Some(mode);
         };
-        let place = pending.place_converting(ask, self.rules.order);
+        let place = pending.place_converting(ask, self.rules().order);
         let at_once = ask.flags.contains(Flags::NOORDER) || pending.conversion_in_turn(place.index);
         (at_once && !ask.flags.contains(Flags::NOQUEUE)).then_some(mode)
     }
@@ -45,7 +45,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// all the same, for its priority (rule 8).
     pub(crate) fn grants_in_turn(&self, from: LockMode, ask: Ask) -> Option<LockMode> {
         let pending = self.pending.as_ref()?;
-        let place = pending.place_converting(ask, self.rules.order);
+        let place = pending.place_converting(ask, self.rules().order);
         let first = pending.waiting.front();
         let at_once = pending.conversion_in_turn(place.index)
             && first.is_none_or(|first| first.ticket > place.ticket)
@@ -180,7 +180,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
 
     /// Grants what it can of the wait queue (rules 4 and 7). Returns whether it could.
     fn sweep_waiting(&mut self, out: &mut Vec<Effect<K>>) -> bool {
-        let order = self.rules.order;
+        let order = self.rules().order;
         let before = out.len();
         let mut reading = false;
         while let Some(pending) = self.pending.as_mut()

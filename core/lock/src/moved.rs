@@ -214,7 +214,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             pending.next_ticket = pending.next_ticket.max(moved.next_ticket);
             pending.passed = moved.passed;
             pending.wrote = moved.wrote;
-            let first = pending.next_request(counts, resource.rules.order, false);
+            let first = pending.next_request(counts, resource.rules().order, false);
             resource.pending = Some(Box::new(pending));
             if first.is_some() || resource.next_conversion().is_some() {
                 return Err("the first of a queue waits for nobody");

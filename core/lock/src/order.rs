@@ -252,7 +252,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// Where calls go by priority, also those that are granted when they come count as arrivals for
     /// those that wait: nobody passes for ever.
     pub(crate) fn count_arrival(&mut self, ask: Ask, place: impl Fn(&Pending<K>, Order) -> Place) {
-        let order = self.rules.order;
+        let order = self.rules().order;
         if let Some(pending) = self.pending.as_mut().filter(|p| !p.is_empty())
             && order == Order::Priority
             && !ask.flags.contains(Flags::HEADQUE)
@@ -265,7 +265,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// wait. It is not asked of who holds a mode that somebody waits for, or it would be the rule that
     /// has them wait for each other.
     pub(crate) fn has_to_be_patient(&self, from: LockMode, ask: Ask) -> bool {
-        let overtake = self.rules.overtake;
+        let overtake = self.rules().overtake;
         let Some(pending) = self.pending.as_ref().filter(|p| !p.is_empty()) else {
             return false;
         };

@@ -260,7 +260,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         }
         let floor = ValueVersion(Token::floor(self.last_token.epoch()).0);
         let value = choose(
-            self.rules,
+            self.rules(),
             &members,
             certain,
             master_died,
@@ -405,7 +405,10 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let now = self.value.read();
         let after = lock.value.as_ref().map(|v| ValueVersion(v.version.0 + 1));
         let over = lock.value.as_ref().map(|v| &v.block);
-        let block = lock.publish.as_ref().map(|b| self.rules.published(b, over));
+        let block = lock
+            .publish
+            .as_ref()
+            .map(|b| self.rules().published(b, over));
         let block = block.and_then(|b| b.padded(now.block.as_bytes().len()).ok());
         after == Some(now.version) && block.as_ref() == Some(&now.block)
     }

@@ -117,8 +117,10 @@ pub struct Resource<K> {
     pub(crate) pending: Option<Box<Pending<K>>>,
     pub(crate) value: Store,
     pub(crate) rebuild: Option<Box<Rebuild<K>>>,
-    pub(crate) rules: Rules,
 }
+
+// There are millions. With the few bytes that a master has beside it, it fits the heap's next smaller step.
+const _: () = assert!(size_of::<Resource<(u64, u64)>>() <= 104);
 
 impl<K: Copy + Ord + Debug> Resource<K> {
     /// A resource without locks, under the rules of its lockspace, whose tokens are all larger than
@@ -134,10 +136,14 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             held: ModeCounts::default(),
             granted: Granted::new(),
             pending: None,
-            value: Store::new(usize::from(rules.value_len)),
+            value: Store::new(rules),
             rebuild: None,
-            rules,
         }
+    }
+
+    /// Those of its lockspace.
+    pub(crate) fn rules(&self) -> Rules {
+        self.value.rules
     }
 
     /// Asks for a new lock. Emits `Granted`, `Queued` or `Refused{NotQueued}` for it, and
@@ -154,7 +160,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         out: &mut Vec<Effect<K>>,
     ) -> Result<(), Invalid> {
         self.refuse_while_rebuilding()?;
-        let flags = admit_request(self.rules.compat, mode, flags)?;
+        let flags = admit_request(self.rules().compat, mode, flags)?;
         if self.find_granted(key).is_ok() || self.converts(key) || self.waits(key) {
             return Err(Invalid::KeyInUse);
         }
@@ -187,7 +193,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         self.refuse_while_rebuilding()?;
         let index = self.idle(key)?;
         let from = self.granted[index].mode;
-        let flags = admit_convert(self.rules.compat, from, mode, flags)?;
+        let flags = admit_convert(self.rules().compat, from, mode, flags)?;
         if transfer(Some(from), mode) == Transfer::Write {
             self.check_publication(from, flags, value)?;
         }
@@ -218,7 +224,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     ) -> Result<(), Invalid> {
         self.refuse_while_rebuilding()?;
         let index = self.idle(key)?;
-        let flags = admit_convert(self.rules.compat, LockMode::Nl, mode, flags)?;
+        let flags = admit_convert(self.rules().compat, LockMode::Nl, mode, flags)?;
         let held = &mut self.granted[index];
         self.held.remove(held.mode);
         self.held.add(LockMode::Nl);
@@ -257,7 +263,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let (mode, valblk) = match self.idle(key) {
             Ok(index) => (self.granted[index].mode, self.granted[index].valblk),
             Err(Invalid::Busy) if flags.contains(Flags::FORCEUNLOCK) => {
-                admit_unlock(self.rules.compat, flags)?;
+                admit_unlock(self.rules().compat, flags)?;
                 let Some(held) = self.held_while_converting(key) else {
                     self.force_unlock(key, false, out);
                     return Ok(());
@@ -266,7 +272,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             }
             Err(invalid) => return Err(invalid),
         };
-        admit_unlock(self.rules.compat, flags)?;
+        admit_unlock(self.rules().compat, flags)?;
         if mode.writes_value() {
             self.check_publication(mode, flags, value)?;
             if flags.contains(Flags::IVVALBLK) {
@@ -355,7 +361,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
                 self.tell_all_in_the_way(ask.mode, None, out);
             }
         } else {
-            let order = self.rules.order;
+            let order = self.rules().order;
             let pending = self.pending_mut();
             let place = pending.place_waiting(ask, order);
             let patience_ends = pending.end_patience(ask.mode);
@@ -412,7 +418,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         } else {
             let passes = !patient && self.would_pass(from, ask.mode);
             let held = self.granted.remove(index);
-            let order = self.rules.order;
+            let order = self.rules().order;
             let pending = self.pending_mut();
             if passes && !pending.waiting.is_empty() {
                 pending.pass();
@@ -426,7 +432,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
 
     /// A request is granted when it comes: perhaps since it was readers' turn.
     fn let_in(&mut self, ask: Ask) {
-        let order = self.rules.order;
+        let order = self.rules().order;
         let passes = ask.flags.contains(Flags::NOORDER) || ask.flags.contains(Flags::EXPEDITE);
         if let Some(pending) = self.pending.as_mut().filter(|_| !passes)
             && pending.is_turn_of(ask, order)
@@ -483,7 +489,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         value: Option<&ValueBlock>,
     ) -> Result<(), Invalid> {
         match value {
-            Some(value) => self.rules.check_value(value),
+            Some(value) => self.rules().check_value(value),
             None if flags.contains(Flags::VALBLK) && !flags.contains(Flags::IVVALBLK) => {
                 Err(Invalid::ValueMissing { from })
             }

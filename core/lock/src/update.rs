@@ -34,7 +34,7 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let own = self.granted[self.idle(key)?].mode;
         let now = self.value.read();
         match update {
-            ValueUpdate::Swap { block, .. } => self.rules.check_value(block)?,
+            ValueUpdate::Swap { block, .. } => self.rules().check_value(block)?,
             ValueUpdate::Add { .. } if self.value.len() < size_of::<i64>() => {
                 let len = self.value.len();
                 return Err(Invalid::NoRoomToCount { len }.into());

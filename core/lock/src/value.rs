@@ -1,5 +1,6 @@
 //! The resource's value block.
 
+use crate::Rules;
 use mainstay_base::{Token, VALUE_LEN_MAX, Value, ValueBlock, ValueVersion};
 
 /// What is published on a resource. Most resources never carry a value, so the bytes live on the
@@ -7,31 +8,40 @@ use mainstay_base::{Token, VALUE_LEN_MAX, Value, ValueBlock, ValueVersion};
 #[derive(Debug)]
 pub(crate) struct Store {
     written: Option<Box<(ValueBlock, ValueVersion)>>,
+    /// Of the resource, which has room for them here.
+    pub(crate) rules: Rules,
     maybe_stale: bool,
-    /// Locks watch it, or have done so.
-    watched: bool,
-    /// It has changed since the watching locks were last asked for.
-    changed: bool,
-    len: u16,
+    watched: Watched,
+}
+
+/// Whether locks watch a value block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Watched {
+    No,
+    /// They do, or have done so.
+    Yes,
+    /// And it has changed since they were last asked for.
+    Changed,
 }
 
 impl Store {
-    /// An empty store for blocks of `len` bytes.
+    /// An empty store under the rules of a lockspace.
     ///
     /// # Panics
-    /// If `len` is larger than any lockspace may ask for.
-    pub(crate) fn new(len: usize) -> Store {
+    /// If its blocks are larger than any lockspace may ask for.
+    pub(crate) fn new(rules: Rules) -> Store {
+        let store = Store {
+            written: None,
+            rules,
+            maybe_stale: false,
+            watched: Watched::No,
+        };
+        let len = store.len();
         assert!(
             len <= VALUE_LEN_MAX,
             "value blocks of {len} bytes; a lockspace may ask for at most {VALUE_LEN_MAX}"
         );
-        Store {
-            written: None,
-            maybe_stale: false,
-            watched: false,
-            changed: false,
-            len: len as u16,
-        }
+        store
     }
 
     pub(crate) fn version(&self) -> ValueVersion {
@@ -66,7 +76,7 @@ impl Store {
         }
         self.set(block, version);
         self.maybe_stale = false;
-        self.changed = self.watched;
+        self.tell_anew();
     }
 
     /// As [`Store::publish`], for a block that was made from the present one: it is as doubtful.
@@ -78,34 +88,39 @@ impl Store {
 
     /// A write may have been lost.
     pub(crate) fn mark(&mut self) {
-        self.changed |= self.watched && !self.maybe_stale;
+        if !self.maybe_stale {
+            self.tell_anew();
+        }
         self.maybe_stale = true;
     }
 
     /// Bytes of a block.
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.len)
+        usize::from(self.rules.value_len)
     }
 
     /// Somebody watches from now on.
     pub(crate) fn watch(&mut self) {
-        self.watched = true;
+        if self.watched == Watched::No {
+            self.watched = Watched::Yes;
+        }
     }
 
     /// All who watch are to be told what it is now.
     pub(crate) fn tell_anew(&mut self) {
-        self.changed = self.watched;
+        if self.watched != Watched::No {
+            self.watched = Watched::Changed;
+        }
     }
 
     /// Whether those who watch have something to be told.
     pub(crate) fn changed(&self) -> bool {
-        self.changed
+        self.watched == Watched::Changed
     }
 
     /// Those who watch are told. `any`: there are some.
     pub(crate) fn told(&mut self, any: bool) {
-        self.changed = false;
-        self.watched = any;
+        self.watched = if any { Watched::Yes } else { Watched::No };
     }
 
     /// Puts back a value found in recovery.
@@ -129,7 +144,7 @@ impl Store {
     /// A block of this store's length: short ones end in zeros. Only a block from a peer that
     /// disagrees on the length can be longer; it is cut.
     fn filled(&self, block: ValueBlock) -> ValueBlock {
-        let len = usize::from(self.len);
+        let len = self.len();
         let bytes = block.as_bytes();
         ValueBlock::new(&bytes[..bytes.len().min(len)])
             .and_then(|b| b.padded(len))
