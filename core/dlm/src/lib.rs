@@ -570,6 +570,17 @@ impl Dlm {
                 resource,
                 lock,
                 ranges,
+            } if (node, incarnation) == life => {
+                if message.epoch >= self.members_epoch {
+                    self.on_carried_ranges(life, resource, lock, ranges);
+                }
+            }
+            Body::RestateRanges {
+                node,
+                incarnation,
+                resource,
+                lock,
+                ranges,
             } => {
                 let dead = (node, incarnation);
                 self.on_restate_ranges(now, life, dead, &resource, lock, ranges);

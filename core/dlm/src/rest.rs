@@ -18,7 +18,7 @@ use mainstay_wire::{
     carry::{Carried, CarriedLock, CarriedSession},
     client::Handle,
     deadlock::OwnerId,
-    dlm::{Body, ResourceId, RestatedLock},
+    dlm::{Body, ResourceId, RestatedLock, RestatedRanges},
     event::Reason,
 };
 use std::collections::BTreeMap;
@@ -27,11 +27,19 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Rests {
     /// Own locks of lives that are about to rest, on what they master and this node will rebuild.
-    carried: BTreeMap<(Life, ResourceId), Vec<RestatedLock>>,
-    /// Lives whose locks are another's now; locks on ranges keep their keys.
+    carried: BTreeMap<(Life, ResourceId), Handed>,
+    /// Lives whose locks are another's now.
     resumed: BTreeMap<Life, Life>,
     /// For the view that is installed next.
     next: Option<(Life, Life)>,
+}
+
+/// What a life that is about to rest has on one resource.
+#[derive(Debug, Default)]
+struct Handed {
+    locks: Vec<RestatedLock>,
+    /// Parts of locks on ranges.
+    ranges: Vec<(LockId, RestatedRanges)>,
 }
 
 impl Dlm {
@@ -56,7 +64,7 @@ impl Dlm {
         let waits = owned.is_some_and(|owned| {
             let called = matches!(
                 owned.pending,
-                Pending::Request { .. } | Pending::Convert { .. }
+                Pending::Request { .. } | Pending::Convert { .. } | Pending::Range(_)
             );
             called && owned.cancel.is_none() && !owned.timed_out
         });
@@ -78,7 +86,6 @@ impl Dlm {
                     && owned.granted.is_some()
                     && !owned.watch_unsaid
                     && !owned.adoption_unsaid
-                    && !self.is_on_ranges(*lock)
                     && !self.trees.is_ending(*lock)
                     && !self.sets.has_handle(session, owned.handle)
             })
@@ -116,6 +123,7 @@ impl Dlm {
             resource: resource.id.clone(),
             master,
             mode: owned.granted?,
+            ranges: self.held_ranges(lock),
             token: owned.token,
             blocking: owned.blocking,
             valblk: owned.valblk,
@@ -175,14 +183,28 @@ impl Dlm {
             if self.moves.may_give(&entry.id) {
                 continue; // The log decides who masters that.
             }
-            let own = entry.locks.iter();
             // What goes on waits for nothing; the end of others would not be heard of.
-            let own = own.filter_map(|lock| {
-                let owned = self.locks.get(lock)?;
-                let stays = owned.pending == Pending::None;
-                restate_lock(*lock, owned).filter(|_| stays)
-            });
-            for locks in crate::recovery::in_messages(own.collect()) {
+            let own = entry.locks.iter();
+            let own = own.filter_map(|lock| Some((*lock, self.locks.get(lock)?)));
+            let own = own.filter(|(_, owned)| owned.pending == Pending::None);
+            let mut whole = Vec::new();
+            for (lock, owned) in own {
+                let parts = self.restated_ranges(lock);
+                if parts.is_empty() {
+                    whole.extend(restate_lock(lock, owned));
+                }
+                handed.extend(parts.into_iter().map(|ranges| {
+                    let body = Body::RestateRanges {
+                        node,
+                        incarnation,
+                        resource: entry.id.clone(),
+                        lock,
+                        ranges,
+                    };
+                    (heir, body)
+                }));
+            }
+            for locks in crate::recovery::in_messages(whole) {
                 let body = Body::Restate {
                     node,
                     incarnation,
@@ -205,7 +227,25 @@ impl Dlm {
         mut locks: Vec<RestatedLock>,
     ) {
         let known = self.rests.carried.entry((from, resource)).or_default();
-        known.append(&mut locks);
+        known.locks.append(&mut locks);
+    }
+
+    /// The same of a lock on ranges.
+    pub(crate) fn on_carried_ranges(
+        &mut self,
+        from: Life,
+        resource: ResourceId,
+        lock: LockId,
+        ranges: RestatedRanges,
+    ) {
+        // What goes on waits for nothing.
+        let ranges = RestatedRanges {
+            ask: None,
+            ticket: None,
+            ..ranges
+        };
+        let known = self.rests.carried.entry((from, resource)).or_default();
+        known.ranges.push((lock, ranges));
     }
 
     /// The members have changed: those that are about to rest hand over anew.
@@ -219,11 +259,16 @@ impl Dlm {
     /// gone for another reason does not count.
     pub(crate) fn take_carried(&mut self, now: Instant, life: Life, rested: bool) {
         let carried = std::mem::take(&mut self.rests.carried);
-        for ((from, resource), locks) in carried {
+        for ((from, resource), handed) in carried {
             if from != life {
-                self.rests.carried.insert((from, resource), locks);
+                self.rests.carried.insert((from, resource), handed);
             } else if rested {
-                self.on_restate(now, life, life, resource, locks);
+                for (lock, ranges) in handed.ranges {
+                    self.on_restate_ranges(now, life, life, &resource, lock, ranges);
+                }
+                if !handed.locks.is_empty() {
+                    self.on_restate(now, life, life, resource, handed.locks);
+                }
             }
         }
     }
@@ -232,13 +277,6 @@ impl Dlm {
     pub(crate) fn is_resting(&self, life: Life) -> bool {
         let mut pending = self.view.pending.iter();
         pending.any(|p| (p.node, p.incarnation) == life && p.reason == Reason::Rests)
-    }
-
-    /// The lives whose locks are this one's now.
-    pub(crate) fn formers(&self, life: Life) -> Vec<Life> {
-        let resumed = self.rests.resumed.iter();
-        let formers = resumed.filter(|(_, to)| **to == life);
-        formers.map(|(from, _)| *from).collect()
     }
 
     /// As which a lock is known now that was known by that key before a life rested, or is still.
@@ -302,7 +340,9 @@ impl Dlm {
         let restated = engine.restated().map(|(key, lock)| (key, lock.granted));
         let held = held.chain(restated).filter(|(key, _)| key.life() == life);
         let held: Vec<_> = held.collect();
-        if held.is_empty() {
+        let ranges = engine.ranges();
+        let ranged = ranges.is_some_and(|r| r.owners().any(|(key, _)| key.life() == life));
+        if held.is_empty() && !ranged {
             return;
         }
         let mut effects = Vec::new();
@@ -409,7 +449,15 @@ impl Dlm {
             self.promises.add(number, within, release);
         }
         self.note_exclusive(number);
-        self.note(now, Op::Granted, number, Some(lock.mode));
+        for &(range, mode, token) in &lock.ranges {
+            let set = self.ranges.get_or_insert_with(number, Default::default);
+            set.set(range, mode, token);
+        }
+        let op = match lock.ranges.is_empty() {
+            true => Op::Granted,
+            false => Op::Ranged,
+        };
+        self.note(now, op, number, Some(lock.mode));
         let Some(master) = master else {
             if new {
                 self.look_up(now, &lock.resource);

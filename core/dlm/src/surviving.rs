@@ -706,7 +706,10 @@ impl Dlm {
         for survivor in left.cloned().collect::<Vec<_>>() {
             let lock = survivor.key.lock;
             self.put_survivor(now, &survivor, SessionId(0), Handle(0));
-            self.note(now, Op::Granted, lock, Some(survivor.mode));
+            // This node may have known it as the former life's, with that token.
+            for op in [Op::Adopted, Op::Restated] {
+                self.note(now, op, lock, Some(survivor.mode));
+            }
             let process = process_of(survivor.owner);
             self.orphan(now, lock, Arc::new(process));
         }

@@ -16,6 +16,9 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             self.tell_blockers(out);
             return true;
         }
+        if let Some(ranges) = self.ranges_mut() {
+            return ranges.adopted(key, out);
+        }
         let pending = self.pending.as_mut();
         let Some(pending) = pending.filter(|p| p.find_converting(key).is_some()) else {
             return false;

@@ -4,8 +4,8 @@ use crate::Resource;
 use core::fmt::Debug;
 
 impl<K: Copy + Ord + Debug> Resource<K> {
-    /// Gives locks other keys, where `renamed` knows one; locks on ranges keep theirs. What their owners were
-    /// told before does not count any more. Whether there were any.
+    /// Gives locks other keys, where `renamed` knows one. What their owners were told before does not count any
+    /// more. Whether there were any.
     pub fn rename(&mut self, renamed: impl Fn(K) -> Option<K>) -> bool {
         let mut any = false;
         for held in &mut self.granted {
@@ -31,6 +31,9 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         if let Some(rebuild) = &mut self.rebuild {
             any |= rebuild.rename(&renamed);
         }
+        if let Some(ranges) = self.ranges_mut() {
+            any |= ranges.rename(&renamed);
+        }
         if any {
             self.granted.sort_by_key(|held| held.key);
         }
@@ -41,6 +44,9 @@ impl<K: Copy + Ord + Debug> Resource<K> {
     /// watch the value block be told what it is.
     pub fn greet_renamed(&mut self, out: &mut Vec<crate::Effect<K>>) {
         self.tell_blockers(out);
+        if let Some(ranges) = self.ranges_mut() {
+            ranges.greet_renamed(out);
+        }
         if self.granted.iter().any(|held| held.watches) {
             self.value.watch();
             self.value.tell_anew();

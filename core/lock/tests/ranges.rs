@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// So few bytes that ranges meet in every way.
 const BYTES: u64 = 12;
 const KEYS: u8 = 5;
+/// From here on those that owners get later.
+const OTHERS: u8 = 100;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -208,6 +210,30 @@ fn said(effects: &[Effect<u8>]) -> Vec<Said> {
     said.collect()
 }
 
+impl Said {
+    /// The same of whoever has that key before it gets another.
+    fn before(self) -> Said {
+        match self {
+            Said::Granted(key, token) => Said::Granted(key % OTHERS, token),
+            Said::Queued(key) => Said::Queued(key % OTHERS),
+            Said::Refused(key, why) => Said::Refused(key % OTHERS, why),
+        }
+    }
+}
+
+impl Step {
+    /// The same under other keys.
+    fn under(&self, others: &impl Fn(u8) -> Option<u8>) -> Step {
+        let now = |key: u8| others(key).unwrap_or(key);
+        match *self {
+            Step::Call(key, ask) => Step::Call(now(key), ask),
+            Step::Weaken(key, range, mode) => Step::Weaken(now(key), range, mode),
+            Step::Cancel(key) => Step::Cancel(now(key)),
+            Step::Release(key) => Step::Release(now(key)),
+        }
+    }
+}
+
 /// Carries out a step; `None` if it was refused as wrong in itself.
 fn carry_out(engine: &mut Ranges<u8>, step: &Step, out: &mut Vec<Effect<u8>>) -> Option<()> {
     match step {
@@ -292,6 +318,62 @@ proptest! {
             let done = carry_out(&mut engine, step, &mut a).is_some();
             prop_assert_eq!(carry_out(&mut heir, step, &mut b).is_some(), done);
             prop_assert_eq!(said(&a), said(&b), "{:?}", step);
+        }
+    }
+
+    /// Protects owners that go on under other keys: the engine decides as before, and tells them anew what they are
+    /// in the way of, once.
+    #[test]
+    fn owners_get_other_keys(
+        before in proptest::collection::vec(step(), 1..30),
+        after in proptest::collection::vec(step(), 1..10),
+        chosen in proptest::collection::vec(any::<bool>(), KEYS as usize),
+    ) {
+        let mut engine = Ranges::new(Token::NONE);
+        for step in &before {
+            carry_out(&mut engine, step, &mut Vec::new());
+        }
+        let mut heir = Ranges::new(engine.last_token());
+        for (key, restated) in engine.export() {
+            heir.restate(key, restated);
+        }
+        heir.finish_rebuild(&mut Vec::new());
+        // Some are restated under their first keys, and renamed while that is not settled.
+        let mut late = Ranges::new(engine.last_token());
+        for (key, restated) in engine.export() {
+            late.restate(key, restated);
+        }
+        let others = |key: u8| chosen[usize::from(key)].then_some(key + OTHERS);
+        let known = engine.export().any(|(key, _)| others(key).is_some());
+        prop_assert_eq!(heir.rename(&others), known);
+        prop_assert_eq!(late.rename(&others), known);
+        heir.check();
+        late.finish_rebuild(&mut Vec::new());
+        let (mut told, mut again) = (Vec::new(), Vec::new());
+        heir.greet_renamed(&mut told);
+        heir.greet_renamed(&mut again);
+        let renamed = |effect: &Effect<u8>| *effect.key() >= OTHERS;
+        prop_assert!(told.iter().all(renamed), "{:?}", told);
+        prop_assert!(again.is_empty(), "{:?}", again);
+        for key in 0..KEYS {
+            let key = others(key).unwrap_or(key);
+            let mut anew = Vec::new();
+            prop_assert_eq!(heir.adopted(key, &mut anew), heir.knows(key));
+            prop_assert!(anew.iter().all(|effect| *effect.key() == key));
+            let before: Vec<_> = told.iter().filter(|e| *e.key() == key).cloned().collect();
+            prop_assert!(key < OTHERS || before == anew, "{:?} {:?}", before, anew);
+        }
+        for step in &after {
+            let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+            let there = step.under(&others);
+            let done = carry_out(&mut engine, step, &mut a).is_some();
+            prop_assert_eq!(carry_out(&mut heir, &there, &mut b).is_some(), done);
+            prop_assert_eq!(carry_out(&mut late, &there, &mut c).is_some(), done);
+            for (engine, effects) in [(&heir, b), (&late, c)] {
+                engine.check();
+                let decided: Vec<Said> = said(&effects).into_iter().map(Said::before).collect();
+                prop_assert_eq!(said(&a), decided, "{:?}", step);
+            }
         }
     }
 

@@ -164,6 +164,7 @@ impl Kept {
     fn asks(&mut self, request: u64, ask: &Ask, now: Instant) {
         if let Ask::Lock { timeout_ms, .. }
         | Ask::LockUnder { timeout_ms, .. }
+        | Ask::Range { timeout_ms, .. }
         | Ask::Convert { timeout_ms, .. } = ask
         {
             let after = |ms: u32| now + Duration::from_millis(ms.into());
@@ -417,6 +418,7 @@ impl Node {
                 .filter_map(|(request, (ask, _))| match ask {
                     Ask::Lock { handle, .. }
                     | Ask::LockUnder { handle, .. }
+                    | Ask::Range { handle, .. }
                     | Ask::Convert { handle, .. } => Some((*request, *handle)),
                     _ => None,
                 })

@@ -254,6 +254,7 @@ fn with_time_left(mut ask: Ask, until: Option<Instant>, now: Instant) -> Ask {
     let left_ms = left.map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX));
     if let Ask::Lock { timeout_ms, .. }
     | Ask::LockUnder { timeout_ms, .. }
+    | Ask::Range { timeout_ms, .. }
     | Ask::Convert { timeout_ms, .. } = &mut ask
     {
         *timeout_ms = left_ms;

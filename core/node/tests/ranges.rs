@@ -44,16 +44,7 @@ fn range_on(
     mode: LockMode,
     flags: Flags,
 ) -> u64 {
-    let ask = Ask::Range {
-        handle: Handle(handle),
-        lockspace: space,
-        name: ResourceName::new(name).expect("valid"),
-        range: bytes(range),
-        mode,
-        flags,
-        blocking: true,
-        timeout_ms: None,
-    };
+    let ask = World::range_ask(handle, space, name, range, mode, flags);
     w.ask(node, u64::from(node.0), ask)
 }
 

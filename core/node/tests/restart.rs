@@ -262,6 +262,81 @@ fn keep(w: &mut World, session: u64) -> u64 {
     request
 }
 
+/// Protects databases and file systems: locks on ranges go along, whoever masters the resource; what waits for them is
+/// told anew, and waits on; what they wait for is asked for again.
+#[test]
+fn ranges_go_on_too() {
+    let (mut w, space) = World::three();
+    let masters = [N1, N2, NodeId(3), N1];
+    keep(&mut w, 1);
+    let ask = |handle, name: &str, range: &str, mode| {
+        World::range_ask(handle, space, name, range, mode, Flags::NONE)
+    };
+    let mut wanted = Vec::new();
+    for (handle, master) in (1..).zip(masters) {
+        let name = format!("r{handle}");
+        // Who is first masters it.
+        let first = w.ask(
+            master,
+            u64::from(master.0),
+            ask(50 + handle, &name, "900-901", LockMode::Pr),
+        );
+        w.wait(master, first).unwrap();
+        for (range, mode) in [("0-9", LockMode::Ex), ("20-29", LockMode::Pr)] {
+            let held = w.ask(N1, 1, ask(handle, &name, range, mode));
+            w.wait(N1, held).unwrap();
+        }
+        wanted.push(w.ask(N2, 2, ask(handle, &name, "5-24", LockMode::Ex)));
+    }
+    let (n3, other) = (NodeId(3), 3);
+    let theirs = w.ask(n3, other, ask(9, "theirs", "0-9", LockMode::Ex));
+    w.wait(n3, theirs).unwrap();
+    let waits = w.ask(N1, 1, ask(9, "theirs", "5-14", LockMode::Pr));
+    let mut limited = ask(10, "theirs", "8-8", LockMode::Pr);
+    if let Ask::Range { timeout_ms, .. } = &mut limited {
+        *timeout_ms = Some(15_000);
+    }
+    let (begun, limited) = (w.now, w.ask(N1, 1, limited));
+    w.run(Duration::from_millis(100));
+    begin_rest(&mut w);
+    w.until("it has stopped", |w| w.hosts[&N1].stopped.is_some());
+    assert!(w.hosts[&N1].carried.is_some(), "it rests");
+    w.hosts.get_mut(&N1).unwrap().heard.clear();
+    w.run(Duration::from_millis(2000));
+    back(&mut w);
+    w.run(Duration::from_millis(1000));
+    reattach(&mut w, 77);
+    let mut told: Vec<u64> = w.hosts[&N1]
+        .heard
+        .iter()
+        .filter_map(|(_, message)| match message {
+            ToClient::RangeBlocking { handle, .. } => Some(handle.0),
+            _ => None,
+        })
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [1, 1, 2, 2, 3, 3, 4, 4], "once by each life");
+    assert_eq!(w.result(N1, waits), None);
+    assert_eq!(w.result(N1, limited), None);
+    w.run(Duration::from_millis(15_100) - w.now.since(begun));
+    assert_eq!(w.result(N1, limited), Some(Err(Refusal::TimedOut)));
+    let gone = w.ask(n3, other, ask(9, "theirs", "0-9", LockMode::Nl));
+    w.wait(n3, gone).unwrap();
+    w.wait(N1, waits).unwrap();
+    for (handle, request) in (1..).zip(wanted) {
+        assert_eq!(w.result(N2, request), None, "it is held by the next life");
+        let name = format!("r{handle}");
+        // It knows what it holds, and its masters do.
+        for (range, mode) in [("0-9", LockMode::Pr), ("0-24", LockMode::Nl)] {
+            let less = w.ask(N1, 1, ask(handle, &name, range, mode));
+            let holds = w.wait(N1, less).unwrap();
+            assert!(matches!(holds, Answer::RangeSet { holds: true, .. }));
+        }
+        w.wait(N2, request).unwrap();
+        release(&mut w, N1, 1, handle);
+    }
+}
+
 /// Protects exclusion: a master dies while a node is about to rest, which comes to rebuild some of what that
 /// mastered after it has handed over the rest.
 #[test]

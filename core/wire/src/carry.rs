@@ -10,15 +10,16 @@ use crate::{
     report::OwnerReport,
 };
 use mainstay_base::{
-    Epoch, Incarnation, Instant, LockId, LockMode, NodeId, SessionId, Token, Value, fixed_hash,
+    ByteRange, Epoch, Incarnation, Instant, LockId, LockMode, NodeId, SessionId, Token, Value,
+    fixed_hash,
 };
 use serde::{Deserialize, Serialize};
 
 /// The format that this build writes, and the only one that it reads.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// For the check of the bytes.
 const SEED: u64 = 0x7265_7374;
-/// Longest that is written, in bytes: sessions that do not fit end.
+/// Longest that is written, in bytes. A node whose sessions need more leaves as any does.
 pub const CARRIED_LEN_MAX: usize = 256 << 20;
 
 /// All that a life leaves to the next one.
@@ -89,8 +90,10 @@ pub struct CarriedLock {
     /// Who masters that while the life rests. Nobody needs to know of a lock that survives its node: the
     /// log has it.
     pub master: Option<NodeId>,
-    /// The mode.
+    /// The mode; NL of one that holds ranges.
     pub mode: LockMode,
+    /// The ranges that it holds, their modes and tokens, if it is on ranges.
+    pub ranges: Vec<(ByteRange, LockMode, Token)>,
     /// The token.
     pub token: Token,
     /// The client wants blocking notices.

@@ -103,7 +103,7 @@ const KEPT_MAX: u64 = 20 * SEC;
 fn knows(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Locks | Kind::Counters | Kind::Conversions | Kind::Tallies
+        Kind::Locks | Kind::Counters | Kind::Conversions | Kind::Tallies | Kind::Ranges
     )
 }
 

@@ -45,7 +45,7 @@ impl World {
         }
         ranged.asked = Some((range, mode));
         let (who, request) = (client.who(handle), client.next_request);
-        let (conn, life) = (client.conn, client.life);
+        let (conn, life) = (client.home, client.life);
         self.fact(&Fact::RangeAsked {
             who,
             res,
@@ -79,7 +79,7 @@ impl World {
     pub(crate) fn range_set(&mut self, slot: usize, handle: Handle, token: Token, holds: bool) {
         let client = &mut self.clients[slot];
         let who = client.who(handle);
-        let (life, conn) = (client.life, client.conn);
+        let (life, conn) = (client.life, client.home);
         let Some(ranged) = client.ranges.get_mut(&handle) else {
             return;
         };

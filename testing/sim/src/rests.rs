@@ -2,6 +2,7 @@
 //! too late or not at all, with what the one before left or without.
 
 use crate::{
+    checkers::Fact,
     dice::{Dice, MS, SEC},
     process::{Arrived, Process, Session},
     world::{Ev, World},
@@ -176,6 +177,8 @@ impl World {
         process.sessions.insert(number, known);
         self.stats.count("sessions taken over");
         self.books.goes_on(session.no, life);
+        let client = session.no;
+        self.fact(&Fact::GoesOn { client, life });
     }
 
     /// How long a client of a daemon that may be started anew has its session kept.

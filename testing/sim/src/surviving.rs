@@ -148,6 +148,8 @@ impl World {
             client,
             handle: super::orphans::UNHEARD,
         };
+        // What was ceded the log still has as that one's.
+        self.survivor_inherited(res, client, by);
         let from = self.records.told.get(&(res, client)).copied();
         let from = from.unwrap_or(unheard);
         let Some((handle, conn)) = self.adopting.get(&by).map(|adopting| adopting.call()) else {

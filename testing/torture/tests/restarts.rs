@@ -1,7 +1,7 @@
 //! Sessions that go on when their daemon is started anew, with real daemons.
 
 use mainstay_client::{
-    ClientBuilder, LockError, LockMode, Notice, ValueBlock, asynchronous::Client, now,
+    ByteRange, ClientBuilder, LockError, LockMode, Notice, ValueBlock, asynchronous::Client, now,
 };
 use mainstay_torture::{Cluster, ms, run, say, secs, within};
 use std::{
@@ -30,6 +30,10 @@ fn counts(path: &Path, over: &AtomicBool) -> Result<i64, LockError> {
         turns += 1;
     }
     Ok(turns)
+}
+
+fn bytes(first: u64, last: u64) -> ByteRange {
+    ByteRange::new(first, last).expect("in order")
 }
 
 async fn kept(cluster: &Cluster, id: u16) -> Client {
@@ -63,6 +67,11 @@ fn sessions_go_on_with_the_next_daemon() {
         let own = space.lock("own").acquire().await.expect("granted");
         let theirs = space.lock("theirs").acquire().await.expect("granted");
         let tokens = (own.token(), theirs.token());
+        let mut file = space.ranges("file").await.expect("opened");
+        file.set(bytes(0, 99), LockMode::Ex).await.expect("granted");
+        file.set(bytes(200, 299), LockMode::Pr)
+            .await
+            .expect("granted");
         let (_other, others) = cluster.space(2).await;
         let others = Arc::new(others);
         // Not by who waits for the others: that would be a deadlock.
@@ -75,6 +84,11 @@ fn sessions_go_on_with_the_next_daemon() {
             tokio::spawn(async move { others.lock(name).acquire().await })
         };
         let (for_own, for_theirs) = (wait("own"), wait("theirs"));
+        let beside = Arc::clone(&others);
+        let for_bytes = tokio::spawn(async move {
+            let mut file = beside.ranges("file").await?;
+            file.set(bytes(90, 210), LockMode::Ex).await.map(|_| file)
+        });
         cluster.waiters(3, "own", 1).await;
         cluster.waiters(3, "queue", 1).await;
         let over = Arc::new(AtomicBool::new(false));
@@ -89,6 +103,7 @@ fn sessions_go_on_with_the_next_daemon() {
         assert!(!own.is_valid() && !theirs.is_valid(), "it has no lease");
         tokio::time::sleep(ms(500)).await;
         assert!(!for_own.is_finished() && !for_theirs.is_finished());
+        assert!(!for_bytes.is_finished() && !file.is_valid());
         cluster.start(1);
         loop {
             let told = within("the session goes on", BOUND, notices.next()).await;
@@ -99,7 +114,7 @@ fn sessions_go_on_with_the_next_daemon() {
             }
         }
         mainstay_torture::until("the locks are valid again", BOUND, async || {
-            (own.is_valid() && theirs.is_valid()).then_some(())
+            (own.is_valid() && theirs.is_valid() && file.is_valid()).then_some(())
         })
         .await;
         assert_eq!((own.token(), theirs.token()), tokens);
@@ -124,6 +139,12 @@ fn sessions_go_on_with_the_next_daemon() {
         assert_eq!(value.block.count(), turns[0] + turns[1]);
         assert!(turns[0] > 10 && turns[1] > 10);
 
+        file.release(bytes(0, 99)).await.expect("given up");
+        assert!(!for_bytes.is_finished(), "the rest is held, too");
+        file.release(bytes(250, 299)).await.expect("given up");
+        file.unlock().await.expect("unlocked");
+        let granted = within("the range", BOUND, for_bytes).await;
+        assert!(granted.expect("it lives").is_ok());
         own.unlock().await.expect("unlocked");
         theirs.unlock().await.expect("unlocked");
         for waiting in [for_own, for_theirs] {

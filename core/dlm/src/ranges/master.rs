@@ -52,23 +52,11 @@ impl Dlm {
         if matches!(body, Body::RangeCall { .. }) {
             self.keep_for_ranges(now, place);
         }
-        let formers = self.formers(from);
         let Some(master) = self.resources.get_mut(place).master() else {
             return false;
         };
         let ranges = master.engine.ranges();
-        let known = |life: Life, lock: LockId| {
-            ranges.is_some_and(|ranges| ranges.knows(Key::of(life, lock)))
-        };
-        // What is left of one that rested still has its key.
-        let said_for = match body {
-            Body::Drop { lock, .. } | Body::Cancel { lock, .. } => {
-                formers.into_iter().find(|former| known(*former, *lock))
-            }
-            _ => None,
-        };
-        let from = said_for.unwrap_or(from);
-        let knows = |lock: LockId| known(from, lock);
+        let knows = |lock: LockId| ranges.is_some_and(|ranges| ranges.knows(Key::of(from, lock)));
         let mut effects = std::mem::take(&mut self.effects);
         let (mut refused, mut ended) = (None, None);
         match *body {

@@ -162,6 +162,13 @@ impl Dlm {
         set.is_some_and(|set| set.covers(range, mode))
     }
 
+    /// The ranges that a lock holds, their modes and tokens.
+    pub(crate) fn held_ranges(&self, lock: LockId) -> Vec<(ByteRange, LockMode, Token)> {
+        let held = self.ranges.get(&lock).map(|set| set.stretches());
+        let held = held.unwrap_or_default().into_iter();
+        held.map(|s| (s.range, s.mode, s.token)).collect()
+    }
+
     /// Whether a lock is one on ranges.
     pub(crate) fn is_on_ranges(&self, lock: LockId) -> bool {
         let pending = self.locks.get(&lock).map(|owned| &owned.pending);

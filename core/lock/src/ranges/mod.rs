@@ -40,6 +40,7 @@ mod deadlock;
 mod index;
 mod notice;
 mod rebuild;
+mod rename;
 mod set;
 mod tree;
 
@@ -62,6 +63,8 @@ struct Owner {
     wants_bast: bool,
     /// Where it was told what it is in the way of; the most urgent mode counts.
     told: RangeSet,
+    /// It has another key since, and who has that has not been told yet.
+    renamed: bool,
 }
 
 /// A call that waits.
@@ -321,6 +324,7 @@ impl<K: Copy + Ord + Debug> Ranges<K> {
             call: None,
             wants_bast: false,
             told: RangeSet::default(),
+            renamed: false,
         })
     }
 

@@ -53,6 +53,19 @@ impl<K: Copy + Ord> Rebuild<K> {
         self.members.remove(&key).is_some()
     }
 
+    pub(super) fn rename(&mut self, renamed: &impl Fn(K) -> Option<K>) -> bool {
+        let before = self
+            .members
+            .keys()
+            .copied()
+            .find(|key| renamed(*key).is_some());
+        let members = std::mem::take(&mut self.members).into_iter();
+        self.members = members
+            .map(|(key, member)| (renamed(key).unwrap_or(key), member))
+            .collect();
+        before.is_some()
+    }
+
     pub(super) fn cancel(&mut self, key: K) -> bool {
         let Some(member) = self.members.get_mut(&key) else {
             return false;

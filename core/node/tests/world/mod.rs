@@ -385,6 +385,27 @@ impl World {
         }
     }
 
+    #[allow(dead_code, reason = "not all tests have locks on ranges")]
+    pub(crate) fn range_ask(
+        handle: u64,
+        space: LockspaceId,
+        name: &str,
+        range: &str,
+        mode: LockMode,
+        flags: Flags,
+    ) -> Ask {
+        Ask::Range {
+            handle: Handle(handle),
+            lockspace: space,
+            name: ResourceName::new(name).expect("valid"),
+            range: range.parse().expect("valid"),
+            mode,
+            flags,
+            blocking: true,
+            timeout_ms: None,
+        }
+    }
+
     pub(crate) fn convert_ask(handle: u64, mode: LockMode, value: Option<&[u8]>) -> Ask {
         Ask::Convert {
             handle: Handle(handle),

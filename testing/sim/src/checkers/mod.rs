@@ -183,6 +183,13 @@ pub enum Fact<'a> {
         /// Which lock.
         who: Who,
     },
+    /// The session of a client goes on with another life of its node.
+    GoesOn {
+        /// Which client.
+        client: ClientNo,
+        /// Which life.
+        life: LifeNo,
+    },
     /// The locks of an incarnation that rested are its node's next one's: nothing of it is left to be proved.
     Resumed {
         /// The node.

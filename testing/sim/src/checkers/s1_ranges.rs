@@ -77,14 +77,15 @@ impl Ranges {
         let Some(lock) = self.locks.get(&who) else {
             return Ok(());
         };
-        let live = books.life_valid(lock.life, now);
+        let live = books.life_valid(lock.life, now) && books.sure(who.client, now);
         let standing = self.stands(lock, books);
         let others = self
             .locks
             .iter()
             .filter(|(other, theirs)| **other != who && theirs.res == lock.res);
         for (other, theirs) in others {
-            let both_live = live && books.life_valid(theirs.life, now);
+            let theirs_live = books.life_valid(theirs.life, now) && books.sure(other.client, now);
+            let both_live = live && theirs_live;
             let both_stand = standing && self.stands(theirs, books);
             for cell in 0..CELLS {
                 let (a, b) = (lock.cells[cell], theirs.cells[cell]);
@@ -335,6 +336,16 @@ impl Checker for Ranges {
                 return own
                     .map(|(who, _)| *who)
                     .try_for_each(|who| self.alone(now, who, books));
+            }
+            Fact::GoesOn { client, life } => {
+                let own = self.locks.iter_mut();
+                for (_, lock) in own.filter(|(who, _)| who.client == client) {
+                    lock.life = life;
+                }
+            }
+            Fact::SureAgain { client } => {
+                let own = self.locks.keys().filter(|who| who.client == client);
+                return own.copied().try_for_each(|who| self.alone(now, who, books));
             }
             Fact::Audit { resources, .. } => return self.audit(resources, books),
             _ => {}
