@@ -111,6 +111,11 @@ fn what_gains_nothing_keeps_its_token() {
     world.range(2, 1, &name, (10, 19), LockMode::Ex, false);
     let again = world.range(1, 1, &name, (0, 9), LockMode::Ex, true);
     assert_eq!(token(&world, again), token(&world, first));
+    let last = world.range(1, 1, &name, (20, 29), LockMode::Ex, false);
+    let less = world.range(1, 1, &name, (5, 9), LockMode::Pr, false);
+    assert_eq!(token(&world, less), token(&world, first));
+    let given_up = world.range(1, 1, &name, (5, 9), LockMode::Nl, false);
+    assert_eq!(token(&world, given_up), token(&world, last));
 }
 
 /// Protects memory, here and at the master, from one lock with ranges without end: what would make more

@@ -571,6 +571,33 @@ fn a_holder_is_told_once() {
     engine.check();
 }
 
+/// Protects notices where CW, which is less urgent than PR, waits for bytes that are held in PR: that a
+/// reader waits for others as well does not keep it from the holder.
+#[test]
+fn a_holder_is_told_of_each_mode_where_it_is_in_the_way() {
+    let mut engine = Ranges::new(Token::NONE);
+    let mut out = Vec::new();
+    for held in [ask(0, 9, LockMode::Pr), ask(20, 29, LockMode::Ex)] {
+        engine.call(1, held, &mut out).unwrap();
+    }
+    let mut told = |key, ask: RangeAsk| {
+        let mut out = Vec::new();
+        engine.call(key, ask, &mut out).unwrap();
+        engine.check();
+        let (range, mode) = (ask.range, ask.mode);
+        out.contains(&Effect::BlockingRange {
+            key: 1,
+            range,
+            mode,
+        })
+    };
+    assert!(told(2, ask(0, 29, LockMode::Pr)));
+    assert!(told(3, ask(5, 5, LockMode::Cw)));
+    assert!(!told(4, ask(5, 5, LockMode::Cw)));
+    assert!(!told(5, ask(8, 21, LockMode::Pr)));
+    assert!(told(6, ask(7, 8, LockMode::Cw)));
+}
+
 /// Protects recovery: a call that weakened one part of its range and strengthened another had been
 /// granted, but its owner has not heard so, and somebody else holds what it gave up. It is settled.
 #[test]

@@ -536,8 +536,9 @@ pub enum Answer {
     Watching,
     /// To [`Ask::Range`].
     RangeSet {
-        /// Larger than that of every earlier conflicting grant of the range; of a range that was
-        /// only given up or weakened, the largest that the lock has left, or none.
+        /// Larger than that of every earlier conflicting grant of the range. If the call gained
+        /// nothing, the largest of what was held there; if it gave up, the largest that the lock was
+        /// granted so far, or none if it holds nothing any more.
         token: Token,
         /// Whether the lock still holds any range; if not, its handle is free.
         holds: bool,

@@ -8,8 +8,9 @@ use std::{ops::Deref, sync::Arc};
 /// A range that was set, on the handle level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RangeSet {
-    /// Larger than that of every earlier conflicting grant of the range. Of a range that was only
-    /// given up or weakened, the token of the lock's last grant, or none.
+    /// Larger than that of every earlier conflicting grant of the range. If the call gained nothing,
+    /// the largest of what was held there; if it gave up, the largest that the lock was granted so
+    /// far, or none if it holds nothing any more.
     pub token: Token,
     /// Whether the lock still holds any range; if not, its handle is free.
     pub holds: bool,

@@ -194,12 +194,14 @@ impl Dlm {
     ) -> Answer {
         let set = self.ranges.get_mut(&lock).expect("the caller found it");
         let changes = !set.is_set_to(range, mode);
+        let there = set.token_of(range);
         set.set(range, mode, Token::NONE);
         let holds = !set.is_empty();
         let owned = self.locks.get(&lock).expect("the caller found it");
-        let token = match holds {
-            true => owned.token,
-            false => Token::NONE,
+        let token = match mode {
+            _ if !holds => Token::NONE,
+            LockMode::Nl => owned.token,
+            _ => there,
         };
         if !changes {
             return Answer::RangeSet { token, holds };
@@ -239,7 +241,8 @@ impl Dlm {
         set.set(ask.range, ask.mode, granted.token);
         // That it holds something; what, its set says.
         owned.granted = Some(LockMode::Nl);
-        owned.token = granted.token;
+        // A call that gains nothing is answered with a token that is older than the last.
+        owned.token = owned.token.max(granted.token);
         // What was asked for with an earlier range goes on.
         owned.blocking |= ask.blocking;
         owned.since = now;

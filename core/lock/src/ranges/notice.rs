@@ -25,6 +25,9 @@ impl Owner {
         found
     }
 
+    /// Notes that the owner was told that it is in the way of a mode. Not where it holds PR, if that is
+    /// what it was told of: there it is not in the way, and could not be told of CW any more, which
+    /// is less urgent.
     fn mark_told(&mut self, range: ByteRange, mode: LockMode) {
         let mut rest = Some(range);
         while let Some(left) = rest {
@@ -32,8 +35,24 @@ impl Owner {
             let Some(gap) = self.told.first_gap(left, known) else {
                 break;
             };
-            self.told.set(gap, mode, Token::NONE);
             rest = after(gap, range);
+            let bears = match mode {
+                LockMode::Pr => self.set.in_mode(mode, gap).collect(),
+                _ => Vec::new(),
+            };
+            let mut next = Some(gap);
+            for held in bears {
+                let Some(part) = next else { break };
+                if held.range.start() > part.start() {
+                    let before = ByteRange::new(part.start(), held.range.start() - 1);
+                    let before = before.expect("one byte at least");
+                    self.told.set(before, mode, Token::NONE);
+                }
+                next = after(held.range, part);
+            }
+            if let Some(part) = next {
+                self.told.set(part, mode, Token::NONE);
+            }
         }
     }
 }

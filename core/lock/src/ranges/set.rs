@@ -175,7 +175,8 @@ impl RangeSet {
     }
 
     /// The largest token of what is held of a range.
-    pub(crate) fn token_of(&self, range: ByteRange) -> Token {
+    #[must_use]
+    pub fn token_of(&self, range: ByteRange) -> Token {
         let held = MODES.into_iter().flat_map(|mode| self.in_mode(mode, range));
         held.map(|stretch| stretch.token)
             .max()

@@ -18,13 +18,17 @@ pub(super) const SLOTS: usize = 4;
 const ACTIONS_MAX: usize = 400;
 
 /// What clients do most, as [`action`] has it: anything, or what seldom comes together by chance. First
-/// conversions, then locks that are left behind, then sets.
-const HABITS: [&[u8]; 5] = [
+/// conversions, then locks that are left behind, then sets, then ranges.
+const HABITS: [&[u8]; 6] = [
     &[],
     &[],
     &[0, 14, 15, 16, 17, 18, 19, 20, 27, 33, 56],
     &[0, 1, 2, 3, 14, 15, 27, 36, 41, 53, 53, 53, 55, 59, 59, 60],
     &[0, 1, 14, 27, 28, 33, 45, 46, 46, 46, 46, 51, 56, 60],
+    &[
+        64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 0,
+        14, 27, 28, 33, 40, 50, 51, 56, 59, 60,
+    ],
 ];
 
 /// What can happen.
@@ -152,6 +156,7 @@ fn action(feed: &mut Feed<'_>, slot: usize, how: u8) -> Action {
         60 => return Action::Disconnect(slot),
         61 => lockspace(feed),
         62 => other(feed),
+        64 => range(feed),
         _ => match codec::decode::<FromClient>("call", MESSAGE_LEN_MAX, feed.block()) {
             Ok(call) => call.ask,
             Err(_) => Ask::Status,
@@ -390,6 +395,41 @@ fn set(feed: &mut Feed<'_>) -> Ask {
     }
 }
 
+/// A few bytes of one resource or two, or all to the end, by few locks; often to be given up. What can
+/// be is taken from one byte, so that an input has many of them.
+fn range(feed: &mut Feed<'_>) -> Ask {
+    let (which, place, how) = (feed.byte(), feed.byte(), feed.byte());
+    let odd = which % 16 == 15;
+    let first = u64::from(place % 8);
+    let last = match place >> 3 {
+        31 => u64::MAX,
+        len => first + u64::from(len % 6),
+    };
+    Ask::Range {
+        handle: Handle(u64::from(which >> 4) % 3),
+        lockspace: if odd { space(feed) } else { LockspaceId(1) },
+        name: match which % 16 {
+            15 => name(feed),
+            choice => ResourceName::new([b'a' + choice / 14]).expect("one byte is a name"),
+        },
+        range: ByteRange::new(first, last).expect("the right way round"),
+        mode: match how % 8 {
+            7 => LockMode::Nl,
+            choice => LockMode::ALL[usize::from(choice) % 6],
+        },
+        flags: match how >> 4 {
+            0 => Flags::NOQUEUE,
+            1 if odd => flags(feed, UNLOCK),
+            _ => Flags::NONE,
+        },
+        blocking: how & 8 != 0,
+        timeout_ms: match how >> 4 {
+            2..4 => timeout(feed),
+            _ => None,
+        },
+    }
+}
+
 fn access(feed: &mut Feed<'_>) -> AccessChange {
     let choice = feed.byte();
     let rule = |feed: &mut Feed<'_>| {
@@ -450,16 +490,7 @@ fn lockspace(feed: &mut Feed<'_>) -> Ask {
 fn other(feed: &mut Feed<'_>) -> Ask {
     let (lockspace, pattern, limit) = (None, None, u32::from(feed.byte() % 4));
     match feed.byte() % 12 {
-        0 => Ask::Range {
-            handle: handle(feed),
-            lockspace: space(feed),
-            name: name(feed),
-            range: ByteRange::new(0, 9).expect("the right way round"),
-            mode: mode(feed),
-            flags: flags(feed, UNLOCK),
-            blocking: true,
-            timeout_ms: None,
-        },
+        0 => range(feed),
         1 => Ask::Leave,
         2 => Ask::DumpRecorder,
         3 => Ask::Locks {

@@ -136,10 +136,24 @@ impl Daemon {
         self.begin_lock(New { deadline, ..new });
     }
 
-    pub(super) fn begin_lock(&mut self, new: New) -> Key {
+    pub(super) fn begin_lock(&mut self, new: New) {
+        let (mode, flags, bast) = (new.mode, new.flags, new.blocking);
+        let id = new.resource.clone();
+        let key = self.add_lock(new);
+        if !self.resources[&id].ranges.is_empty() {
+            return self.refuse_kind(key, Refusal::Ranged);
+        }
+        let taken = self.engine(&id, |engine, out| {
+            engine.request(key, mode, flags, bast, out)
+        });
+        assert!(taken, "it was looked at before");
+    }
+
+    /// Writes down a lock that asks for something.
+    pub(super) fn add_lock(&mut self, new: New) -> Key {
         self.last_key += 1;
         let (key, id) = (self.last_key, new.resource.clone());
-        let (mode, flags, bast) = (new.mode, new.flags, new.blocking);
+        let (mode, flags) = (new.mode, new.flags);
         if let Some(client) = self.clients.get_mut(&new.session) {
             client.handles.insert(new.handle, key);
         }
@@ -162,6 +176,7 @@ impl Daemon {
             call: Some(call),
             blocking: new.blocking,
             persistent: has(flags, Flags::PERSISTENT),
+            on_ranges: false,
             orphan: None,
             watches: false,
             known: None,
@@ -173,10 +188,6 @@ impl Daemon {
         if let Some(resource) = self.resources.get_mut(&id) {
             resource.idle = None;
         }
-        let taken = self.engine(&id, |engine, out| {
-            engine.request(key, mode, flags, bast, out)
-        });
-        assert!(taken, "it was looked at before");
         key
     }
 
@@ -234,7 +245,15 @@ impl Daemon {
         let (mode, flags, bast) = (one.mode, one.flags, one.blocking);
         let key = self.idle(session, one.handle).map_err(|why| vec![why])?;
         let lock = &self.locks[&key];
-        let (id, from) = (lock.resource.clone(), lock.held.unwrap());
+        let id = lock.resource.clone();
+        if lock.on_ranges {
+            let mut reasons = vec![invalid()];
+            if !self.may_lock(session, id.space, &id.name, mode, flags) {
+                reasons.push(Refusal::Denied(String::new()));
+            }
+            return Err(reasons);
+        }
+        let from = lock.held.unwrap();
         let publishes = way(from, mode) == b'w';
         let missing =
             has(flags, Flags::VALBLK) && !has(flags, Flags::IVVALBLK) && one.value.is_none();
@@ -338,6 +357,11 @@ impl Daemon {
         if beneath > 0 {
             reasons.push(Refusal::HasSubLocks(u32::try_from(beneath).unwrap()));
         }
+        let values = Flags::VALBLK | Flags::IVVALBLK;
+        let on_ranges = lock.on_ranges;
+        if on_ranges && (value.is_some() || has(flags, values)) {
+            reasons.push(invalid());
+        }
         let marks = writer && has(flags, Flags::IVVALBLK);
         let missing = has(flags, Flags::VALBLK) && !marks && value.is_none();
         if writer && (missing || self.too_long(id.space, value.as_ref())) {
@@ -353,9 +377,8 @@ impl Daemon {
         if waits {
             self.end_waiting(key);
         }
-        if waits && !publishes {
-            self.engine(&id, |engine, out| engine.force_unlock(key, marks, out));
-            self.erase(key);
+        if on_ranges || waits && !publishes {
+            self.take_away(key, marks);
             self.part_done(session, request, part, gone(None));
             return Ok(());
         }
@@ -394,11 +417,14 @@ impl Daemon {
     pub(super) fn take_back(&mut self, key: Key, why: Refusal, cancel: Option<u64>) {
         self.cancel = cancel;
         let lock = self.lock(key);
-        let id = lock.resource.clone();
+        let (id, on_ranges) = (lock.resource.clone(), lock.on_ranges);
         if let Some(call) = &mut lock.call {
             call.ends_as = Some(why);
         }
-        let waited = self.engine(&id, |engine, out| engine.cancel(key, out));
+        let waited = match on_ranges {
+            true => self.ranges(key, |ranges, last, out| ranges.cancel(key, last, out)),
+            false => self.engine(&id, |engine, out| engine.cancel(key, out)),
+        };
         assert!(waited, "what is pending waits");
     }
 }

@@ -20,7 +20,9 @@ impl Daemon {
                 Effect::Unlocked { key, .. } => self.unlocked(key),
                 Effect::Blocking { key, mode } => self.blocks(key, mode),
                 Effect::Queued { key, .. } => self.queued(key),
-                Effect::BlockingRange { .. } => {}
+                Effect::BlockingRange { key, range, mode } => {
+                    self.range_blocks(key, range, mode);
+                }
             }
         }
         self.depth -= 1;
@@ -40,6 +42,9 @@ impl Daemon {
     }
 
     fn granted(&mut self, key: Key, grant: Grant) {
+        if self.locks[&key].on_ranges {
+            return self.range_granted(key, grant.token);
+        }
         let lock = self.lock(key);
         let call = lock.call.take().unwrap();
         let gains = lock.token != grant.token;
@@ -106,7 +111,7 @@ impl Daemon {
             Decision::Deadlock => Refusal::Deadlock,
             Decision::Cancelled => call.ends_as.clone().unwrap(),
         };
-        let held = lock.held.is_some();
+        let held = self.holds_anything(key);
         self.call_refused(session, &call, why);
         if let Some(cancel) = self.cancel.take() {
             self.say(session, Said::done(cancel, Answer::Cancelled));
@@ -114,6 +119,12 @@ impl Daemon {
         if !held {
             self.erase(key);
         }
+    }
+
+    /// Whether a lock was granted.
+    pub(super) fn holds_anything(&self, key: Key) -> bool {
+        let lock = &self.locks[&key];
+        lock.held.is_some() || lock.on_ranges && self.ranges_of(key).holds(key)
     }
 
     /// A call has ended with a refusal, which tells whether its lock was demoted.

@@ -8,7 +8,7 @@ use mainstay_base::{
 };
 use mainstay_lock::Rules;
 use mainstay_wire::{
-    client::{Answer, Ask},
+    client::Answer,
     lock::{Flags, Refusal},
     report::LockspaceAccess,
 };
@@ -236,30 +236,5 @@ impl Daemon {
         let access = access.changed(change);
         self.spaces.get_mut(&id).unwrap().access = access;
         Ok(self.told(id))
-    }
-
-    /// A call for a range with the handle of a lock that is not on ranges.
-    pub(super) fn wrong_range(&mut self, session: SessionId, request: u64, ask: Ask) {
-        let Ask::Range {
-            lockspace: space,
-            name,
-            mode,
-            flags,
-            ..
-        } = ask
-        else {
-            return;
-        };
-        let mut reasons = vec![Refusal::HandleInUse];
-        if !self.spaces.contains_key(&space) {
-            reasons.push(Refusal::NoSuchLockspace);
-        }
-        if !flags.without(Flags::NOQUEUE).is_empty() || !name.is_root() {
-            reasons.push(invalid());
-        }
-        if mode != LockMode::Nl && !self.may_lock(session, space, &name, mode, flags) {
-            reasons.push(Refusal::Denied(String::new()));
-        }
-        self.answer(session, request, Err(reasons));
     }
 }

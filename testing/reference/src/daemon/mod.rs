@@ -12,14 +12,13 @@
 //!
 //! * The stream: framing, `Hello`, `Ping` and `Events` are the daemon's, and are tested over real sockets in
 //!   `mainstay-daemon`. A session here begins when the node hears of it.
-//! * Ranges of bytes: of `Range` only calls that are wrong ([`Daemon::knows`]).
 //! * The search for deadlocks: it is to be switched off. That conversions of one resource refuse
 //!   each other is modelled.
 //! * What is in reports (`Status`, `Locks`, `Why`, `Graph`, `Contention`, `Masters`, `Lockspaces`, `Orphans`):
 //!   only that each is answered once, in time and by its kind.
 //! * Sessions that outlive their connection, and owners, which matter to the search for deadlocks alone.
 //! * Lockspaces that follow the rules of other systems (the model of one resource knows those).
-//! * Limits per user, orphans that expire, and patterns and processes of a purge.
+//! * Limits per user and of the stretches of a lock, orphans that expire, and patterns and processes of a purge.
 //! * What only a privileged client may do to the node (`Leave`, `Vouch`, `DumpRecorder`): only that others
 //!   may not.
 //! * A node that may not act, leaves, is reborn, or has peers; more locks of one client than are released
@@ -30,6 +29,7 @@ mod calls;
 mod ends;
 mod lockspaces;
 mod orphans;
+mod ranges;
 mod said;
 mod sets;
 mod time;
@@ -38,7 +38,7 @@ mod values;
 
 pub use said::Said;
 
-use crate::resource::{Key, Reference};
+use crate::resource::{Key, Reference, ranges::Ranges};
 use lockspaces::Space;
 use mainstay_base::{
     Caller, Compat, Instant, LockMode, LockspaceId, ResourceName, SessionId, Token, ValueVersion,
@@ -64,6 +64,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 struct Resource {
     engine: Reference,
+    /// In the place of the engine's locks, if there are any.
+    ranges: Ranges,
     idle: Option<Instant>,
 }
 
@@ -104,6 +106,8 @@ struct Lock {
     /// Wants notices.
     blocking: bool,
     persistent: bool,
+    /// Holds and waits for ranges, and no mode.
+    on_ranges: bool,
     /// Whose process left it behind.
     orphan: Option<u32>,
     watches: bool,
@@ -180,7 +184,6 @@ impl Daemon {
         let privileged = || self.caller(session).privileged;
         match ask {
             Ask::Leave | Ask::Rest { .. } | Ask::Vouch { .. } | Ask::DumpRecorder => !privileged(),
-            Ask::Range { handle, .. } => self.find(session, *handle).is_some(),
             Ask::PurgeOrphans { wish } => {
                 wish.pattern.is_none() && wish.pid.is_none() && wish.node.is_none()
             }
@@ -275,7 +278,7 @@ impl Daemon {
             }
             Ask::Adopt { .. } => self.adopt(session, request, ask),
             Ask::PurgeOrphans { wish } => self.purge(session, request, &wish),
-            Ask::Range { .. } => self.wrong_range(session, request, ask),
+            Ask::Range { .. } => self.ask_range(session, request, ask),
             Ask::Leave | Ask::Rest { .. } | Ask::Vouch { .. } | Ask::DumpRecorder => {
                 let why = Refusal::Denied(String::new());
                 self.answer(session, request, Err(vec![why]));
@@ -371,7 +374,11 @@ impl Daemon {
         let resource = self.resources.entry(id.clone()).or_insert_with(|| {
             let mut engine = Reference::new(rules);
             engine.last_token = floor;
-            Resource { engine, idle: None }
+            Resource {
+                engine,
+                ranges: Ranges::default(),
+                idle: None,
+            }
         });
         &mut resource.engine
     }

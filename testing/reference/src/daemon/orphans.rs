@@ -73,8 +73,14 @@ impl Daemon {
 
     /// Takes a lock away without a word to its owner.
     pub(super) fn take_away(&mut self, key: Key, marks: bool) {
-        let id = self.locks[&key].resource.clone();
-        self.engine(&id, |engine, out| engine.force_unlock(key, marks, out));
+        let lock = &self.locks[&key];
+        let id = lock.resource.clone();
+        match lock.on_ranges {
+            true => self.ranges(key, |ranges, last, out| ranges.release(key, last, out)),
+            false => {
+                self.engine(&id, |engine, out| engine.force_unlock(key, marks, out));
+            }
+        }
         self.erase(key);
     }
 

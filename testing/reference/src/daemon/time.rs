@@ -107,11 +107,12 @@ impl Daemon {
     }
 
     fn time_out(&mut self, key: Key) {
+        let held = self.holds_anything(key);
         let lock = self.lock(key);
-        let (session, held) = (lock.session, lock.held);
+        let session = lock.session;
         let Some(call) = &mut lock.call else { return };
         call.deadline = None;
-        if held.is_some() {
+        if held {
             return self.take_back(key, Refusal::TimedOut, None);
         }
         if let Some(call) = lock.call.take() {
@@ -144,7 +145,7 @@ impl Daemon {
         let wrong = match within_ms {
             None => release,
             Some(0) => true,
-            Some(_) => !lock.blocking,
+            Some(_) => !lock.blocking || lock.on_ranges,
         };
         if wrong {
             return Err(vec![invalid()]);

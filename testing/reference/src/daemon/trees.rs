@@ -23,6 +23,9 @@ impl Daemon {
         let key = self.find(session, parent);
         let key = key.ok_or_else(|| vec![Refusal::NoSuchLock])?;
         let above = &self.locks[&key];
+        if above.on_ranges {
+            return Err(vec![invalid()]);
+        }
         let mut reasons = Vec::new();
         if above.held.is_none() {
             reasons.push(Refusal::ParentNotGranted);

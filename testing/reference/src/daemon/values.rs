@@ -26,7 +26,7 @@ impl Daemon {
             ValueUpdate::Swap { block, .. } => self.too_long(id.space, Some(block)),
             ValueUpdate::Add { .. } => no_room,
         };
-        if wrong {
+        if wrong || self.locks[&key].on_ranges {
             reasons.push(invalid());
         }
         if !reasons.is_empty() {
@@ -55,6 +55,9 @@ impl Daemon {
         let key = self.find(session, handle);
         let key = key.ok_or_else(|| vec![Refusal::NoSuchLock])?;
         let lock = self.lock(key);
+        if lock.on_ranges {
+            return Err(vec![invalid()]);
+        }
         if lock.held.is_none() {
             return Err(vec![Refusal::Busy]);
         }

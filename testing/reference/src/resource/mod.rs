@@ -3,6 +3,7 @@
 
 mod compat;
 mod order;
+pub(crate) mod ranges;
 mod rebuild;
 
 use mainstay_base::{LockMode, Token, Updated, Value, ValueBlock, ValueUpdate, ValueVersion};
