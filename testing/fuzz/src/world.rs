@@ -12,7 +12,7 @@ use mainstay_membership::{
     message::{Heard, Heartbeat, HeartbeatAck, Quiet, Wish},
 };
 use mainstay_node::{BootInfo, Effect, Input, Node, NodeConfig, Outbox, PersistSeq};
-use mainstay_wire::client::ToClient;
+use mainstay_wire::{client::ToClient, lock::Refusal};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The node under attack.
@@ -63,6 +63,9 @@ pub(crate) struct World {
     pub(crate) kept: Vec<Vec<u8>>,
     /// What the victim's clients heard.
     pub(crate) told: Vec<(SessionId, ToClient)>,
+    /// What became of connections on which its clients wanted to go on with a session: how many answers
+    /// were still to come, or why they were turned away.
+    pub(crate) continued: Vec<(SessionId, Result<u64, Refusal>)>,
     /// Why the victim stopped, if it did.
     pub(crate) stopped: Option<String>,
     /// The next frame of another true node to the victim goes through this.
@@ -136,6 +139,7 @@ impl World {
             flying: Vec::new(),
             kept: Vec::new(),
             told: Vec::new(),
+            continued: Vec::new(),
             stopped: None,
             tamper: None,
         };
@@ -265,6 +269,14 @@ impl World {
                     Effect::Carry { bytes } => {
                         written |= bytes.is_some();
                         host.left = bytes;
+                    }
+                    Effect::Reattached {
+                        connection,
+                        unanswered,
+                        ..
+                    } if id == VICTIM => self.continued.push((connection, Ok(unanswered))),
+                    Effect::TurnedAway { connection, why } if id == VICTIM => {
+                        self.continued.push((connection, Err(why)));
                     }
                     Effect::Client { .. }
                     | Effect::CloseSession { .. }

@@ -10,6 +10,8 @@ use mainstay_node::Input;
 use mainstay_reference::daemon::Daemon;
 use mainstay_wire::{
     client::{Ask, ToClient},
+    keep::SessionKey,
+    lock::Refusal,
     report::OwnerReport,
 };
 use script::{Action, SLOTS, first, last, read};
@@ -88,6 +90,11 @@ fn caller(slot: usize) -> Caller {
     }
 }
 
+/// What proves that a connection may go on with a session.
+fn key(session: SessionId) -> SessionKey {
+    SessionKey(u128::from(session.0).to_le_bytes())
+}
+
 /// Carries out actions on both; says where they differ, if they do.
 fn play(actions: &[Action]) -> Result<(), String> {
     let mut world = World::configured(0, false, |config| config.deadlock.enabled = false);
@@ -130,18 +137,28 @@ impl Play {
             Action::Connect(slot) => self.connect(slot),
             Action::Disconnect(slot) => {
                 let session = self.sessions[slot];
-                if self.reference.is_open(session) {
+                if self.reference.is_linked(session) {
                     self.world.input(VICTIM, Input::SessionClosed { session });
-                    self.reference.close(session);
+                    self.reference.disconnect(session);
                 }
                 self.compare()
             }
             Action::Ask(slot, ask) => self.ask(slot, ask),
+            Action::Keep(slot, grace_ms) => self.keep(slot, grace_ms),
+            Action::Continue { slot, back, how } => self.go_on(slot, back, how),
+            Action::Heard(slot, back) => {
+                let upto = self.counted(slot, back);
+                self.ask(slot, Ask::Heard { upto })
+            }
+            Action::Again(slot, ask) => match self.reference.is_kept(self.sessions[slot]) {
+                true => self.ask_as(slot, 1, ask),
+                false => Ok(()),
+            },
         }
     }
 
     fn connect(&mut self, slot: usize) -> Result<(), String> {
-        if self.reference.is_open(self.sessions[slot]) {
+        if self.reference.is_linked(self.sessions[slot]) {
             return Ok(());
         }
         self.last_session += 1;
@@ -167,13 +184,74 @@ impl Play {
         self.compare()
     }
 
-    fn ask(&mut self, slot: usize, ask: Ask) -> Result<(), String> {
+    /// So many messages of a kept session, or one more than there were.
+    fn counted(&self, slot: usize, back: u8) -> u64 {
+        let told = self.reference.told_count(self.sessions[slot]);
+        match back {
+            u8::MAX => told + 1,
+            back => told.saturating_sub(back.into()),
+        }
+    }
+
+    fn keep(&mut self, slot: usize, grace_ms: u32) -> Result<(), String> {
         let session = self.sessions[slot];
-        if !self.reference.knows(session, &ask) {
+        if !self.reference.is_linked(session) || self.reference.has_open_calls(session) {
             return Ok(());
         }
         self.last_request += 1;
-        let request = self.last_request;
+        let (request, key) = (self.last_request, key(session));
+        let keep = Input::Keep {
+            session,
+            request,
+            grace_ms,
+            key,
+        };
+        self.world.input(VICTIM, keep);
+        self.reference.keep(session, request, grace_ms, key);
+        self.compare()
+    }
+
+    /// A new connection wants to go on with the session that a client has, or had.
+    fn go_on(&mut self, slot: usize, back: u8, how: u8) -> Result<(), String> {
+        let session = self.sessions[slot];
+        let heard = self.counted(slot, back);
+        self.last_session += 1;
+        let connection = SessionId(self.last_session);
+        let key = key(match how % 16 {
+            0 => connection,
+            _ => session,
+        });
+        let uid = caller(if how % 16 == 1 { slot ^ 2 } else { slot }).uid;
+        let reattach = Input::Reattach {
+            connection,
+            session,
+            key,
+            heard,
+            uid,
+        };
+        self.world.input(VICTIM, reattach);
+        let unanswered = self.reference.reattach(session, key, heard, uid);
+        let continued = unanswered.ok_or(Refusal::NoSuchSession);
+        let theirs = std::mem::take(&mut self.world.continued);
+        match theirs == [(connection, continued.clone())] {
+            true => self.compare(),
+            false => Err(format!(
+                "{connection} came to {theirs:?}\ninstead of {continued:?}"
+            )),
+        }
+    }
+
+    fn ask(&mut self, slot: usize, ask: Ask) -> Result<(), String> {
+        self.last_request += 1;
+        self.ask_as(slot, self.last_request, ask)
+    }
+
+    fn ask_as(&mut self, slot: usize, request: u64, ask: Ask) -> Result<(), String> {
+        let session = self.sessions[slot];
+        let away = self.reference.is_open(session) && !self.reference.is_linked(session);
+        if away || !self.reference.knows(session, &ask) {
+            return Ok(());
+        }
         let asked = Input::Request {
             session,
             request,

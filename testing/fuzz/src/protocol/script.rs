@@ -18,8 +18,8 @@ pub(super) const SLOTS: usize = 4;
 const ACTIONS_MAX: usize = 400;
 
 /// What clients do most, as [`action`] has it: anything, or what seldom comes together by chance. First
-/// conversions, then locks that are left behind, then sets, then ranges.
-const HABITS: [&[u8]; 6] = [
+/// conversions, then locks that are left behind, then sets, then ranges, then sessions that are kept.
+const HABITS: [&[u8]; 7] = [
     &[],
     &[],
     &[0, 14, 15, 16, 17, 18, 19, 20, 27, 33, 56],
@@ -28,6 +28,10 @@ const HABITS: [&[u8]; 6] = [
     &[
         64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 0,
         14, 27, 28, 33, 40, 50, 51, 56, 59, 60,
+    ],
+    &[
+        0, 1, 2, 3, 14, 15, 27, 33, 36, 37, 40, 46, 51, 53, 56, 57, 59, 60, 60, 60, 64, 64, 65, 65,
+        65, 66, 66, 66, 66, 67, 67, 68, 69,
     ],
 ];
 
@@ -44,6 +48,20 @@ pub(super) enum Action {
     Disconnect(usize),
     /// A client asks, as the session that it has, or had.
     Ask(usize, Ask),
+    /// A client asks that its session be kept for so many milliseconds.
+    Keep(usize, u32),
+    /// A client goes on with its session on another connection.
+    Continue {
+        slot: usize,
+        /// How much of what it was told it has not heard; 255 for less than nothing.
+        back: u8,
+        /// Whether with a wrong key, or as a wrong user.
+        how: u8,
+    },
+    /// A client has heard all but so much, as above.
+    Heard(usize, u8),
+    /// A client asks something with a number that it has used before.
+    Again(usize, Ask),
 }
 
 /// The actions of an input.
@@ -157,12 +175,28 @@ fn action(feed: &mut Feed<'_>, slot: usize, how: u8) -> Action {
         61 => lockspace(feed),
         62 => other(feed),
         64 => range(feed),
+        65 => {
+            const TIMES: [u32; 8] = [500, 500, 700, 1500, 3000, 3000, 499, 60_001];
+            return Action::Keep(slot, TIMES[usize::from(feed.byte() % 8)]);
+        }
+        66 => {
+            let (back, how) = (back(feed), feed.byte());
+            return Action::Continue { slot, back, how };
+        }
+        67 => return Action::Heard(slot, back(feed)),
+        68 => Ask::Goodbye,
+        69 => return Action::Again(slot, lock(feed)),
         _ => match codec::decode::<FromClient>("call", MESSAGE_LEN_MAX, feed.block()) {
             Ok(call) => call.ask,
             Err(_) => Ask::Status,
         },
     };
     Action::Ask(slot, ask)
+}
+
+/// How far a client is behind with what it has heard.
+fn back(feed: &mut Feed<'_>) -> u8 {
+    [0, 0, 1, 2, 3, 5, 9, 255][usize::from(feed.byte() % 8)]
 }
 
 fn pass(feed: &mut Feed<'_>) -> u32 {

@@ -16,7 +16,8 @@
 //!   each other is modelled.
 //! * What is in reports (`Status`, `Locks`, `Why`, `Graph`, `Contention`, `Masters`, `Lockspaces`, `Orphans`):
 //!   only that each is answered once, in time and by its kind.
-//! * Sessions that outlive their connection, and owners, which matter to the search for deadlocks alone.
+//! * Owners, which matter to the search for deadlocks alone.
+//! * Of kept sessions: reports, too much that is unheard, and the next life.
 //! * Lockspaces that follow the rules of other systems (the model of one resource knows those).
 //! * Limits per user and of the stretches of a lock, orphans that expire, and patterns and processes of a purge.
 //! * What only a privileged client may do to the node (`Leave`, `Vouch`, `DumpRecorder`): only that others
@@ -27,6 +28,7 @@
 mod bulk;
 mod calls;
 mod ends;
+mod kept;
 mod lockspaces;
 mod orphans;
 mod ranges;
@@ -49,13 +51,13 @@ use mainstay_wire::{
     dlm::ResourceId,
     lock::{Flags, Refusal},
 };
-use said::{Queue, is_report_for};
+use said::{Queue, is_report, is_report_for};
 use sets::Set;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
-use time::{Kept, Promise};
+use time::{IDLE, Kept, Promise};
 
 /// How long a report may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -121,6 +123,8 @@ struct Lock {
 struct Client {
     caller: Caller,
     handles: BTreeMap<Handle, Key>,
+    /// If it outlives its connection.
+    kept: Option<kept::Kept>,
 }
 
 /// A node, as its clients see it.
@@ -131,6 +135,8 @@ pub struct Daemon {
     floor: Token,
     spaces: BTreeMap<LockspaceId, Space>,
     resources: BTreeMap<ResourceId, Resource>,
+    /// When to look whether resources can be forgotten: the next one, and those behind it.
+    idle: VecDeque<(Instant, ResourceId)>,
     locks: BTreeMap<Key, Lock>,
     last_key: Key,
     clients: BTreeMap<SessionId, Client>,
@@ -147,6 +153,8 @@ pub struct Daemon {
     releasing: Option<(Key, u64, Part, bool)>,
     /// The cancel that is being carried out.
     cancel: Option<u64>,
+    /// Sessions whose grace has just ended: what is still said to them reaches nobody.
+    over: Vec<SessionId>,
     /// Reports that are not answered yet.
     reports: Vec<(SessionId, u64, Ask, Instant)>,
     queue: Queue,
@@ -161,6 +169,7 @@ impl Daemon {
             floor,
             spaces: BTreeMap::new(),
             resources: BTreeMap::new(),
+            idle: VecDeque::new(),
             locks: BTreeMap::new(),
             last_key: 0,
             clients: BTreeMap::new(),
@@ -173,6 +182,7 @@ impl Daemon {
             depth: 0,
             releasing: None,
             cancel: None,
+            over: Vec::new(),
             reports: Vec::new(),
             queue: Queue::default(),
         }
@@ -188,11 +198,9 @@ impl Daemon {
                 wish.pattern.is_none() && wish.pid.is_none() && wish.node.is_none()
             }
             Ask::CreateLockspace { compat, .. } => *compat == Compat::Strict,
-            Ask::Hello { .. } | Ask::Events { .. } | Ask::Ping => false,
-            Ask::KeepSession { .. } | Ask::Reattach { .. } | Ask::Heard { .. } | Ask::Goodbye => {
-                false
-            }
-            Ask::SetOwner { .. } => false,
+            Ask::Hello { .. } | Ask::KeepSession { .. } | Ask::SetOwner { .. } => false,
+            Ask::Events { .. } | Ask::Ping => self.is_kept(session),
+            ask if is_report(ask) => !self.is_kept(session),
             _ => true,
         }
     }
@@ -227,6 +235,9 @@ impl Daemon {
             return;
         }
         assert!(self.knows(session, &ask), "{ask:?} is not modelled");
+        if !self.arrives(session, request) {
+            return;
+        }
         match ask {
             Ask::OpenLockspace { name, value_len } => {
                 let opened = self.open_lockspace(session, name, value_len);
@@ -279,6 +290,12 @@ impl Daemon {
             Ask::Adopt { .. } => self.adopt(session, request, ask),
             Ask::PurgeOrphans { wish } => self.purge(session, request, &wish),
             Ask::Range { .. } => self.ask_range(session, request, ask),
+            Ask::Heard { upto } => self.heard(session, request, upto),
+            Ask::Goodbye => self.close(session),
+            Ask::Ping => self.say(session, Said::done(request, Answer::Pong)),
+            Ask::Events { .. } | Ask::Reattach { .. } => {
+                self.answer(session, request, Err(vec![invalid()]));
+            }
             Ask::Leave | Ask::Rest { .. } | Ask::Vouch { .. } | Ask::DumpRecorder => {
                 let why = Refusal::Denied(String::new());
                 self.answer(session, request, Err(vec![why]));
@@ -315,7 +332,10 @@ impl Daemon {
                 };
             }
         }
-        self.queue.take(session, told)
+        match self.over.contains(&session) {
+            true => Ok(()),
+            false => self.queue.take(session, told),
+        }
     }
 
     /// Nothing more is being said at this moment.
@@ -323,6 +343,7 @@ impl Daemon {
     /// # Errors
     /// If somebody should have been told something that he was not.
     pub fn silence(&mut self) -> Result<(), String> {
+        self.over.clear();
         self.queue.is_told()?;
         let late = self.reports.iter().find(|(.., until)| *until < self.now);
         match late {
@@ -334,7 +355,7 @@ impl Daemon {
     }
 
     fn say(&mut self, session: SessionId, said: Said) {
-        if self.is_open(session) {
+        if self.is_open(session) && self.counts(session, &said) {
             self.queue.push(session, said);
         }
     }
@@ -419,7 +440,10 @@ impl Daemon {
             return;
         }
         if let Some(resource) = self.resources.get_mut(id) {
-            resource.idle = resource.engine.is_empty().then_some(now);
+            resource.idle = Some(now);
+            if self.idle.iter().all(|(_, other)| other != id) {
+                self.idle.push_back((now + IDLE, id.clone()));
+            }
         }
     }
 

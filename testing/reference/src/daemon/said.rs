@@ -37,6 +37,11 @@ impl Said {
         Said::Told(ToClient::Done { request, result })
     }
 
+    /// Whether it ends a call.
+    pub(crate) fn is_answer(&self) -> bool {
+        !matches!(self, Said::Told(told) if !matches!(told, ToClient::Done { .. }))
+    }
+
     /// Whether a message says that.
     #[must_use]
     pub fn admits(&self, told: &ToClient) -> bool {
@@ -87,6 +92,21 @@ fn alike(a: &Refusal, b: &Refusal) -> bool {
         ) => discriminant(a) == discriminant(b),
         (a, b) => a == b,
     }
+}
+
+/// Whether a call only asks for a report.
+pub(crate) fn is_report(ask: &Ask) -> bool {
+    matches!(
+        ask,
+        Ask::Status
+            | Ask::Locks { .. }
+            | Ask::Why { .. }
+            | Ask::Graph { .. }
+            | Ask::Contention { .. }
+            | Ask::Masters
+            | Ask::Lockspaces { .. }
+            | Ask::Orphans { .. }
+    )
 }
 
 /// Whether an answer is of the kind that a report is asked for with.

@@ -11,7 +11,7 @@ use mainstay_wire::{
 use std::time::Duration;
 
 /// How long a resource without locks is remembered.
-const IDLE: Duration = Duration::from_secs(10);
+pub(super) const IDLE: Duration = Duration::from_secs(10);
 
 /// What an owner has promised for a lock.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +65,12 @@ impl Daemon {
             until.filter(|_| lock.kept.notice.is_some())
         });
         let promises = locks.filter_map(|lock| Some(lock.promise?.notice?.1));
-        let idle = self.resources.values().filter_map(|r| Some(r.idle? + IDLE));
+        let idle = self.idle.front().map(|(at, _)| *at);
         let sets = self.sets.values().filter_map(|set| set.deadline);
+        let graces = self.clients.values();
+        let graces = graces.filter_map(|client| client.kept.as_ref()?.ends());
         let all = calls.chain(kept).chain(promises).chain(idle).chain(sets);
+        let all = all.chain(graces);
         all.min()
     }
 
@@ -93,17 +96,28 @@ impl Daemon {
         while let Some(key) = self.due_lock(|lock| Some(lock.promise?.notice?.1)) {
             self.promise_due(key);
         }
-        let now = self.now;
-        let forgotten = self.resources.values();
-        let forgotten = forgotten.filter(|r| r.idle.is_some_and(|idle| idle + IDLE <= now));
-        let floor = forgotten.map(|r| r.engine.last_token).max();
-        self.floor = floor
-            .into_iter()
-            .fold(self.floor, mainstay_base::Token::max);
-        self.resources
-            .retain(|_, r| r.idle.is_none_or(|idle| idle + IDLE > now));
+        self.forget_idle();
         self.pursue_sets();
         self.sets_due();
+        self.end_kept();
+    }
+
+    /// Forgets resources that nobody has had a lock on for long enough. One that was used again since it
+    /// was to be looked at is looked at behind those that stand there by then.
+    fn forget_idle(&mut self) {
+        let now = self.now;
+        while let Some((_, id)) = self.idle.pop_front_if(|(at, _)| *at <= now) {
+            let since = self.resources.get(&id).and_then(|resource| resource.idle);
+            match since.map(|since| since + IDLE) {
+                None => {}
+                Some(at) if at > now => self.idle.push_back((at, id)),
+                Some(_) => {
+                    if let Some(gone) = self.resources.remove(&id) {
+                        self.floor = self.floor.max(gone.engine.last_token);
+                    }
+                }
+            }
+        }
     }
 
     fn time_out(&mut self, key: Key) {
