@@ -7,16 +7,28 @@ use mainstay_wire::dlm::ResourceId;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Place(u32);
 
+impl Place {
+    /// The block, and where in it.
+    fn parts(self) -> (usize, usize) {
+        let place = self.0 as usize;
+        (place / BLOCK, place % BLOCK)
+    }
+}
+
 /// What stands under a name.
 pub(crate) trait Named {
     fn id(&self) -> &ResourceId;
 }
 
+/// Places are made so many at a time: what grows is never moved.
+const BLOCK: usize = 1024;
+
 /// A table that keeps each name only once.
 #[derive(Debug)]
 pub(crate) struct Names<T> {
     by_id: FixedIndex<Place>,
-    places: Vec<Option<T>>,
+    /// All but the last are full.
+    blocks: Vec<Vec<Option<T>>>,
     free: Vec<Place>,
 }
 
@@ -24,7 +36,7 @@ impl<T> Default for Names<T> {
     fn default() -> Names<T> {
         Names {
             by_id: FixedIndex::default(),
-            places: Vec::new(),
+            blocks: Vec::new(),
             free: Vec::new(),
         }
     }
@@ -37,30 +49,60 @@ impl<T: Named> Names<T> {
     }
 
     pub(crate) fn at(&self, place: Place) -> Option<&T> {
-        self.places.get(place.0 as usize)?.as_ref()
+        let (block, at) = place.parts();
+        self.blocks.get(block)?.get(at)?.as_ref()
     }
 
     pub(crate) fn at_mut(&mut self, place: Place) -> Option<&mut T> {
-        self.places.get_mut(place.0 as usize)?.as_mut()
+        self.slot(place)?.as_mut()
+    }
+
+    fn slot(&mut self, place: Place) -> Option<&mut Option<T>> {
+        let (block, at) = place.parts();
+        self.blocks.get_mut(block)?.get_mut(at)
+    }
+
+    /// How many places there are, used or not.
+    fn all(&self) -> usize {
+        let last = self.blocks.last().map_or(0, Vec::len);
+        self.blocks.len().saturating_sub(1) * BLOCK + last
+    }
+
+    /// A place after all others.
+    fn new_place(&mut self) -> Place {
+        let place = u32::try_from(self.all()).expect("fewer than 2^32 names");
+        match self.blocks.last_mut() {
+            Some(block) if block.len() < BLOCK => block.push(None),
+            Some(_) => {
+                let mut block = Vec::with_capacity(BLOCK);
+                block.push(None);
+                self.blocks.push(block);
+            }
+            // Most tables are small.
+            None => self.blocks.push(vec![None]),
+        }
+        Place(place)
     }
 
     /// Adds a thing whose name is not in the table yet.
     pub(crate) fn add(&mut self, thing: T) -> Place {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            Place(u32::try_from(self.places.len() - 1).expect("fewer than 2^32 names"))
-        });
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => self.new_place(),
+        };
         let id_at = |place: &Place| {
-            let thing = self.places[place.0 as usize].as_ref();
+            let (block, at) = place.parts();
+            let thing = self.blocks[block][at].as_ref();
             thing.expect("only what is in use is found").id()
         };
         self.by_id.insert(thing.id(), place, id_at);
-        self.places[place.0 as usize] = Some(thing);
+        let (block, at) = place.parts();
+        self.blocks[block][at] = Some(thing);
         place
     }
 
     pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
-        let thing = self.places.get_mut(place.0 as usize)?.take()?;
+        let thing = self.slot(place)?.take()?;
         self.by_id.remove(thing.id(), |other| *other == place);
         self.free.push(place);
         Some(thing)
@@ -70,22 +112,23 @@ impl<T: Named> Names<T> {
     pub(crate) fn places(&self) -> Places {
         Places {
             next: 0,
-            end: u32::try_from(self.places.len()).expect("fewer than 2^32 names"),
+            end: u32::try_from(self.all()).expect("fewer than 2^32 names"),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.all() - self.free.len()
     }
 
     /// Things evenly from all over the table: all there are, or at least `least` of its places.
     pub(crate) fn sample(&self, least: usize) -> impl Iterator<Item = &T> {
-        let step = (self.places.len() / least.max(1)).max(1);
-        self.places.iter().step_by(step).flatten()
+        let step = (self.all() / least.max(1)).max(1);
+        let places = (0..self.all()).step_by(step);
+        places.filter_map(|place| self.at(Place(u32::try_from(place).ok()?)))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.places.iter().flatten()
+        self.blocks.iter().flatten().flatten()
     }
 }
 
@@ -143,6 +186,22 @@ mod tests {
         assert_eq!(names.at(again), Some(&id(200)));
         assert_eq!(names.places().count(), 100);
         assert_eq!(names.iter().count(), 51);
+    }
+
+    /// Protects large tables: names are found, counted and passed over beyond the first block.
+    #[test]
+    fn names_are_found_in_every_block() {
+        let mut names = Names::default();
+        let many = 3 * BLOCK as u32 + 7;
+        let places: Vec<Place> = (0..many).map(|n| names.add(id(n))).collect();
+        assert!(places.iter().copied().eq(names.places()));
+        for n in 0..many {
+            assert_eq!(names.place(&id(n)), Some(places[n as usize]));
+        }
+        assert_eq!(names.len(), many as usize);
+        assert_eq!(names.iter().count(), many as usize);
+        let seen = names.sample(64).count();
+        assert!((64..200).contains(&seen), "{seen} of {many}");
     }
 
     /// Protects slices: an empty table has no places, and they end.

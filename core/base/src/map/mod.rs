@@ -1,25 +1,27 @@
 //! Hash tables whose order can never show.
 
+mod wide;
+
 use core::{
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
 };
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use wide::Wide;
 
 const SEED: u64 = 0x6d61_696e_7374_6179;
 
 /// A hash table with a fixed hasher that cannot be iterated in hash order: what passes over all
-/// entries does so in the order of the keys.
-pub struct FixedMap<K, V>(HashMap<K, V, FixedState>);
+/// entries does so in the order of the keys. It grows in small steps.
+pub struct FixedMap<K, V>(Wide<(K, V)>);
 
 /// A set of the same kind as [`FixedMap`].
 pub type FixedSet<K> = FixedMap<K, ()>;
 
 impl<K, V> Default for FixedMap<K, V> {
     fn default() -> Self {
-        FixedMap(HashMap::with_hasher(FixedState::with_seed(SEED)))
+        FixedMap(Wide::default())
     }
 }
 
@@ -33,12 +35,14 @@ impl<K: Eq + Hash, V> FixedMap<K, V> {
     /// The value of a key.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.0.get(key)
+        let entry = self.0.find(hash(key), |(known, _)| known == key);
+        entry.map(|(_, value)| value)
     }
 
     /// The value of a key, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.0.get_mut(key)
+        let entry = self.0.find_mut(hash(key), |(known, _)| known == key);
+        entry.map(|(_, value)| value)
     }
 
     /// The stored key that equals a borrowed one, such as the `Arc<str>` of a `str`.
@@ -47,28 +51,43 @@ impl<K: Eq + Hash, V> FixedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.0.get_key_value(key).map(|(key, _)| key)
+        let entry = self.0.find(hash(key), |(known, _)| known.borrow() == key);
+        entry.map(|(key, _)| key)
     }
 
     /// Whether a key is present.
     #[must_use]
     pub fn contains(&self, key: &K) -> bool {
-        self.0.contains_key(key)
+        self.get(key).is_some()
     }
 
     /// Sets the value of a key and returns the one it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        self.0.insert(key, value)
+        match self.get_mut(&key) {
+            Some(known) => Some(core::mem::replace(known, value)),
+            None => {
+                let hash_of = |entry: &(K, V)| hash(&entry.0);
+                self.0.insert(hash(&key), (key, value), hash_of);
+                None
+            }
+        }
     }
 
     /// Takes a key out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        self.0.remove(key)
+        let entry = self.0.remove(hash(key), |(known, _)| known == key);
+        entry.map(|(_, value)| value)
     }
 
     /// The value of a key, made by `default` if it was absent.
     pub fn get_or_insert_with(&mut self, key: K, default: impl FnOnce() -> V) -> &mut V {
-        self.0.entry(key).or_insert_with(default)
+        let at = hash(&key);
+        if self.0.find(at, |(known, _)| *known == key).is_none() {
+            let hash_of = |entry: &(K, V)| hash(&entry.0);
+            return &mut self.0.insert(at, (key, default()), hash_of).1;
+        }
+        let entry = self.0.find_mut(at, |(known, _)| *known == key);
+        &mut entry.expect("found above").1
     }
 
     /// How many keys there are.
@@ -80,7 +99,7 @@ impl<K: Eq + Hash, V> FixedMap<K, V> {
     /// Whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// Removes all keys.
@@ -93,7 +112,7 @@ impl<K, V: Ord> FixedMap<K, V> {
     /// All values, in their order.
     #[must_use]
     pub fn into_sorted_values(self) -> Vec<V> {
-        let mut values: Vec<V> = self.0.into_values().collect();
+        let mut values: Vec<V> = self.0.into_entries().map(|(_, value)| value).collect();
         values.sort_unstable();
         values
     }
@@ -122,7 +141,7 @@ impl<K: Eq + Hash + Ord + Clone, V> FixedMap<K, V> {
     /// All entries, in the order of their keys.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&K, &V)> {
-        let mut entries: Vec<(&K, &V)> = self.0.iter().collect();
+        let mut entries: Vec<(&K, &V)> = self.0.iter().map(|(k, v)| (k, v)).collect();
         entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
         entries
     }
@@ -135,13 +154,13 @@ impl<K: Eq + Hash + Ord + Clone + fmt::Debug, V: fmt::Debug> fmt::Debug for Fixe
 }
 
 /// A table of places whose keys stand at those places, so that a key is stored once. It cannot be
-/// passed over at all.
+/// passed over at all, and grows in small steps.
 #[derive(Clone)]
-pub struct FixedIndex<P>(HashTable<P>);
+pub struct FixedIndex<P>(Wide<P>);
 
 impl<P> Default for FixedIndex<P> {
     fn default() -> Self {
-        FixedIndex(HashTable::new())
+        FixedIndex(Wide::default())
     }
 }
 
@@ -158,15 +177,12 @@ impl<P: Copy> FixedIndex<P> {
         place: P,
         key_at: impl Fn(&P) -> &'k K,
     ) {
-        self.0
-            .insert_unique(hash(key), place, |place| hash(key_at(place)));
+        self.0.insert(hash(key), place, |place| hash(key_at(place)));
     }
 
     /// Takes the place of a key out.
     pub fn remove<K: Hash + ?Sized>(&mut self, key: &K, stands_at: impl FnMut(&P) -> bool) {
-        if let Ok(entry) = self.0.find_entry(hash(key), stands_at) {
-            entry.remove();
-        }
+        self.0.remove(hash(key), stands_at);
     }
 }
 
