@@ -32,6 +32,8 @@ pub enum Mutant {
     RegisteredTooEarly,
     /// Locks of a dead incarnation stay where they were.
     PurgeForgotten,
+    /// What a vanished incarnation held is not looked for before its proof, and not after it.
+    HeldByVanishedUnnoticed,
     /// Log messages leave before the records they depend on are durable.
     SendBeforeDurable,
     /// A channel delivers what is repeated.
@@ -138,7 +140,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 64] = [
+    pub const ALL: [Mutant; 65] = [
         Mutant::GrantIgnoresConverting,
         Mutant::ProofWithoutWaiting,
         Mutant::LeaseCheckedAfterGrant,
@@ -152,6 +154,7 @@ impl Mutant {
         Mutant::DirectoryTooSure,
         Mutant::RegisteredTooEarly,
         Mutant::PurgeForgotten,
+        Mutant::HeldByVanishedUnnoticed,
         Mutant::SendBeforeDurable,
         Mutant::RepeatsDelivered,
         Mutant::DeadlockUnconfirmed,

@@ -120,7 +120,7 @@ impl Dlm {
             self.submit_all(now, place);
         } else if matches!(entry.state, State::At(_)) {
             let resource = entry.id.clone();
-            entry.state = State::LookingUp;
+            self.resources.set_state(place, State::LookingUp);
             self.look_up(now, &resource);
         }
     }

@@ -8,6 +8,7 @@
 use crate::{
     Dlm, Life, Out,
     directory::{Entry, NAMES_PER_MESSAGE},
+    held_by::HeldBy,
     names::{Place, Places},
     recovery::Departure,
     table::State,
@@ -29,6 +30,8 @@ pub(crate) struct CatchUp {
     /// The members before.
     before: Vec<NodeId>,
     gone: Vec<NodeId>,
+    /// What those that are gone have here.
+    held: HeldBy,
 }
 
 /// Names to be registered with nodes. They are sent before anything else happens, since a name may
@@ -43,7 +46,8 @@ impl Dlm {
             resources: self.resources.places(),
             elsewhere: self.resources.elsewhere_places(),
             before,
-            gone: gone.into_iter().map(|life| life.0).collect(),
+            gone: gone.iter().map(|life| life.0).collect(),
+            held: gone.into_iter().map(|life| (life, Vec::new())).collect(),
         });
         self.catch_up(now, self.works.slice);
     }
@@ -62,7 +66,9 @@ impl Dlm {
         let mut ended = false;
         while left > 0 {
             let cost = if let Some(place) = work.resources.next() {
-                self.catch_up_resource(now, &work, place, &mut registers)
+                let cost = self.catch_up_resource(now, &work, place, &mut registers);
+                self.note_held(place, &mut work.held);
+                cost
             } else if let Some(place) = work.elsewhere.next() {
                 if let Some(Entry::Lost(life)) = self.resources.catch_up_entry(place)
                     && is_rebuilt(&self.departed, life.life())
@@ -83,6 +89,7 @@ impl Dlm {
             }
         }
         if ended {
+            self.keep_held(work.held);
             self.end_catch_up(now);
         } else {
             self.works.catching_up = Some(work);
@@ -107,8 +114,9 @@ impl Dlm {
         if let Some(Entry::Lost(life)) = entry.directory
             && is_rebuilt(&self.departed, life.life())
         {
-            entry.directory = None;
+            self.resources.set_directory(place, None);
         }
+        let entry = self.resources.get(place);
         let forgetting = match &entry.state {
             State::At(_) | State::Moving(_) | State::Lost(_) => return 1,
             State::LookingUp => {
@@ -132,7 +140,8 @@ impl Dlm {
             // are below those of the new epoch.
             self.unmaster(now, place);
         } else if directory == Some(self.me) {
-            entry.directory = Some(Entry::At(self.me));
+            self.resources
+                .set_directory(place, Some(Entry::At(self.me)));
             self.answer_askers(now, &resource);
         } else if let Some(node) = directory {
             let names = registers.entry((node, resource.space)).or_default();
@@ -195,10 +204,15 @@ impl Dlm {
 
     /// What this node knows as the directory of a name.
     pub(crate) fn entry(&mut self, resource: &ResourceId) -> Option<Entry> {
-        match self.resources.entry(resource)? {
-            // What nobody restated is free.
-            Entry::Lost(life) if is_rebuilt(&self.departed, life.life()) => None,
-            entry => Some(entry),
+        let entry = self.resources.entry(resource)?;
+        Some(entry).filter(|entry| self.is_taken(*entry))
+    }
+
+    /// Whether a name with such an entry has a master, or will: what nobody restated is free.
+    pub(crate) fn is_taken(&self, entry: Entry) -> bool {
+        match entry {
+            Entry::At(_) => true,
+            Entry::Lost(life) => !is_rebuilt(&self.departed, life.life()),
         }
     }
 }

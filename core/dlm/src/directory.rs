@@ -6,7 +6,7 @@
 //! vanished incarnation whose resources are not rebuilt yet this node was the name's directory
 //! while that incarnation was still a member, and had registered: then it would know.
 
-use crate::{Dlm, life::PackedLife, table::State};
+use crate::{Dlm, life::PackedLife, names::Place, table::State};
 use mainstay_base::{Epoch, Instant, LockspaceId, Mutant, NodeId, ResourceName, Token};
 use mainstay_membership::directory_node;
 use mainstay_wire::dlm::{Body, ResourceId};
@@ -197,7 +197,7 @@ impl Dlm {
         if let Some(place) = self.resources.place(resource)
             && matches!(self.resources.get(place).state, State::Mine(_))
         {
-            self.register_one(resource);
+            self.register_one(place, resource);
         }
     }
 
@@ -291,11 +291,12 @@ impl Dlm {
         self.send(from, Body::Forgotten { resource });
     }
 
-    /// Enters own mastership with the resource's directory.
-    pub(crate) fn register_one(&mut self, resource: &ResourceId) {
+    /// Enters own mastership of the resource at a place with its directory.
+    pub(crate) fn register_one(&mut self, place: Place, resource: &ResourceId) {
         match self.directory_of(resource) {
             Some(directory) if directory == self.me => {
-                self.resources.set_entry(resource, Entry::At(self.me));
+                self.resources
+                    .set_directory(place, Some(Entry::At(self.me)));
             }
             Some(directory) => {
                 let names = vec![resource.name.clone()];

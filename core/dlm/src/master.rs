@@ -86,11 +86,13 @@ impl Dlm {
             State::Lost(_) if entry.locks.is_empty() => {}
             _ => return,
         }
-        entry.state = State::Mine(Box::new(Master {
+        let master = Master {
             engine: Engine::new(floor, rules),
             rebuilding: None,
             heat: Heat::default(),
-        }));
+        };
+        self.resources
+            .set_state(place, State::Mine(Box::new(master)));
         self.note_master(now, place, true);
         self.install_survivors(now, place);
         self.mastered(now, place);
@@ -432,7 +434,7 @@ impl Dlm {
             self.note_master(now, place, false);
             self.resources.remove(place);
         } else {
-            self.resources.get_mut(place).state = State::Forgetting;
+            self.resources.set_state(place, State::Forgetting);
             self.send(directory, Body::Forget { resource, last });
         }
     }
@@ -451,10 +453,9 @@ impl Dlm {
     /// Gives up a resource without locks: calls that came meanwhile go back to their owners, and
     /// own ones look for the new master.
     pub(crate) fn unmaster(&mut self, now: Instant, place: Place) {
-        let entry = self.resources.get_mut(place);
+        let entry = self.resources.set_state(place, State::LookingUp);
         let resource = entry.id.clone();
         let held = std::mem::take(&mut entry.held);
-        entry.state = State::LookingUp;
         let wanted = !entry.locks.is_empty();
         self.note_master(now, place, false);
         self.bounce(&resource, held);

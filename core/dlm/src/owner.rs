@@ -180,7 +180,7 @@ impl Dlm {
             }
         }
         let (place, new) = self.resources.place_or_new(&resource);
-        self.resources.get_mut(place).add_lock(lock);
+        self.resources.add_lock(place, lock);
         if let Some(handles) = self.sessions.get_mut(&session) {
             handles.insert(call.handle, lock);
         }
@@ -780,7 +780,7 @@ impl Dlm {
         {
             handles.remove(&owned.handle);
         }
-        self.resources.get_mut(owned.place).remove_lock(lock);
+        self.resources.remove_lock(owned.place, lock);
         self.look_elsewhere(now, owned.place);
         self.note_idle(now, owned.place);
         self.leave_tree(now, lock);

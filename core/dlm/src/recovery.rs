@@ -46,6 +46,9 @@ pub(crate) struct Departure {
     pub(crate) members: Option<Vec<NodeId>>,
     /// What it mastered, as far as this node has an interest in it.
     pub(crate) lost: Vec<Place>,
+    /// Where it has something on resources mastered here, if they have been looked through for it and
+    /// its proof has not come.
+    pub(crate) held: Option<Vec<Place>>,
     /// What is under way since its proof.
     pub(crate) rebuild: Option<Rebuild>,
 }
@@ -141,6 +144,7 @@ impl Dlm {
                     Departure {
                         members: None,
                         lost: Vec::new(),
+                        held: None,
                         rebuild: None,
                     },
                 );
@@ -161,6 +165,7 @@ impl Dlm {
                 Departure {
                     members,
                     lost: Vec::new(),
+                    held: None,
                     rebuild: None,
                 },
             );
@@ -244,6 +249,7 @@ impl Dlm {
         let departure = self.departed.entry(dead).or_insert(Departure {
             members: None,
             lost: Vec::new(),
+            held: None,
             rebuild: None,
         });
         if let Some(rebuild) = departure.rebuild.as_mut() {
@@ -282,7 +288,8 @@ impl Dlm {
             self.directory_retry(now);
             return self.work(now);
         }
-        self.begin_work(now, Work::purge(dead, self.resources.places()));
+        let purge = self.purge_of(dead);
+        self.begin_work(now, purge);
         // It will not restate anything to other rebuilds any more.
         let others: Vec<Life> = self.departed.keys().copied().collect();
         for other in others {
@@ -314,7 +321,14 @@ impl Dlm {
     /// The locks of a life whose owners died while writing, as it said in calls that were to wait:
     /// for the end of a rebuild, or until this node may act.
     fn unheard_doubts(&self, dead: Life) -> BTreeSet<LockId> {
-        let held = self.resources.iter().flat_map(|resource| &resource.held);
+        let noted = self.departed.get(&dead).and_then(|d| d.held.clone());
+        let everywhere = noted.is_none().then(|| self.resources.places());
+        let places = noted
+            .into_iter()
+            .flatten()
+            .chain(everywhere.into_iter().flatten());
+        let resources = places.filter_map(|place| self.resources.look(place));
+        let held = resources.flat_map(|resource| &resource.held);
         self.deferred
             .said()
             .chain(held.map(|(from, body)| (from, body)))
@@ -452,7 +466,7 @@ impl Dlm {
         let former = self.ceding.former_of(restated.iter().map(|lock| lock.lock));
         if rebuilder == self.me {
             let me = self.my_life();
-            self.resources.get_mut(place).state = State::LookingUp;
+            self.resources.set_state(place, State::LookingUp);
             let any = !ranged.is_empty();
             self.restate_ranges(now, me.0, dead, &resource, ranged);
             if !restated.is_empty() {
@@ -477,8 +491,7 @@ impl Dlm {
                 self.resources.remove(place);
                 return;
             }
-            let entry = self.resources.get_mut(place);
-            entry.state = State::At(rebuilder);
+            let entry = self.resources.set_state(place, State::At(rebuilder));
             entry.turned_away = false;
             self.restate_ranges(now, rebuilder, dead, &resource, ranged);
             for locks in in_messages(restated) {
@@ -521,9 +534,8 @@ impl Dlm {
     /// Looks for the master of a resource again: the one that was named for it is gone, and has
     /// answered nothing.
     fn ask_anew(&mut self, now: Instant, place: Place) {
-        let entry = self.resources.get_mut(place);
+        let entry = self.resources.set_state(place, State::LookingUp);
         let resource = entry.id.clone();
-        entry.state = State::LookingUp;
         entry.turned_away = false;
         for lock in entry.locks.clone() {
             let Some(owned) = self.locks.get_mut(&lock) else {
@@ -604,7 +616,9 @@ impl Dlm {
             false => Token::floor(self.view.epoch),
             true => Token::NONE,
         };
-        let known = self.entry(resource);
+        let (place, _) = self.resources.place_or_new(resource);
+        let known = self.resources.get(place).directory;
+        let known = known.filter(|entry| self.is_taken(*entry));
         let rebuild = self
             .departed
             .get_mut(&dead)
@@ -625,9 +639,8 @@ impl Dlm {
             )));
             return None;
         }
-        let (place, _) = self.resources.place_or_new(resource);
         let mut mastered = false;
-        let entry = self.resources.get_mut(place);
+        let entry = self.resources.get(place);
         if !matches!(entry.state, State::Mine(_)) {
             let locks = &self.locks;
             let held = |lock| locks.get(lock).is_some_and(Owned::shows_master);
@@ -638,17 +651,17 @@ impl Dlm {
                 )));
                 return None;
             }
-            let engine = Engine::new(floor, rules);
-            entry.state = State::Mine(Box::new(Master {
-                engine,
+            let master = Master {
+                engine: Engine::new(floor, rules),
                 rebuilding: Some(PackedLife::of(dead)),
                 heat: Heat::default(),
-            }));
-            entry.idle_since = NOT_IDLE;
+            };
+            let state = State::Mine(Box::new(master));
+            self.resources.set_state(place, state).idle_since = NOT_IDLE;
             rebuild.places.push(place);
             mastered = true;
         }
-        let master = entry.master()?;
+        let master = self.resources.get_mut(place).master()?;
         if master.rebuilding.map(PackedLife::life) != Some(dead) {
             self.out.push(Out::Fatal(format!(
                 "node {} restates locks on {}, which is mastered here already",

@@ -1,6 +1,6 @@
 //! What the lock manager tells of itself.
 
-use crate::{Dlm, catch_up::is_rebuilt, directory::Entry, master::Key, table::State};
+use crate::{Dlm, catch_up::is_rebuilt, master::Key, table::State};
 use mainstay_base::{Incarnation, Instant, LockId, LockspaceId, NodeId, SessionId, Token};
 use mainstay_lock::LockView;
 use mainstay_wire::dlm::{MasteredLock, ResourceId};
@@ -59,21 +59,19 @@ impl Dlm {
     /// Counts of the lockspaces of which anything is known here.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<LockspaceId, SpaceCounts> {
-        let mut counts = BTreeMap::<LockspaceId, SpaceCounts>::new();
-        for resource in self.resources.iter() {
-            let space = counts.entry(resource.id.space).or_default();
-            space.resources += 1;
-            space.locks += resource.locks.len() as u64;
-            space.mastered += u64::from(matches!(resource.state, State::Mine(_)));
-        }
-        for (space, entry) in self.resources.entries() {
-            let known = match entry {
-                Entry::At(_) => true,
-                Entry::Lost(life) => !is_rebuilt(&self.departed, life.life()),
+        let counts = self.resources.counts().map(|(space, counts)| {
+            // What nobody restated is free.
+            let lost = counts.lost.iter();
+            let lost = lost.filter(|(life, _)| !is_rebuilt(&self.departed, life.life()));
+            let counts = SpaceCounts {
+                mastered: counts.mastered,
+                resources: counts.resources,
+                locks: counts.locks,
+                directory: counts.entries + lost.map(|(_, lost)| lost).sum::<u64>(),
             };
-            counts.entry(space).or_default().directory += u64::from(known);
-        }
-        counts
+            (space, counts)
+        });
+        counts.collect()
     }
 
     /// Checks what must always hold on this node alone; for tests and the simulator.
@@ -83,6 +81,8 @@ impl Dlm {
     pub fn check(&self) {
         self.check_quotas();
         self.check_trees();
+        self.resources.check_counts();
+        self.check_held();
         for resource in self.resources.iter() {
             if let State::Mine(master) = &resource.state
                 && master.rebuilding.is_none()

@@ -424,7 +424,7 @@ impl Dlm {
         let number = lock.lock;
         self.quotas.locks_come(session, 1);
         let (place, new) = self.resources.place_or_new(&lock.resource);
-        self.resources.get_mut(place).add_lock(number);
+        self.resources.add_lock(place, number);
         if let Some(handles) = self.sessions.get_mut(&session) {
             handles.insert(lock.handle, number);
         }
@@ -470,7 +470,9 @@ impl Dlm {
         }
         if self.is_member(master) && master.0 != self.me {
             match new {
-                true => self.resources.get_mut(place).state = State::At(master.0),
+                true => {
+                    self.resources.set_state(place, State::At(master.0));
+                }
                 false => self.change_master(now, place, master.0),
             }
         } else if let Some(departure) = self.departed.get_mut(&master)
@@ -478,7 +480,7 @@ impl Dlm {
         {
             departure.lost.push(place);
             let dead = crate::PackedLife::of(master);
-            self.resources.get_mut(place).state = State::Lost(dead);
+            self.resources.set_state(place, State::Lost(dead));
         } else {
             self.out.push(unknown_master(lock));
         }

@@ -41,7 +41,7 @@ pub(crate) struct Surviving {
     /// Keys that went while something was being rebuilt: their owners may have restated them before.
     ghosts: BTreeSet<Key>,
     /// Released by the log, and to be released here as soon as this node may decide.
-    releases: Vec<(ResourceId, Key)>,
+    pub(crate) releases: Vec<(ResourceId, Key)>,
     /// Own locks of which the log has yet to say that they survive.
     recording: BTreeSet<LockId>,
     /// What they are in the way of meanwhile.
@@ -593,7 +593,7 @@ impl Dlm {
         let lock = survivor.key.lock;
         let id = resource_of(survivor);
         let (place, new) = self.resources.place_or_new(&id);
-        self.resources.get_mut(place).add_lock(lock);
+        self.resources.add_lock(place, lock);
         let held = (survivor.mode, survivor.token);
         let owned = Owned::adopted(session, handle, place, held, now);
         self.locks.insert(lock, owned);

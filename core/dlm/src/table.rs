@@ -5,6 +5,7 @@ use crate::{
     life::{Life, PackedLife},
     master::{Key, Master},
     names::{Named, Names, Place, Places},
+    tally::{Counts, Tally},
 };
 use mainstay_base::{
     Instant, LockId, LockMode, LockspaceId, Mutant, NodeId, SessionId, Token, Value, ValueBlock,
@@ -43,13 +44,14 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Resource {
     pub(crate) id: ResourceId,
+    /// Changed by [`ResourceTable::set_state`] alone.
     pub(crate) state: State,
     /// Locks of own clients, in the order in which they were asked for, which is that of their
-    /// numbers.
+    /// numbers. Changed by [`ResourceTable::add_lock`] and [`ResourceTable::remove_lock`] alone.
     pub(crate) locks: ThinVec<LockId>,
     /// Calls of others that arrived before it was known who masters.
     pub(crate) held: ThinVec<(Life, Body)>,
-    /// What this node knows as the name's directory.
+    /// What this node knows as the name's directory. Changed by [`ResourceTable::set_directory`] alone.
     pub(crate) directory: Option<Entry>,
     /// Since when there are no locks, or [`NOT_IDLE`].
     pub(crate) idle_since: Instant,
@@ -71,30 +73,6 @@ impl Resource {
                 State::Moving(_) => false,
                 State::LookingUp | State::At(_) | State::Forgetting | State::Lost(_) => true,
             }
-    }
-
-    /// A lock of an own client comes.
-    pub(crate) fn add_lock(&mut self, lock: LockId) {
-        if self.locks.is_empty() {
-            self.locks.reserve_exact(1); // Most often it stays the only one.
-        }
-        // One that the log gives may have got its number before others.
-        let at = match self.locks.last() {
-            Some(last) if *last > lock => self.locks.partition_point(|other| *other < lock),
-            _ => self.locks.len(),
-        };
-        self.locks.insert(at, lock);
-        self.idle_since = NOT_IDLE;
-    }
-
-    /// A lock of an own client goes.
-    pub(crate) fn remove_lock(&mut self, lock: LockId) {
-        if let Ok(place) = self.locks.binary_search(&lock) {
-            self.locks.remove(place);
-        }
-        if self.locks.is_empty() {
-            self.locks = ThinVec::new();
-        }
     }
 
     /// Whether that incarnation mastered it and nothing has been restated yet.
@@ -210,6 +188,7 @@ pub(crate) struct ResourceTable {
     change: Change,
     /// Places of sub-resources, by the roots of their trees.
     trees: BTreeMap<ResourceId, BTreeSet<Place>>,
+    tally: Tally,
 }
 
 impl ResourceTable {
@@ -222,10 +201,18 @@ impl ResourceTable {
         if let Some(place) = self.place(id) {
             return (place, false);
         }
-        let directory = self.entry(id);
-        if let Some(place) = self.elsewhere.place(id) {
-            self.elsewhere.remove(place);
-        }
+        // What was known in its stead goes on as its own.
+        let directory = match self.elsewhere.place(id) {
+            Some(place) => {
+                let entry = self.catch_up_entry(place);
+                self.clear_elsewhere(place);
+                entry
+            }
+            None => None,
+        };
+        let counts = self.tally.of(id.space);
+        counts.resources += 1;
+        counts.entry(None, directory);
         let place = self.resources.add(Resource {
             id: id.clone(),
             state: State::LookingUp,
@@ -260,9 +247,80 @@ impl ResourceTable {
     pub(crate) fn find_mut(&mut self, place: Place) -> Option<&mut Resource> {
         let resource = self.resources.at_mut(place)?;
         if resource.turn != self.change.turn {
+            let before = resource.directory;
             self.change.catch_up(place, resource);
+            if resource.directory != before {
+                let counts = self.tally.of(resource.id.space);
+                counts.entry(before, resource.directory);
+            }
         }
         Some(resource)
+    }
+
+    /// Who masters the resource at a place is known otherwise from now on.
+    ///
+    /// # Panics
+    /// As [`ResourceTable::get`].
+    pub(crate) fn set_state(&mut self, place: Place, state: State) -> &mut Resource {
+        let resource = self.get_mut(place);
+        let mine = |state: &State| u64::from(matches!(state, State::Mine(_)));
+        let (before, after) = (mine(&resource.state), mine(&state));
+        resource.state = state;
+        if before != after {
+            let space = resource.id.space;
+            let counts = self.tally.of(space);
+            counts.mastered = counts.mastered + after - before;
+        }
+        self.get_mut(place)
+    }
+
+    /// A lock of an own client comes.
+    ///
+    /// # Panics
+    /// As [`ResourceTable::get`].
+    pub(crate) fn add_lock(&mut self, place: Place, lock: LockId) {
+        let resource = self.get_mut(place);
+        let locks = &mut resource.locks;
+        if locks.is_empty() {
+            locks.reserve_exact(1); // Most often it stays the only one.
+        }
+        // One that the log gives may have got its number before others.
+        let at = match locks.last() {
+            Some(last) if *last > lock => locks.partition_point(|other| *other < lock),
+            _ => locks.len(),
+        };
+        locks.insert(at, lock);
+        resource.idle_since = NOT_IDLE;
+        let space = resource.id.space;
+        self.tally.of(space).locks += 1;
+    }
+
+    /// A lock of an own client goes.
+    ///
+    /// # Panics
+    /// As [`ResourceTable::get`].
+    pub(crate) fn remove_lock(&mut self, place: Place, lock: LockId) {
+        let resource = self.get_mut(place);
+        let Ok(at) = resource.locks.binary_search(&lock) else {
+            return;
+        };
+        resource.locks.remove(at);
+        if resource.locks.is_empty() {
+            resource.locks = ThinVec::new();
+        }
+        let space = resource.id.space;
+        self.tally.of(space).locks -= 1;
+    }
+
+    /// Sets, or takes out, what this node knows as the directory of a resource's name.
+    ///
+    /// # Panics
+    /// As [`ResourceTable::get`].
+    pub(crate) fn set_directory(&mut self, place: Place, entry: Option<Entry>) {
+        let resource = self.get_mut(place);
+        let space = resource.id.space;
+        let before = std::mem::replace(&mut resource.directory, entry);
+        self.tally.of(space).entry(before, entry);
     }
 
     /// The resource at a place, which may not have caught up with the last change of the members: a
@@ -286,6 +344,10 @@ impl ResourceTable {
             resource.locks.is_empty(),
             "a resource with locks is not removed"
         );
+        let counts = self.tally.of(resource.id.space);
+        counts.resources -= 1;
+        counts.mastered -= u64::from(matches!(resource.state, State::Mine(_)));
+        counts.entry(directory, None);
         if !resource.id.name.is_root() {
             let root = resource.id.root();
             if let Some(places) = self.trees.get_mut(&root) {
@@ -324,10 +386,12 @@ impl ResourceTable {
         known.turn = self.change.turn;
         let entry = self.change.entry(&known.id, known.entry);
         match entry {
-            Some(entry) => known.entry = entry,
-            None => {
-                self.elsewhere.remove(place);
+            Some(after) => {
+                let counts = self.tally.of(known.id.space);
+                counts.entry(Some(known.entry), entry);
+                known.entry = after;
             }
+            None => self.clear_elsewhere(place),
         }
         entry
     }
@@ -335,19 +399,23 @@ impl ResourceTable {
     pub(crate) fn set_entry(&mut self, id: &ResourceId, entry: Entry) {
         let turn = self.change.turn;
         if let Some(place) = self.place(id) {
-            self.get_mut(place).directory = Some(entry);
-        } else if let Some(place) = self.elsewhere.place(id) {
+            return self.set_directory(place, Some(entry));
+        }
+        let before = if let Some(place) = self.elsewhere.place(id) {
             let known = self.elsewhere.at_mut(place).expect("found above");
-            (known.entry, known.turn) = (entry, turn);
+            known.turn = turn;
+            Some(std::mem::replace(&mut known.entry, entry))
         } else {
             let id = id.clone();
             self.elsewhere.add(Elsewhere { id, entry, turn });
-        }
+            None
+        };
+        self.tally.of(id.space).entry(before, Some(entry));
     }
 
     pub(crate) fn clear_entry(&mut self, id: &ResourceId) {
         if let Some(place) = self.place(id) {
-            self.get_mut(place).directory = None;
+            self.set_directory(place, None);
         } else if let Some(place) = self.elsewhere.place(id) {
             self.clear_elsewhere(place);
         }
@@ -355,7 +423,9 @@ impl ResourceTable {
 
     /// Forgets what is known as the directory of a name without other interest.
     pub(crate) fn clear_elsewhere(&mut self, place: Place) {
-        self.elsewhere.remove(place);
+        if let Some(known) = self.elsewhere.remove(place) {
+            self.tally.of(known.id.space).entry(Some(known.entry), None);
+        }
     }
 
     /// The members are others now. All must have caught up with the change before.
@@ -389,11 +459,32 @@ impl ResourceTable {
         std::mem::take(&mut self.change.gone)
     }
 
-    /// All that this node knows as a directory, as [`ResourceTable::peek`] would show it.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (LockspaceId, Entry)> {
-        let here = self.resources.iter();
-        let here = here.filter_map(|r| Some((r.id.space, r.directory?)));
-        here.chain(self.elsewhere.iter().map(|e| (e.id.space, e.entry)))
+    /// Counts of the lockspaces of which anything is known here, as [`ResourceTable::peek`] shows it.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (LockspaceId, &Counts)> {
+        self.tally.all()
+    }
+
+    /// Checks that the counts are those of what there is.
+    ///
+    /// # Panics
+    /// If they are not.
+    pub(crate) fn check_counts(&self) {
+        let mut counted = Tally::default();
+        for resource in self.resources.iter() {
+            let counts = counted.of(resource.id.space);
+            counts.resources += 1;
+            counts.mastered += u64::from(matches!(resource.state, State::Mine(_)));
+            counts.locks += resource.locks.len() as u64;
+            counts.entry(None, resource.directory);
+        }
+        for known in self.elsewhere.iter() {
+            counted.of(known.id.space).entry(None, Some(known.entry));
+        }
+        assert!(
+            self.counts().eq(counted.all()),
+            "{:?} is counted where there is {counted:?}",
+            self.tally
+        );
     }
 
     /// How many resources are mastered here and how many directory entries there are, roughly where

@@ -68,12 +68,21 @@ impl Work {
         }
     }
 
-    /// Dropping the locks that it held on resources mastered here.
+    /// Dropping the locks that it held on resources mastered here, wherever they are.
     pub(crate) fn purge(dead: Life, places: Places) -> Work {
         Work {
             kind: Kind::Purge,
             dead,
             left: Left::All(places),
+        }
+    }
+
+    /// The same, where it is known on which.
+    pub(crate) fn purge_these(dead: Life, places: Vec<Place>) -> Work {
+        Work {
+            kind: Kind::Purge,
+            dead,
+            left: Left::these(places),
         }
     }
 
@@ -131,11 +140,15 @@ impl Dlm {
     }
 
     /// Gives up the locks of a client that is gone, or that are to go together, the first slice of them
-    /// at once.
+    /// at once, unless others are before them: thousands of clients may go at a time.
     pub(crate) fn begin_release(&mut self, now: Instant, mut locks: Vec<LockId>) {
         locks.reverse();
+        let first = self.works.releasing.is_empty();
         self.works.releasing.push_back(locks);
-        self.work(now);
+        match first {
+            true => self.work(now),
+            false => self.works.at = now,
+        }
     }
 
     /// Gives up a lock that is to go with others, when what is under way is over: masters may be changing
@@ -152,7 +165,8 @@ impl Dlm {
     }
 
     /// Whether there is anything to do but reports.
-    fn has_work(&self) -> bool {
+    #[must_use]
+    pub fn has_work(&self) -> bool {
         let works = &self.works;
         works.catching_up.is_some()
             || !works.releasing.is_empty()
@@ -304,7 +318,8 @@ impl Dlm {
         master.engine.finish_rebuild(!certain, &mut effects);
         master.finish_ranges(&mut settled, &mut effects);
         master.rebuilding = None;
-        self.register_one(&resource);
+        self.note_held_after_rebuild(place);
+        self.register_one(place, &resource);
         self.deliver(now, place, effects);
         for (key, why) in settled.refused {
             self.tell_refused(now, key.life(), key.lock, why);

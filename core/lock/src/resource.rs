@@ -613,6 +613,23 @@ impl<K: Copy + Ord + Debug> Resource<K> {
             .flat_map(|p| p.waiting.iter().map(|w| w.view()))
     }
 
+    /// The keys of all its locks, on ranges too, and of those that have been restated and are not live
+    /// yet. The same may come more than once.
+    pub fn keys(&self) -> impl Iterator<Item = K> + '_ {
+        let pending = self.pending.iter();
+        let pending = pending.flat_map(|pending| {
+            let converting = pending.converting.iter().map(|c| c.held.key);
+            converting.chain(pending.waiting.iter().map(|w| w.key))
+        });
+        let ranges = self.ranges().into_iter().flat_map(|ranges| {
+            let owners = ranges.owners().map(|(key, _)| key);
+            owners.chain(ranges.restated_keys())
+        });
+        let granted = self.granted.iter().map(|held| held.key);
+        let restated = self.restated().map(|(key, _)| key);
+        granted.chain(pending).chain(ranges).chain(restated)
+    }
+
     /// One lock.
     #[must_use]
     pub fn get(&self, key: K) -> Option<LockView<K>> {

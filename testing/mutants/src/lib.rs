@@ -80,6 +80,7 @@ pub fn habitat(mutant: Mutant) -> Profile {
         | Mutant::DirectoryTooSure
         | Mutant::RegisteredTooEarly
         | Mutant::PurgeForgotten
+        | Mutant::HeldByVanishedUnnoticed
         | Mutant::MoveDespiteChange
         | Mutant::WatchNotRestated
         | Mutant::SurvivorNotInstalled

@@ -66,7 +66,7 @@ impl Dlm {
             name: call.name,
         };
         let (place, new) = self.resources.place_or_new(&id);
-        self.resources.get_mut(place).add_lock(lock);
+        self.resources.add_lock(place, lock);
         let from = (from, ceded.lock);
         let mut owned = Owned::adopted(session, call.handle, place, (call.mode, ceded.token), now);
         owned.granted = None;

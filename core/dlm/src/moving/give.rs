@@ -432,9 +432,8 @@ impl Dlm {
     /// Another node masters a resource from now on, in the state in which this one left it.
     pub(crate) fn change_master(&mut self, now: Instant, place: Place, to: NodeId) {
         let state = self.at(place, to);
-        let entry = self.resources.get_mut(place);
+        let entry = self.resources.set_state(place, state);
         let resource = entry.id.clone();
-        entry.state = state;
         entry.turned_away = false;
         // What others say to this node because they know of a later move is for when it is the master.
         if !self.moves.comes_to(&resource, self.me) {

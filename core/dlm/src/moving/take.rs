@@ -66,7 +66,7 @@ impl Dlm {
                 // Others may learn of the move sooner, and ask this node at once.
                 (true, None) => {
                     let (place, _) = self.resources.place_or_new(name);
-                    self.resources.get_mut(place).state = State::At(from.0);
+                    self.resources.set_state(place, State::At(from.0));
                     place
                 }
                 (false, None) => continue,
@@ -80,7 +80,7 @@ impl Dlm {
                 State::Forgetting | State::Moving(_) | State::Mine(_) | State::Lost(_) => false,
             };
             if silent {
-                entry.state = State::Moving(from.0);
+                self.resources.set_state(place, State::Moving(from.0));
             }
         }
         let asked = Asked {
@@ -181,11 +181,13 @@ impl Dlm {
                 !matches!(entry.state, State::Mine(_)),
                 "what comes to this node was another's: {resource:?}"
             );
-            entry.state = State::Mine(Box::new(Master {
+            let master = Master {
                 engine,
                 rebuilding: None,
                 heat: Heat::fresh(now),
-            }));
+            };
+            self.resources
+                .set_state(place, State::Mine(Box::new(master)));
             places.push(place);
             self.enter_move(now, &resource, self.me);
         }
@@ -217,7 +219,8 @@ impl Dlm {
             if let Some(place) = self.resources.place(resource)
                 && matches!(self.resources.get(place).state, State::Moving(_))
             {
-                self.resources.get_mut(place).state = self.at(place, to);
+                let state = self.at(place, to);
+                self.resources.set_state(place, state);
                 turned.push(place);
             }
             self.enter_move(now, resource, to);
@@ -261,7 +264,8 @@ impl Dlm {
                 State::Moving(at) | State::At(at) if at == master => {}
                 _ => continue,
             }
-            self.resources.get_mut(place).state = self.at(place, master);
+            let state = self.at(place, master);
+            self.resources.set_state(place, state);
             turned.push(place);
         }
         self.turned(now, asked.dropped, turned, master);
