@@ -18,6 +18,7 @@ use crate::{
 };
 use core::fmt::Debug;
 use mainstay_base::{LockMode, Token, Value, ValueBlock, ValueVersion};
+use smallvec::SmallVec;
 
 /// A lock as its owner knows it. One of `granted` and `pending` must be there; a lock with neither
 /// is left out.
@@ -89,7 +90,9 @@ impl<K> From<LockView<K>> for Restated {
 /// What has been restated so far.
 #[derive(Debug)]
 pub(crate) struct Rebuild<K> {
-    locks: Vec<(K, Restated)>,
+    /// Most often one. Large as it is with that, the heap makes other use of it at once when it goes; of
+    /// hundreds of thousands that are smaller it makes a list, and works that off at some time in one go.
+    locks: SmallVec<[(K, Restated); 1]>,
     certain: Option<Value>,
     /// A lock that may have been PW or EX was taken away meanwhile, and may have meant to write.
     lost_writer: bool,
@@ -98,7 +101,7 @@ pub(crate) struct Rebuild<K> {
 impl<K> Default for Rebuild<K> {
     fn default() -> Self {
         Rebuild {
-            locks: Vec::new(),
+            locks: SmallVec::new(),
             certain: None,
             lost_writer: false,
         }
@@ -163,7 +166,7 @@ impl<K: Copy + Ord> Rebuild<K> {
     }
 
     /// The locks in the order of their keys, each as it was restated last.
-    fn members(mut locks: Vec<(K, Restated)>) -> Vec<Member<K>> {
+    fn members(mut locks: SmallVec<[(K, Restated); 1]>) -> Vec<Member<K>> {
         locks.reverse();
         locks.sort_by_key(|(key, _)| *key);
         locks.dedup_by_key(|(key, _)| *key);
@@ -206,9 +209,6 @@ impl<K: Copy + Ord + Debug> Resource<K> {
         let rebuild = self.begin_rebuild();
         if lock.granted.is_none() && lock.pending.is_none() {
             return;
-        }
-        if rebuild.locks.is_empty() {
-            rebuild.locks.reserve_exact(1);
         }
         rebuild.locks.push((key, lock));
     }

@@ -34,6 +34,14 @@ const FRAMES_PER_ROUND: usize = 4096;
 /// Arrivals dealt with per round, so that the links and the lease get their turn when thousands of clients
 /// come or go at once.
 const ARRIVALS_PER_ROUND: usize = 1024;
+/// How long a round takes in frames, and how long it deals with arrivals: in a recovery a frame has much to
+/// say, and whoever asks for something else meanwhile waits for the end of the round.
+const TURN: Duration = Duration::from_millis(3);
+/// How long what the node has to do by itself may wait while there are frames: what it has to say would only
+/// make the others as busy, and whoever asks for something over a link waits behind all that.
+const FRAMES_FIRST: Duration = Duration::from_millis(10);
+/// Arrivals between two looks at the clock.
+const ARRIVALS_PER_LOOK: usize = 16;
 /// Bytes waiting for the disk beyond which clients are not read.
 const DISK_BACKLOG_MAX: u64 = 16 << 20;
 /// Time for a clean leave before the daemon stops without one.
@@ -92,6 +100,10 @@ pub(crate) struct Runtime {
     disk_failed: bool,
     /// A frame was refused for lack of room in this round.
     backlog: bool,
+    /// Frames may have been left in this round.
+    cut_short: bool,
+    /// When the node last did what it had to do by itself.
+    woken: Instant,
     end: Option<u8>,
 }
 
@@ -119,6 +131,8 @@ impl Runtime {
             stop_by: None,
             disk_failed: false,
             backlog: false,
+            cut_short: false,
+            woken: mainstay_lease::now(),
             end: None,
         }
     }
@@ -137,7 +151,11 @@ impl Runtime {
 
     /// Waits until there is something to do. A transport event that ended the wait is returned.
     async fn wait(&mut self, mut sleep: Pin<&mut Sleep>) -> Option<TransportEvent> {
-        if !self.arrivals.is_empty() {
+        let due = self.node.deadline();
+        let due = due.is_some_and(|due| due <= mainstay_lease::now());
+        if due || self.cut_short || !self.arrivals.is_empty() {
+            // The sockets are looked at in between. Where one round follows another at once, that would be
+            // after a hundred of them otherwise.
             tokio::task::yield_now().await;
             return None;
         }
@@ -183,19 +201,30 @@ impl Runtime {
             }
         }
         let mut frame = first;
-        for _ in 0..FRAMES_PER_ROUND {
+        self.cut_short = false;
+        for done in 0..FRAMES_PER_ROUND {
+            if done > 0 && is_over(self.now) {
+                self.cut_short = true;
+                break;
+            }
             let Some(event) = frame.take().or_else(|| self.events.try_recv()) else {
                 break;
             };
             self.transport_event(event);
         }
-        for _ in 0..ARRIVALS_PER_ROUND {
+        let began = mainstay_lease::now();
+        for done in 0..ARRIVALS_PER_ROUND {
+            if done > 0 && done % ARRIVALS_PER_LOOK == 0 && is_over(began) {
+                break;
+            }
             let Some(arrival) = self.arrivals.pop_front() else {
                 break;
             };
             self.arrival(arrival);
         }
-        if self.node.deadline().is_some_and(|d| d <= self.now) {
+        let patient = self.cut_short && self.now.since(self.woken) < FRAMES_FIRST;
+        if !patient && self.node.deadline().is_some_and(|d| d <= self.now) {
+            self.woken = self.now;
             self.step(Input::Wake);
         }
         self.backlog = false;
@@ -719,6 +748,11 @@ impl Runtime {
         }
         code
     }
+}
+
+/// Whether what began at that time has had its turn.
+fn is_over(began: Instant) -> bool {
+    mainstay_lease::now().since(began) >= TURN
 }
 
 fn tell_dumped(result: &io::Result<(PathBuf, u64)>) {
