@@ -1,7 +1,8 @@
 //! Leaving the cluster cleanly.
 //!
 //! 1. Clients are told that their locks end with the present lease, which is renewed no more.
-//! 2. When they have gone, or the lease has run out, their locks are dropped.
+//! 2. When they have gone, or the lease has run out, their locks are dropped, however many, in slices:
+//!    the others must not take this node for dead meanwhile.
 //! 3. What this node masters is frozen, and its value blocks are handed to the heirs.
 //! 4. Once that is delivered, the log is asked to let this node go.
 //! 5. With the view without it, it stops.
@@ -36,6 +37,8 @@ pub(crate) struct Leaving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Clients,
+    /// The clients are gone; their locks go.
+    Releasing,
     HandingOver,
     /// What is left to the next life is being written; the members are those since that epoch.
     Carrying(Epoch),
@@ -155,10 +158,16 @@ impl Node {
                     let stay: Vec<SessionId> = kept.filter(|s| !unsettled.contains(s)).collect();
                     self.dismiss_clients(now, asker, &stay);
                     self.dlm.begin_rest(now);
+                    self.set_step(Step::HandingOver);
                 } else {
                     self.dismiss_clients(now, asker, &[]);
-                    self.dlm.begin_leave(now);
+                    self.set_step(Step::Releasing);
                 }
+            }
+            Step::Releasing if self.dlm.has_work() && !give_up => {}
+            Step::Releasing => {
+                leaving.give_up_at = leaving_until.max(now + PATIENCE);
+                self.dlm.begin_leave(now);
                 self.set_step(Step::HandingOver);
             }
             Step::HandingOver => {

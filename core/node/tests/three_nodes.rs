@@ -8,7 +8,7 @@ use mainstay_base::{FencePolicy, LockMode, NodeId, SessionId};
 use mainstay_node::Input;
 use mainstay_wire::{
     client::{Answer, Ask, Handle, ToClient},
-    event::What,
+    event::{Event, Reason, What},
     lock::{Flags, Refusal},
 };
 use std::time::Duration;
@@ -274,6 +274,39 @@ fn a_clean_leave_hands_over() {
         .iter()
         .any(|e| matches!(e.what, What::Fenced { .. }));
     assert!(waited, "a clean leave is a proof too");
+}
+
+/// Protects a node that leaves from being taken for dead: it drops its clients' locks, however many, in
+/// slices, and is let go all the same.
+#[test]
+fn a_leaving_node_drops_locks_in_slices() {
+    let (mut w, space) = World::three();
+    let asks: Vec<u64> = (0..1500)
+        .map(|n| {
+            let name = format!("r{n}");
+            let ask = World::lock_ask(n, space, &name, LockMode::Ex, Flags::NONE);
+            w.ask(N1, 1, ask)
+        })
+        .collect();
+    for request in asks {
+        w.granted(N1, request);
+    }
+    w.input(N1, Input::Stop);
+    let mut held = Vec::new();
+    w.until("n1 stopped", |w| {
+        if let Some(node) = &w.hosts[&N1].node {
+            let counts = node.lock_manager().counts();
+            held.push(counts.values().map(|space| space.locks).sum::<u64>());
+        }
+        w.hosts[&N1].stopped.is_some()
+    });
+    assert_eq!((held.first(), held.last()), (Some(&1500), Some(&0)));
+    let largest = held.windows(2).map(|pair| pair[0] - pair[1]).max();
+    assert!(largest <= Some(600), "{held:?}");
+    let left = |event: &Event| {
+        matches!(&event.what, What::MemberLeft { .. }) && event.reason == Reason::LeftCleanly
+    };
+    assert!(w.hosts[&N2].events.iter().any(left), "it was removed");
 }
 
 /// Protects the manual policy: nothing is granted until an operator vouches by name.
