@@ -2,7 +2,7 @@
 //!
 //! 1. Clients are told that their locks end with the present lease, which is renewed no more.
 //! 2. When they have gone, or the lease has run out, their locks are dropped, however many, in slices:
-//!    the others must not take this node for dead meanwhile.
+//!    the others must not take this node for dead meanwhile. Orphans are dropped at once.
 //! 3. What this node masters is frozen, and its value blocks are handed to the heirs.
 //! 4. Once that is delivered, the log is asked to let this node go.
 //! 5. With the view without it, it stops.
