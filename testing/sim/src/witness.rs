@@ -253,9 +253,12 @@ impl World {
         self.ended.insert(session.home);
         let conn = session.home;
         self.fact(&Fact::SessionEnded { conn });
-        let ended = self
-            .books
-            .end_standing(|who, claim| who.client == no && !claim.persistent);
+        // The client may have given up before its node did, and have begun another session.
+        let client = &self.clients[session.slot];
+        let anew = client.no == no && client.home != session.home;
+        let ended = self.books.end_standing(|who, claim| {
+            who.client == no && !claim.persistent && !(anew && claim.believed)
+        });
         self.linux_writers_died(&ended);
         self.tell_ended(&ended);
         // What was asked and never answered may have been granted and dropped again.

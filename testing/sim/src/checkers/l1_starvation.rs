@@ -105,9 +105,10 @@ impl Starvation {
         (others + 1) * (conversions + readers) + priority + ON_THEIR_WAY
     }
 
-    fn asked(&mut self, who: Who, call: Call) {
+    fn asked(&mut self, who: Who, call: Call, of_member: bool) {
         self.calls.insert(who, call);
-        if self.set == Some((who.client, call.request)) || self.broken.contains(&who.client) {
+        let broken = self.broken.contains(&who.client);
+        if self.set == Some((who.client, call.request)) || broken || !of_member {
             return;
         }
         let queue = self.waiting.entry(call.res).or_default();
@@ -184,6 +185,7 @@ impl Checker for Starvation {
                 res,
                 mode,
                 flags,
+                life,
                 ..
             } => {
                 self.next += 1;
@@ -196,7 +198,10 @@ impl Checker for Starvation {
                     flags,
                     held: held.map(|claim| claim.restore.unwrap_or(claim.mode)),
                 };
-                self.asked(who, call);
+                // What is asked of a node that has not joined yet waits there.
+                let life = books.lives.get(life as usize);
+                let of_member = life.is_some_and(|life| life.incarnation.is_some());
+                self.asked(who, call, of_member);
             }
             Fact::SetAsked {
                 client, request, ..
@@ -278,6 +283,20 @@ mod tests {
             assert_eq!(pass(&mut checker, &mut books, request), Ok(()));
         }
         assert!(pass(&mut checker, &mut books, 1000).is_err());
+    }
+
+    /// Protects a run from a false alarm: where a node has not joined, what is asked of it waits there,
+    /// whatever happens elsewhere.
+    #[test]
+    fn who_asks_a_node_that_is_no_member_is_not_counted() {
+        let (mut checker, mut books) = (Starvation::new(FAIR, true), two_nodes());
+        books.lives[0].incarnation = None;
+        let ex = asked(1, 1, LockMode::Ex);
+        assert_eq!(checker.observe(1, &ex, &books), Ok(()));
+        books.lives[0].incarnation = Some(mainstay_base::Incarnation(2));
+        for request in 1..=4 * ON_THEIR_WAY {
+            assert_eq!(pass(&mut checker, &mut books, request), Ok(()));
+        }
     }
 
     /// Protects who did nothing wrong: a reader is not passed by readers, nor one who has been answered
