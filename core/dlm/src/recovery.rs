@@ -470,7 +470,9 @@ impl Dlm {
             let any = !ranged.is_empty();
             self.restate_ranges(now, me.0, dead, &resource, ranged);
             if !restated.is_empty() {
-                self.on_restate(now, me, dead, resource.clone(), restated);
+                if self.may_rebuild(now, me, dead, &resource, place) {
+                    self.take_restated(now, me, dead, place, restated);
+                }
             } else if any {
                 // Restated above.
             } else if self.resources.get(place).held.is_empty() {
@@ -565,9 +567,19 @@ impl Dlm {
         resource: ResourceId,
         locks: Vec<RestatedLock>,
     ) {
-        let Some(place) = self.rebuilding_place(now, from, dead, &resource) else {
-            return;
-        };
+        if let Some(place) = self.rebuilding_place(now, from, dead, &resource) {
+            self.take_restated(now, from, dead, place, locks);
+        }
+    }
+
+    fn take_restated(
+        &mut self,
+        now: Instant,
+        from: Life,
+        dead: Life,
+        place: Place,
+        locks: Vec<RestatedLock>,
+    ) {
         for lock in locks {
             let key = Key::of(from, lock.lock);
             if self.surviving.is_ghost(key) {
@@ -577,9 +589,10 @@ impl Dlm {
             let lock = match to_engine(lock) {
                 Ok(lock) => lock,
                 Err(bits) => {
+                    let name = &self.resources.peek(place).id.name;
                     self.out.push(Out::Fatal(format!(
-                        "node {} restates a lock on {} with unknown flag bits {bits:#x}",
-                        from.0, resource.name
+                        "node {} restates a lock on {name} with unknown flag bits {bits:#x}",
+                        from.0
                     )));
                     continue;
                 }
@@ -605,18 +618,30 @@ impl Dlm {
         dead: Life,
         resource: &ResourceId,
     ) -> Option<Place> {
-        let me = self.my_life();
-        if let Some(place) = self.resources.place(resource)
-            && self.resources.get(place).is_lost_with(dead)
-        {
+        let (mut place, new) = self.resources.place_or_new(resource);
+        if !new && self.resources.get(place).is_lost_with(dead) {
             self.restate(now, place, dead); // Its turn had not come yet.
+            (place, _) = self.resources.place_or_new(resource);
         }
+        let ready = self.may_rebuild(now, from, dead, resource, place);
+        ready.then_some(place)
+    }
+
+    /// Makes a resource ready for what is restated on it, unless it cannot be rebuilt here.
+    fn may_rebuild(
+        &mut self,
+        now: Instant,
+        from: Life,
+        dead: Life,
+        resource: &ResourceId,
+        place: Place,
+    ) -> bool {
+        let me = self.my_life();
         let rules = self.rules(resource);
         let floor = match Mutant::TokenNotCarried.active() {
             false => Token::floor(self.view.epoch),
             true => Token::NONE,
         };
-        let (place, _) = self.resources.place_or_new(resource);
         let known = self.resources.get(place).directory;
         let known = known.filter(|entry| self.is_taken(*entry));
         let rebuild = self
@@ -628,7 +653,7 @@ impl Dlm {
                 "node {} restates locks on {} for a recovery that is not under way here",
                 from.0, resource.name
             )));
-            return None;
+            return false;
         };
         if let Some(Entry::At(master)) = known
             && master != me.0
@@ -637,7 +662,7 @@ impl Dlm {
                 "node {} restates locks on {}, which node {master} masters",
                 from.0, resource.name
             )));
-            return None;
+            return false;
         }
         let mut mastered = false;
         let entry = self.resources.get(place);
@@ -649,7 +674,7 @@ impl Dlm {
                     "node {} restates locks on {}, on which this node has locks with another master",
                     from.0, resource.name
                 )));
-                return None;
+                return false;
             }
             let master = Master {
                 engine: Engine::new(floor, rules),
@@ -661,18 +686,20 @@ impl Dlm {
             rebuild.places.push(place);
             mastered = true;
         }
-        let master = self.resources.get_mut(place).master()?;
+        let Some(master) = self.resources.get_mut(place).master() else {
+            return false;
+        };
         if master.rebuilding.map(PackedLife::life) != Some(dead) {
             self.out.push(Out::Fatal(format!(
                 "node {} restates locks on {}, which is mastered here already",
                 from.0, resource.name
             )));
-            return None;
+            return false;
         }
         if mastered {
             self.note_master(now, place, true);
         }
-        Some(place)
+        true
     }
 
     /// A life has restated to this node all that it had with a vanished master, or never will.

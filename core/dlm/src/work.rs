@@ -21,6 +21,9 @@ use std::collections::VecDeque;
 /// What it costs to change a resource, where looking at one costs 1.
 pub(crate) const CHANGE: u32 = 8;
 
+/// So many resources' needs are fetched from memory together.
+const AHEAD: usize = 32;
+
 /// Something to be done to many resources, for the sake of one vanished incarnation.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -102,6 +105,8 @@ pub(crate) struct Works {
     pub(crate) slice: u32,
     /// When there was last a slice, or something to slice.
     pub(crate) at: Instant,
+    /// What others are told in a recovery is held back, since they have not taken the last of it.
+    held_back: bool,
     /// What follows from a change of the members.
     pub(crate) catching_up: Option<CatchUp>,
     /// Locks of clients that are gone, or that are released together; last first.
@@ -121,6 +126,7 @@ impl Works {
         Works {
             slice,
             at: Instant::ZERO,
+            held_back: false,
             catching_up: None,
             releasing: VecDeque::new(),
             restating: VecDeque::new(),
@@ -160,23 +166,44 @@ impl Dlm {
 
     /// When the next slice is due.
     pub(crate) fn work_due(&self) -> Option<Instant> {
-        let any = self.has_work() || !self.works.scans.is_empty();
+        let any = match self.is_held_back() {
+            true => self.may_release(),
+            false => self.has_work() || !self.works.scans.is_empty(),
+        };
         any.then_some(self.works.at)
     }
 
     /// Whether there is anything to do but reports.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        let works = &self.works;
-        works.catching_up.is_some()
-            || !works.releasing.is_empty()
+        !self.has_restated()
+            || !self.works.releasing.is_empty()
             || self.orphans.has_work()
-            || !works.restating.is_empty()
-            || self.active && !works.acting.is_empty()
+            || self.active && !self.works.acting.is_empty()
+    }
+
+    /// Whether other nodes have still to be told what follows from a change of the members, and must not
+    /// be told more for now. [`Dlm::work_off`] does not heed it.
+    pub fn hold_back(&mut self, on: bool) {
+        self.works.held_back = on;
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.works.held_back && !self.has_restated()
+    }
+
+    /// Whether there is something to drop that does not wait for others.
+    fn may_release(&self) -> bool {
+        let works = &self.works;
+        works.catching_up.is_none() && (!works.releasing.is_empty() || self.orphans.has_work())
     }
 
     /// Does a slice of what is to be done.
-    pub(crate) fn work(&mut self, now: Instant) {
+    pub fn work(&mut self, now: Instant) {
+        let held_back = self.is_held_back();
+        if held_back && !self.may_release() {
+            return;
+        }
         let mut left = self.catch_up(now, self.works.slice);
         while left > 0
             && let Some(mut locks) = self.works.releasing.pop_front()
@@ -195,11 +222,15 @@ impl Dlm {
             }
         }
         left = self.purge_on(now, left);
+        if held_back {
+            left = 0;
+        }
         while left > 0
             && let Some(mut work) = self.next_work()
         {
             let mut ended = false;
             while left > 0 && !ended {
+                self.fetch_ahead(&work);
                 left = left.saturating_sub(match work.left.next() {
                     Some(place) => self.work_on(now, &work, place),
                     None => {
@@ -228,9 +259,26 @@ impl Dlm {
 
     /// Does all that can be done now, but for reports.
     pub fn work_off(&mut self, now: Instant) {
+        self.hold_back(false);
         while self.has_work() {
             self.work(now);
         }
+    }
+
+    /// Lets the processor fetch what the next resources need all at once: one after the other, a third of
+    /// the time of restating is waiting for memory.
+    fn fetch_ahead(&self, work: &Work) {
+        let Left::These(places) = &work.left else {
+            return;
+        };
+        if work.kind != Kind::Restate || !places.len().is_multiple_of(AHEAD) {
+            return;
+        }
+        let next = places.iter().rev().take(AHEAD);
+        let resources = next.filter_map(|place| self.resources.look(*place));
+        let locks = resources.filter_map(|resource| resource.locks.first());
+        let owned = locks.filter_map(|lock| self.locks.get(lock));
+        std::hint::black_box(owned.filter(|owned| owned.granted.is_some()).count());
     }
 
     fn next_work(&mut self) -> Option<Work> {

@@ -63,6 +63,37 @@ fn what_the_master_answered_is_restated() {
     }
 }
 
+/// Protects calls to other nodes from waiting behind all that these are told: nothing more is restated while
+/// it is held back, nor does the node turn idly; then, or before the next view, all of it.
+#[test]
+fn what_is_held_back_is_restated_later() {
+    for next_view in [false, true] {
+        let (mut node, lock) = asking();
+        node.heard(MASTER, Body::Queued { lock, ticket: 1 });
+        node.dlm.hold_back(true);
+        let told = |said: Vec<Body>| {
+            let restated = said.iter().any(|b| matches!(b, Body::Restate { .. }));
+            let done = said.iter().any(|b| matches!(b, Body::RestateDone { .. }));
+            assert_eq!(restated, done, "{said:?}");
+            restated
+        };
+        assert!(!told(lose_master(&mut node)));
+        node.dlm.tick(NOW);
+        assert!(!told(node.said(OTHER)) && !node.dlm.has_restated());
+        assert!(node.dlm.deadline().is_none_or(|due| due > NOW));
+        if next_view {
+            node.dlm.work_off(NOW);
+        } else {
+            node.dlm.hold_back(false);
+            assert!(node.dlm.deadline().is_some_and(|due| due <= NOW));
+            while !node.dlm.has_restated() {
+                node.dlm.tick(NOW);
+            }
+        }
+        assert!(told(node.said(OTHER)) && node.dlm.has_restated());
+    }
+}
+
 /// Protects a release by force: what the master had said of the call that it ended is not taken for
 /// its answer to the release; the publication's own answer is, from the master or from the next one.
 #[test]

@@ -126,6 +126,18 @@ impl Channel {
         self.sending.bytes
     }
 
+    /// The number of the message that is queued next. They begin anew with each life of the peer.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.sending.base + self.sending.queue.len() as u64
+    }
+
+    /// The number of the first message that is not acknowledged.
+    #[must_use]
+    pub fn first_unacknowledged(&self) -> u64 {
+        self.sending.base
+    }
+
     /// How many times in a row nothing was acknowledged in time. The next frame may do better by
     /// another way.
     #[must_use]

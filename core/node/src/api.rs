@@ -50,10 +50,17 @@ pub struct NodeConfig {
     /// How much of a recovery is done before other work has its turn, in resources looked at; from
     /// 1. More makes recoveries shorter, less the pauses of those that have nothing to do with them.
     pub slice: u32,
+    /// How many bytes of what others are told in a recovery may be on their way to a node before it is told
+    /// more; from 1. More makes recoveries shorter, less the pauses of calls to that node, which are
+    /// delivered after all that.
+    pub window: usize,
 }
 
 /// A [`NodeConfig::slice`] that takes about a millisecond.
 pub const SLICE: u32 = 2048;
+
+/// A [`NodeConfig::window`] that a node takes in some milliseconds.
+pub const WINDOW: usize = 64 << 10;
 
 /// What the driver found on disk and drew at random.
 #[derive(Clone, Debug)]

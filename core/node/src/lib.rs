@@ -24,6 +24,7 @@ mod circle;
 mod clients;
 mod contention;
 mod flight;
+mod flow;
 mod graph;
 mod keep;
 mod leave;
@@ -40,7 +41,7 @@ mod surviving;
 mod why;
 mod wish;
 
-pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq, SLICE};
+pub use api::{BootError, BootInfo, Effect, Input, NodeConfig, Outbox, PersistSeq, SLICE, WINDOW};
 
 use keep::{Broken, Kept};
 use leave::Leaving;
@@ -158,6 +159,8 @@ impl Node {
         }
         let locks_only =
             now < self.quiet_until && self.leaving.is_none() && is_lock_traffic(&input);
+        // Not with every message: what they ask for would wait for as many slices.
+        let slice = matches!(input, Input::Wake);
         match input {
             Input::Wake => {}
             Input::Frame { peer, link, bytes } => self.on_frame(now, peer, link, &bytes),
@@ -219,14 +222,18 @@ impl Node {
             Input::Stop => self.begin_leave(now, None),
             Input::Carried { result } => self.on_carried(now, result),
         }
+        if slice {
+            self.dlm.work(now);
+        }
         if locks_only {
-            self.dlm.tick(now);
+            self.dlm.expire(now);
             self.pump_locks(now);
         } else {
             self.run_timers(now);
             self.settle(now);
             self.quiet_until = self.next_affair();
         }
+        self.regulate();
         outbox.effects.append(&mut self.out);
     }
 
@@ -235,6 +242,7 @@ impl Node {
     pub fn flush(&mut self, now: Instant, outbox: &mut Outbox) {
         if !self.over {
             self.pack_frames(now);
+            self.regulate();
         }
         outbox.effects.append(&mut self.out);
     }
@@ -291,7 +299,7 @@ impl Node {
         if let Some(consensus) = &mut self.consensus {
             consensus.tick_to(now);
         }
-        self.dlm.tick(now);
+        self.dlm.expire(now);
         self.pursue_wishes(now);
         self.expire_queries(now);
         self.expire_shares(now);

@@ -3,7 +3,10 @@
 //! Three kinds of traffic share the links: membership messages and messages of the replicated log,
 //! which may be lost, and the channel of the lock managers, which repeats what is lost.
 
-use crate::{Effect, Node, PersistSeq};
+use crate::{
+    Effect, Node, PersistSeq,
+    flow::{self, Flow},
+};
 use mainstay_base::{BootId, Instant, LinkId, NodeId};
 use mainstay_consensus::{Consensus, ReceiveError};
 use mainstay_link::Channel;
@@ -41,6 +44,8 @@ pub(crate) struct Peer {
     /// What is meant for a life of the peer that the channel has not met yet.
     waiting: Vec<(BootId, Vec<u8>)>,
     waiting_bytes: usize,
+    /// What of a recovery it has not taken yet.
+    pub(crate) flow: Flow,
     /// The link by which the channel was last heard.
     heard: Option<LinkId>,
     /// Refused messages, each text told once.
@@ -53,6 +58,7 @@ impl Peer {
             channel: Channel::new(boot, now),
             waiting: Vec::new(),
             waiting_bytes: 0,
+            flow: Flow::default(),
             heard: None,
             complaints: Vec::new(),
         }
@@ -232,6 +238,7 @@ impl Node {
             return;
         };
         peer.waiting_bytes = 0;
+        peer.flow = Flow::default(); // The numbers begin anew.
         for (to, bytes) in std::mem::take(&mut peer.waiting) {
             if to == boot {
                 let _ = peer.channel.send(bytes); // Its length was checked when it was queued.
@@ -249,11 +256,15 @@ impl Node {
         let Some(boot) = view.member(to).map(|m| m.boot) else {
             return;
         };
+        let bulk = flow::is_bulk(&body);
         let bytes = codec::to_vec(&Message { epoch, body });
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
         if peer.channel.peer() == Some(boot) && peer.waiting.is_empty() {
+            if bulk {
+                peer.flow.said(peer.channel.next_number(), bytes.len());
+            }
             if let Err(error) = peer.channel.send(bytes) {
                 self.stop(
                     Reason::ProtocolViolation,

@@ -101,6 +101,7 @@ pub(crate) fn config(ids: &[NodeId]) -> NodeConfig {
         max_rest: std::time::Duration::from_secs(60),
         masters: mainstay_base::MastersConfig::default(),
         slice: mainstay_node::SLICE,
+        window: mainstay_node::WINDOW,
     }
 }
 
@@ -230,6 +231,8 @@ impl World {
 
     /// Gives a true node an input and carries out what it wants done.
     pub(crate) fn input(&mut self, id: NodeId, input: Input) {
+        // As a daemon does after each round of what clients ask; frames make a round in `run`.
+        let mut wake = matches!(input, Input::Request { .. } | Input::SessionClosed { .. });
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             let Some(host) = self.hosts.get_mut(&id) else {
@@ -292,6 +295,11 @@ impl World {
             }
             inputs.extend(durable.map(Input::Persisted));
             inputs.extend(written.then_some(Input::Carried { result: Ok(()) }));
+            let due = host.node.as_ref().and_then(Node::deadline);
+            if inputs.is_empty() && due.is_some_and(|at| at <= self.now) && wake {
+                wake = false;
+                inputs.push(Input::Wake);
+            }
         }
     }
 

@@ -88,6 +88,8 @@ pub struct Params {
     pub masters: MastersConfig,
     /// How much of a recovery a node does at once.
     pub slice: u32,
+    /// Bytes that a node is told in a recovery before it has taken the last of it.
+    pub window: usize,
     /// The network.
     pub net: NetParams,
     /// Typical fsync, in nanoseconds.
@@ -302,6 +304,7 @@ impl Params {
         };
         let faults = weights(profile, &mut dice);
         let slice = *dice.pick(&[1, 4, 16, 64, 512]);
+        let window = *Entropy::new(seed ^ 0x7769_6e64_6f77).pick(&[1, 300, 64 << 10]);
         Params {
             seed,
             profile,
@@ -312,6 +315,7 @@ impl Params {
             deadlock,
             masters,
             slice,
+            window,
             net,
             fsync,
             clients,

@@ -178,6 +178,7 @@ impl World {
             max_rest: Duration::from_secs(60),
             masters: self.params.masters.clone(),
             slice: self.params.slice,
+            window: self.params.window,
         };
         let carried = self.find_left(host);
         let info = BootInfo {

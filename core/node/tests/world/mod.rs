@@ -68,6 +68,7 @@ impl World {
             max_rest: std::time::Duration::from_secs(60),
             masters: mainstay_base::MastersConfig::default(),
             slice: mainstay_node::SLICE,
+            window: mainstay_node::WINDOW,
         };
         let mut world = World {
             now: Instant::from_millis(1000),
@@ -128,6 +129,8 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, id: NodeId, input: Input) {
+        // As a daemon does after each round of what clients ask; frames make a round in `run`.
+        let mut wake = matches!(input, Input::Request { .. } | Input::SessionClosed { .. });
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             let host = self.hosts.get_mut(&id).expect("configured");
@@ -192,6 +195,11 @@ impl World {
             }
             if let Some(seq) = durable {
                 inputs.push(Input::Persisted(seq));
+            }
+            let due = host.node.as_ref().and_then(Node::deadline);
+            if inputs.is_empty() && due.is_some_and(|at| at <= self.now) && wake {
+                wake = false;
+                inputs.push(Input::Wake);
             }
         }
     }
@@ -406,6 +414,7 @@ impl World {
         }
     }
 
+    #[allow(dead_code, reason = "each test file uses a part of it")]
     pub(crate) fn convert_ask(handle: u64, mode: LockMode, value: Option<&[u8]>) -> Ask {
         Ask::Convert {
             handle: Handle(handle),
@@ -424,6 +433,7 @@ impl World {
         }
     }
 
+    #[allow(dead_code, reason = "each test file uses a part of it")]
     pub(crate) fn token(&mut self, id: NodeId, request: u64) -> Token {
         self.granted(id, request).token
     }

@@ -208,6 +208,7 @@ impl Config {
             max_grace: self.max_grace,
             max_rest: self.max_rest,
             slice: mainstay_node::SLICE,
+            window: mainstay_node::WINDOW,
         }
     }
 
