@@ -659,7 +659,7 @@ impl Dlm {
         }
     }
 
-    /// Timers that ran out.
+    /// A slice of what takes long, and what is due by the time.
     pub fn tick(&mut self, now: Instant) {
         self.work(now);
         self.expire(now);
@@ -694,7 +694,7 @@ impl Dlm {
         self.search_deadlocks(now);
     }
 
-    /// When [`Dlm::tick`] has something to do.
+    /// When [`Dlm::work`] or [`Dlm::expire`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|t| t.0);

@@ -182,8 +182,8 @@ impl Dlm {
             || self.active && !self.works.acting.is_empty()
     }
 
-    /// Whether other nodes have still to be told what follows from a change of the members, and must not
-    /// be told more for now. [`Dlm::work_off`] does not heed it.
+    /// Holds back what other nodes are to be told because the members changed, or lets it go on. What follows
+    /// it in its turn waits, too. [`Dlm::work_off`] does not heed it.
     pub fn hold_back(&mut self, on: bool) {
         self.works.held_back = on;
     }

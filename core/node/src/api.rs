@@ -80,7 +80,8 @@ pub struct BootInfo {
 /// What can happen to a node.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A deadline passed.
+    /// A deadline passed. Due also after other inputs, if [`Node::deadline`](crate::Node::deadline) says so
+    /// then: what takes long is done with these only, a slice each.
     Wake,
     /// An authenticated frame arrived.
     Frame {

@@ -4,6 +4,7 @@
 //! let mut node = Node::boot(now, config, boot_info)?;
 //! loop {
 //!     for input in inputs { node.step(now, input, &mut outbox); }
+//!     if node.deadline() <= now { node.step(now, Input::Wake, &mut outbox); } // what takes long, by the slice
 //!     node.flush(now, &mut outbox);          // packs what was said to peers into frames
 //!     carry_out(outbox.effects.drain(..));
 //!     wait_for_inputs_until(node.deadline());

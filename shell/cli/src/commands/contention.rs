@@ -76,7 +76,7 @@ fn text(report: &ContentionReport) -> String {
         paint(HEAD, "Most contended resources")
     );
     if report.hot.is_empty() {
-        out.push_str("  nobody queued\n");
+        out.push_str("  no wait has ended in that time\n");
     } else {
         let mut table = Table::new(["  RESOURCE", "WAITS", "WAITED", "LONGEST"]);
         for hot in &report.hot {
