@@ -12,6 +12,7 @@ use crate::{
     names::{Place, Places},
     recovery::Rebuild,
     scan::Scanning,
+    table::State,
 };
 use mainstay_base::{Instant, LockId, Mutant, Token};
 use mainstay_recorder::{Op, Phase};
@@ -151,10 +152,31 @@ impl Dlm {
         locks.reverse();
         let first = self.works.releasing.is_empty();
         self.works.releasing.push_back(locks);
-        match first {
-            true => self.work(now),
-            false => self.works.at = now,
+        self.works.at = now;
+        if first && !self.catching_up() {
+            self.release_on(now, self.works.slice);
         }
+    }
+
+    /// Does as much as may be done, and returns how much may be done of something else.
+    fn release_on(&mut self, now: Instant, mut left: u32) -> u32 {
+        while left > 0
+            && let Some(mut locks) = self.works.releasing.pop_front()
+        {
+            while left > 0
+                && let Some(lock) = locks.pop()
+            {
+                match self.trees.is_ending(lock) {
+                    true => self.end_with_tree(now, lock),
+                    false => self.drop_lock(now, lock, true),
+                }
+                left = left.saturating_sub(CHANGE);
+            }
+            if !locks.is_empty() {
+                self.works.releasing.push_front(locks);
+            }
+        }
+        left
     }
 
     /// Gives up a lock that is to go with others, when what is under way is over: masters may be changing
@@ -184,8 +206,10 @@ impl Dlm {
 
     /// Holds back what other nodes are to be told because the members changed, or lets it go on. What follows
     /// it in its turn waits, too. [`Dlm::work_off`] does not heed it.
-    pub fn hold_back(&mut self, on: bool) {
-        self.works.held_back = on;
+    pub fn hold_back(&mut self, now: Instant, on: bool) {
+        if std::mem::replace(&mut self.works.held_back, on) && !on {
+            self.works.at = now; // It has not been due for all that time.
+        }
     }
 
     fn is_held_back(&self) -> bool {
@@ -205,22 +229,7 @@ impl Dlm {
             return;
         }
         let mut left = self.catch_up(now, self.works.slice);
-        while left > 0
-            && let Some(mut locks) = self.works.releasing.pop_front()
-        {
-            while left > 0
-                && let Some(lock) = locks.pop()
-            {
-                match self.trees.is_ending(lock) {
-                    true => self.end_with_tree(now, lock),
-                    false => self.drop_lock(now, lock, true),
-                }
-                left = left.saturating_sub(CHANGE);
-            }
-            if !locks.is_empty() {
-                self.works.releasing.push_front(locks);
-            }
-        }
+        left = self.release_on(now, left);
         left = self.purge_on(now, left);
         if held_back {
             left = 0;
@@ -259,26 +268,39 @@ impl Dlm {
 
     /// Does all that can be done now, but for reports.
     pub fn work_off(&mut self, now: Instant) {
-        self.hold_back(false);
+        self.hold_back(now, false);
         while self.has_work() {
             self.work(now);
         }
     }
 
     /// Lets the processor fetch what the next resources need all at once: one after the other, a third of
-    /// the time of restating is waiting for memory.
+    /// the time of a recovery is waiting for memory.
     fn fetch_ahead(&self, work: &Work) {
         let Left::These(places) = &work.left else {
             return;
         };
-        if work.kind != Kind::Restate || !places.len().is_multiple_of(AHEAD) {
+        if !places.len().is_multiple_of(AHEAD) {
             return;
         }
         let next = places.iter().rev().take(AHEAD);
         let resources = next.filter_map(|place| self.resources.look(*place));
-        let locks = resources.filter_map(|resource| resource.locks.first());
-        let owned = locks.filter_map(|lock| self.locks.get(lock));
-        std::hint::black_box(owned.filter(|owned| owned.granted.is_some()).count());
+        let found = match work.kind {
+            Kind::Restate => {
+                let locks = resources.filter_map(|resource| resource.locks.first());
+                let owned = locks.filter_map(|lock| self.locks.get(lock));
+                owned.filter(|owned| owned.granted.is_some()).count()
+            }
+            Kind::Purge | Kind::Finish => {
+                let mastered = resources.filter_map(|resource| match &resource.state {
+                    State::Mine(master) => Some(master),
+                    _ => None,
+                });
+                let restated = mastered.flat_map(|master| master.engine.restated());
+                restated.filter(|(_, lock)| lock.granted.is_some()).count()
+            }
+        };
+        std::hint::black_box(found);
     }
 
     fn next_work(&mut self) -> Option<Work> {

@@ -70,7 +70,7 @@ fn what_is_held_back_is_restated_later() {
     for next_view in [false, true] {
         let (mut node, lock) = asking();
         node.heard(MASTER, Body::Queued { lock, ticket: 1 });
-        node.dlm.hold_back(true);
+        node.dlm.hold_back(NOW, true);
         let told = |said: Vec<Body>| {
             let restated = said.iter().any(|b| matches!(b, Body::Restate { .. }));
             let done = said.iter().any(|b| matches!(b, Body::RestateDone { .. }));
@@ -84,7 +84,7 @@ fn what_is_held_back_is_restated_later() {
         if next_view {
             node.dlm.work_off(NOW);
         } else {
-            node.dlm.hold_back(false);
+            node.dlm.hold_back(NOW, false);
             assert!(node.dlm.deadline().is_some_and(|due| due <= NOW));
             while !node.dlm.has_restated() {
                 node.dlm.tick(NOW);

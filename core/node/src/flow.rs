@@ -6,6 +6,7 @@
 //! counted, of which there may always be many.
 
 use crate::{Node, peers::Peer};
+use mainstay_base::Instant;
 use mainstay_wire::dlm::Body;
 use std::collections::VecDeque;
 
@@ -59,12 +60,12 @@ impl Peer {
 
 impl Node {
     /// Lets the lock manager go on with a recovery, or holds it back.
-    pub(crate) fn regulate(&mut self) {
+    pub(crate) fn regulate(&mut self, now: Instant) {
         let mut full = false;
         for peer in self.peers.values_mut() {
             full |= peer.is_full(self.config.window);
         }
-        self.dlm.hold_back(full);
+        self.dlm.hold_back(now, full);
     }
 }
 

@@ -234,7 +234,7 @@ impl Node {
             self.settle(now);
             self.quiet_until = self.next_affair();
         }
-        self.regulate();
+        self.regulate(now);
         outbox.effects.append(&mut self.out);
     }
 
@@ -243,7 +243,7 @@ impl Node {
     pub fn flush(&mut self, now: Instant, outbox: &mut Outbox) {
         if !self.over {
             self.pack_frames(now);
-            self.regulate();
+            self.regulate(now);
         }
         outbox.effects.append(&mut self.out);
     }

@@ -41,8 +41,9 @@ const FRAMES_PER_FLUSH: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) channel: Channel,
-    /// What is meant for a life of the peer that the channel has not met yet.
-    waiting: Vec<(BootId, Vec<u8>)>,
+    /// What is meant for a life of the peer that the channel has not met yet, and whether it will count for
+    /// the flow.
+    waiting: Vec<(BootId, bool, Vec<u8>)>,
     waiting_bytes: usize,
     /// What of a recovery it has not taken yet.
     pub(crate) flow: Flow,
@@ -239,12 +240,15 @@ impl Node {
         };
         peer.waiting_bytes = 0;
         peer.flow = Flow::default(); // The numbers begin anew.
-        for (to, bytes) in std::mem::take(&mut peer.waiting) {
+        for (to, bulk, bytes) in std::mem::take(&mut peer.waiting) {
             if to == boot {
+                if bulk {
+                    peer.flow.said(peer.channel.next_number(), bytes.len());
+                }
                 let _ = peer.channel.send(bytes); // Its length was checked when it was queued.
             } else {
                 peer.waiting_bytes += bytes.len();
-                peer.waiting.push((to, bytes));
+                peer.waiting.push((to, bulk, bytes));
             }
         }
     }
@@ -274,7 +278,7 @@ impl Node {
             }
         } else {
             peer.waiting_bytes += bytes.len();
-            peer.waiting.push((boot, bytes));
+            peer.waiting.push((boot, bulk, bytes));
         }
     }
 
@@ -282,8 +286,9 @@ impl Node {
     pub(crate) fn forget_old_lives(&mut self) {
         let view = self.state.view().clone();
         for (node, peer) in &mut self.peers {
-            peer.waiting.retain(|(boot, _)| view.has_boot(*node, *boot));
-            peer.waiting_bytes = peer.waiting.iter().map(|(_, bytes)| bytes.len()).sum();
+            peer.waiting
+                .retain(|(boot, ..)| view.has_boot(*node, *boot));
+            peer.waiting_bytes = peer.waiting.iter().map(|(.., bytes)| bytes.len()).sum();
         }
     }
 

@@ -223,9 +223,15 @@ impl Runtime {
             self.arrival(arrival);
         }
         let patient = self.cut_short && self.now.since(self.woken) < FRAMES_FIRST;
-        if !patient && self.node.deadline().is_some_and(|d| d <= self.now) {
+        let woken = mainstay_lease::now();
+        while !patient && self.node.deadline().is_some_and(|d| d <= self.now) {
             self.woken = self.now;
             self.step(Input::Wake);
+            // The locks have waited for frames, and have as much time now as these have in a round.
+            let locks = self.node.lock_manager().deadline();
+            if !self.cut_short || is_over(woken) || locks.is_none_or(|due| due > self.now) {
+                break;
+            }
         }
         self.backlog = false;
         loop {

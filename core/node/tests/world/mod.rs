@@ -48,6 +48,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(count: u16, fencing: FencePolicy) -> World {
+        World::configured(count, fencing, |_| ())
+    }
+
+    /// A world of nodes that are configured in another way than usual.
+    pub(crate) fn configured(
+        count: u16,
+        fencing: FencePolicy,
+        change: impl FnOnce(&mut NodeConfig),
+    ) -> World {
         let nodes = (1..=count)
             .map(|id| NodeSpec {
                 id: NodeId(id),
@@ -56,7 +65,7 @@ impl World {
                 links: 1,
             })
             .collect();
-        let config = NodeConfig {
+        let mut config = NodeConfig {
             cluster: "test".to_owned(),
             me: NodeId(1),
             nodes,
@@ -70,6 +79,7 @@ impl World {
             slice: mainstay_node::SLICE,
             window: mainstay_node::WINDOW,
         };
+        change(&mut config);
         let mut world = World {
             now: Instant::from_millis(1000),
             hosts: BTreeMap::new(),
