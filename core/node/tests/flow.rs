@@ -16,7 +16,7 @@ use world::World;
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
-/// As many as are restated in many windows, by few nodes at least to each other.
+/// Far more than are said in one window or slice.
 const NAMES: u64 = 64;
 
 fn lock(w: &mut World, node: NodeId, space: LockspaceId, n: u64, mode: LockMode) -> Granted {

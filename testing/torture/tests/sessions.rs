@@ -140,8 +140,12 @@ fn mistakes_and_losses_end_a_script() {
         let mut cluster = Cluster::of(3).start().await;
         let mut talk = Talk::with(&cluster, 1);
         talk.say("lock A\n\nlock A zz\nlock B\n").await;
-        let (_, code, error) = talk.end().await;
+        let (told, code, error) = talk.end().await;
         assert_eq!(code, Some(64), "{error}");
+        assert!(
+            told.len() == 1 && told[0]["event"] == "granted",
+            "what was asked before is not told: {told:?}"
+        );
         assert!(error.contains("line 3: `zz` is neither a mode"), "{error}");
 
         let mut talk = Talk::with(&cluster, 1);

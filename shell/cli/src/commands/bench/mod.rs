@@ -7,6 +7,7 @@
 mod crowd;
 mod failover;
 mod handover;
+mod host;
 mod limits;
 mod locking;
 mod memory;

@@ -1,6 +1,10 @@
 //! What many locks, and those who have nothing to do with it, feel of a node's death and return.
 
-use super::{connect, crowd, off};
+use super::{
+    connect, crowd,
+    host::{Host, Taken},
+    off,
+};
 use crate::{
     dev,
     exit::{Failure, INTERNAL},
@@ -12,6 +16,7 @@ use mainstay_client::{
 use mainstay_wire::event::{Event, What};
 use serde::Serialize;
 use std::{
+    num::NonZero,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -42,6 +47,20 @@ pub(super) struct Recovery {
     /// Longest time that lock and unlock took on resources that the dead node neither mastered nor
     /// held.
     pub(super) pauses: Vec<Pause>,
+    /// What the host took of the processors meanwhile: nothing, if this is no virtual machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<Hosted>,
+}
+
+/// What the host took.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Hosted {
+    pub(super) processors: usize,
+    /// From the proof of death to the end of the recovery on the last survivor.
+    pub(super) proof_to_end: Taken,
+    pub(super) before: Taken,
+    pub(super) death: Taken,
+    pub(super) join: Taken,
 }
 
 /// Something that happened.
@@ -64,6 +83,8 @@ pub(super) struct Pause {
 pub(super) async fn measure(cluster: &mut dev::Handle, locks: u64) -> Result<Recovery, Failure> {
     let sockets: Vec<PathBuf> = (0..3).map(|node| cluster.socket(node).to_owned()).collect();
     let stage = off(move || Stage::set(&sockets, locks)).await?;
+    let host = Host::watch();
+    let set = Instant::now();
     tokio::time::sleep(AFTERMATH).await;
     let killed = Instant::now();
     if !cluster.kill(0) {
@@ -86,8 +107,15 @@ pub(super) async fn measure(cluster: &mut dev::Handle, locks: u64) -> Result<Rec
     Ok(Recovery {
         locks,
         timeline: seen.timeline,
-        proof_to_end_ms: seen.proof_to_end_ms,
+        proof_to_end_ms: seen.proof_to_end.as_secs_f64() * 1000.0,
         pauses,
+        host: host.map(|host| Hosted {
+            processors: thread::available_parallelism().map_or(1, NonZero::get),
+            proof_to_end: host.taken(seen.proof, seen.proof + seen.proof_to_end),
+            before: host.taken(set, killed),
+            death: host.taken(killed, started),
+            join: host.taken(started, Instant::now()),
+        }),
     })
 }
 
@@ -101,7 +129,8 @@ struct Stage {
 
 struct Seen {
     timeline: Vec<Step>,
-    proof_to_end_ms: f64,
+    proof: Instant,
+    proof_to_end: Duration,
 }
 
 const PREFIX: &str = "recovery";
@@ -205,7 +234,8 @@ impl Stage {
         };
         Ok(Seen {
             timeline,
-            proof_to_end_ms: ms(end) - ms(proof),
+            proof,
+            proof_to_end: end.saturating_duration_since(proof),
         })
     }
 }

@@ -238,6 +238,25 @@ fn recovered(recovery: &Recovery) -> String {
             judged(what, ms, PAUSE_TARGET_MS);
         }
     }
+    if let Some(host) = &recovery.host {
+        let mut told = |what: String, ms: f64| {
+            table.row([what, format!("{ms:.0}"), String::new()]);
+        };
+        let all = format!(
+            "taken by the host from the proof to the end, of {} processors together",
+            host.processors
+        );
+        told(all, host.proof_to_end.all_ms);
+        let times = [
+            ("before", host.before),
+            ("at the death", host.death),
+            ("at the return", host.join),
+        ];
+        for (when, taken) in times {
+            let what = format!("taken by the host within 100 ms {when}, at most");
+            told(what, taken.at_once_ms);
+        }
+    }
     table.render()
 }
 

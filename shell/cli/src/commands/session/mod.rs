@@ -21,12 +21,16 @@ use show::{Screen, Shown, ShownValue};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
+/// How long a session that ends waits for its calls.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The lesson of the manual page.
 const LESSON: &str = "\
 Each line is a command; `help` lists them. What becomes of a call is told when it is known, while \
 later lines are read. When the input is a file or a pipe, a line about a lock waits until the call \
 before it on that lock has ended, except `cancel`; `wait` makes the next line wait for all calls; a \
-line that cannot be understood ends the session, and so does the end of the input once all calls \
+line that cannot be understood ends the session, a second later at most if there are calls under way, \
+and so does the end of the input once all calls \
 have ended. On a terminal, lines can be edited and repeated.
 
 Options of `lock`, `try` and `convert`: valblk reads the value block with the grant; quecvt, \
@@ -166,8 +170,10 @@ pub(crate) async fn run(global: Global, args: SessionArgs) -> Outcome {
         script: input.is_script(),
     };
     let outcome = session.converse(input).await;
-    if outcome.is_ok() {
-        session.end().await;
+    match &outcome {
+        Ok(_) => session.end().await,
+        Err(wrong) if wrong.code == USAGE => session.hear_out().await,
+        Err(_) => {}
     }
     outcome
 }
@@ -384,10 +390,23 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Tells what becomes of the calls before a wrong line, as far as that is soon known.
+    async fn hear_out(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while self.calls.under_way(None) {
+            tokio::select! {
+                // Whatever else goes wrong now, the line is what the session ends for.
+                Some(call) = self.calls.next() => if self.ended(call).is_err() {
+                    return;
+                },
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+
     /// Releases everything, so that whoever looks next finds it free.
     async fn end(&mut self) {
-        let patience = Duration::from_secs(1);
         // The daemon releases what is left when the session closes.
-        let _ = tokio::time::timeout(patience, self.calls.release_all()).await;
+        let _ = tokio::time::timeout(PATIENCE, self.calls.release_all()).await;
     }
 }
